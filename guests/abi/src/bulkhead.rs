@@ -1,0 +1,49 @@
+//! Bulkhead's own services (SMC64 fast calls, owner 6) and the vendor hypervisor's identification.
+
+/// `CALL_UID` of the vendor-specific hypervisor service.
+pub const CALL_UID: u32 = 0x8600_ff01;
+/// `REVISION` of the vendor-specific hypervisor service.
+pub const REVISION: u32 = 0x8600_ff03;
+/// dad6d56c-1bb2-415d-9d86-11ac172e91df as the four words `CALL_UID` returns (RFC 4122 bytes, each word little-endian).
+pub const UID: [u32; 4] = [0x6cd5_d6da, 0x5d41_b21b, 0xac11_869d, 0xdf91_2e17];
+/// Major and minor revision of this ABI.
+pub const REVISION_MAJOR_MINOR: (u32, u32) = (1, 0);
+
+/// `FEATURES(function)`.
+pub const FEATURES: u32 = 0xc600_0000;
+/// `PARTITION_INFO()`.
+pub const PARTITION_INFO: u32 = 0xc600_0001;
+/// `CONSOLE_WRITE(count, bytes...)`.
+pub const CONSOLE_WRITE: u32 = 0xc600_0002;
+/// `CONSOLE_READ(count)`.
+pub const CONSOLE_READ: u32 = 0xc600_0003;
+/// `CHANNEL_INFO(index)`.
+pub const CHANNEL_INFO: u32 = 0xc600_0010;
+/// `CHANNEL_NOTIFY(index)`.
+pub const CHANNEL_NOTIFY: u32 = 0xc600_0011;
+/// `HEARTBEAT(milliseconds, 0)`.
+pub const HEARTBEAT: u32 = 0xc600_0020;
+/// `PARTITION_STATUS(id)`.
+pub const PARTITION_STATUS: u32 = 0xc600_0030;
+/// `PARTITION_CONTROL(id, action)`.
+pub const PARTITION_CONTROL: u32 = 0xc600_0031;
+/// `STATISTIC(id, vcpu, counter)`.
+pub const STATISTIC: u32 = 0xc600_0040;
+
+/// Done.
+pub const SUCCESS: i64 = 0;
+/// No such function.
+pub const NOT_SUPPORTED: i64 = -1;
+/// An argument is out of its range.
+pub const INVALID_PARAMETER: i64 = -3;
+/// Not this partition's to do, or no such thing.
+pub const DENIED: i64 = -4;
+/// Legal, but not in the present state.
+pub const BUSY: i64 = -5;
+/// Nothing to return now.
+pub const NO_DATA: i64 = -6;
+
+/// Most bytes one `CONSOLE_WRITE` carries.
+pub const CONSOLE_WRITE_MAX: u64 = 48;
+/// Most bytes one `CONSOLE_READ` returns.
+pub const CONSOLE_READ_MAX: u64 = 16;

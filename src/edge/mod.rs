@@ -1,0 +1,1 @@
+//! Layer 4: the edge, the only place that says `unsafe`.

@@ -1,0 +1,15 @@
+//! # Bulkhead
+//!
+//! A hypervisor that divides an ARMv8-A board into partitions that cannot sink each other.
+#![cfg_attr(not(test), no_std)]
+
+#[forbid(unsafe_code)]
+pub mod arm;
+#[forbid(unsafe_code)]
+pub mod behaviour;
+#[cfg(target_os = "none")]
+pub mod edge;
+#[forbid(unsafe_code)]
+pub mod model;
+#[forbid(unsafe_code)]
+pub mod words;

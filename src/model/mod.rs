@@ -1,0 +1,13 @@
+//! Layer 2: models. Pure state machines and readers; siblings never import each other.
+
+pub mod board;
+pub mod bundle;
+pub mod console;
+pub mod decode;
+pub mod guest_tree;
+pub mod image;
+pub mod pl011;
+pub mod placement;
+pub mod psci;
+pub mod stage2;
+pub mod vgic;
