@@ -5,6 +5,8 @@
 mod address;
 mod id;
 pub mod limits;
+mod text;
 
 pub use address::{Ipa, PAGE_SIZE, Pa, Range, Va};
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
+pub use text::Text;

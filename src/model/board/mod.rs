@@ -1,0 +1,181 @@
+//! The board, discovered from the firmware's device tree.
+//!
+//! Nothing about a board is compiled in: RAM, CPUs and how they start, the GIC's frames, the timer, the
+//! console and the PSCI conduit all come from the tree (Devicetree Specification 0.4; the bindings are named
+//! where they are read). The tree is somebody else's: any bytes give a board or an error, in bounded time.
+
+use arrayvec::ArrayVec;
+use thiserror::Error;
+
+use crate::words::limits::{MAX_CPUS, MAX_RAM_RANGES, MAX_RESERVED};
+use crate::words::{Mpidr, Pa, Range, Text};
+
+mod device;
+
+pub use device::{DeviceInfo, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices};
+
+/// Redistributor regions a GICv3 may have.
+pub const MAX_REDISTRIBUTOR_REGIONS: usize = 4;
+
+/// What the firmware's tree says about the board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board<'t> {
+    /// The root's `model`, empty if it has none.
+    pub model: &'t str,
+    /// The first string of the root's `compatible`, empty if it has none.
+    pub compatible: &'t str,
+    /// RAM, ascending; ranges that touch are one.
+    pub ram: ArrayVec<Range, MAX_RAM_RANGES>,
+    /// Memory the firmware keeps.
+    pub reserved: ArrayVec<Reserved<'t>, MAX_RESERVED>,
+    /// The CPUs that may be used, in the tree's order: `CpuId` is the index here.
+    pub cpus: ArrayVec<Cpu, MAX_CPUS>,
+    /// How PSCI is called, if the firmware has it.
+    pub psci: Option<Conduit>,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// The generic timer's interrupts.
+    pub timer: Timer,
+    /// The console `/chosen` names, if this image has a driver for it.
+    pub console: Option<Console>,
+    /// The initial ramdisk `/chosen` names.
+    pub initrd: Option<Range>,
+    /// The command line, empty if there is none.
+    pub bootargs: &'t str,
+}
+
+/// Memory that is not to be given away, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved<'t> {
+    /// Where it lies.
+    pub range: Range,
+    /// The node's name, or `/memreserve/`.
+    pub what: &'t str,
+}
+
+/// A CPU of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its affinity.
+    pub mpidr: Mpidr,
+    /// How it is started.
+    pub start: CpuStart,
+}
+
+/// How a CPU is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuStart {
+    /// By PSCI `CPU_ON`.
+    Psci,
+    /// By writing the entry address to `release`, a 64-bit word, and SEV.
+    SpinTable {
+        /// The word the CPU polls.
+        release: Pa,
+    },
+    /// In a way this image does not know.
+    Unknown,
+}
+
+/// The instruction that reaches PSCI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// HVC #0.
+    Hvc,
+    /// SMC #0.
+    Smc,
+}
+
+/// The physical interrupt controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gic {
+    /// GICv2 with the virtualization extensions (IHI 0048).
+    V2 {
+        /// GICD.
+        distributor: Range,
+        /// GICC.
+        cpu_interface: Range,
+        /// GICH.
+        hypervisor: Range,
+        /// GICV.
+        virtual_cpu: Range,
+        /// INTID of the maintenance interrupt.
+        maintenance: u32,
+    },
+    /// GICv3 (IHI 0069).
+    V3 {
+        /// GICD.
+        distributor: Range,
+        /// GICR regions.
+        redistributors: ArrayVec<Range, MAX_REDISTRIBUTOR_REGIONS>,
+        /// Bytes from one redistributor to the next.
+        stride: u64,
+        /// INTID of the maintenance interrupt.
+        maintenance: u32,
+    },
+}
+
+/// INTIDs of the generic timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// EL1 virtual timer.
+    pub virt: u32,
+    /// EL1 physical timer.
+    pub phys: u32,
+    /// EL2 physical timer.
+    pub hyp: u32,
+}
+
+/// The board's console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Console {
+    /// Which driver it needs.
+    pub kind: UartKind,
+    /// Its registers.
+    pub registers: Range,
+    /// Its interrupt, if the tree names one that arrives at the GIC.
+    pub intid: Option<u32>,
+}
+
+/// UARTs this image has a driver for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UartKind {
+    /// Arm PL011 (DDI 0183).
+    Pl011,
+    /// The BCM2835's auxiliary ("mini") UART, 16550-like with registers 4 bytes apart.
+    MiniUart,
+}
+
+/// A node's path, cut off where it is longer than an error message needs.
+pub type NodePath = Text<96>;
+
+/// Why a tree makes no board: which node, and what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("device tree, {node}: {problem}")]
+pub struct BoardError {
+    /// The node.
+    pub node: NodePath,
+    /// What is wrong with it.
+    pub problem: BoardProblem,
+}
+
+/// What can be wrong with a node of the board's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BoardProblem {
+    /// Not a flattened device tree of version 17, or inconsistent in itself.
+    #[error("not a sound flattened device tree (version 17)")]
+    Damaged,
+}
+
+impl<'t> Board<'t> {
+    /// Reads the board from `tree`, a flattened device tree; bytes past its `totalsize` are ignored.
+    ///
+    /// # Errors
+    /// Names the node and what is wrong with it, or what the board lacks.
+    pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
+        let _ = tree;
+        Err(BoardError {
+            node: NodePath::from("/"),
+            problem: BoardProblem::Damaged,
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! A short text with room of its own: names in errors outlive the tree or bundle they came from.
+
+use core::fmt;
+
+/// At most `N` bytes of text; what does not fit is cut off at the end, never refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Text<N> {
+    /// The empty text.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; N],
+            length: 0,
+        }
+    }
+
+    /// Adds `text`, as much of it as fits in whole characters.
+    pub fn push(&mut self, text: &str) {
+        for character in text.chars() {
+            let end = self.length + character.len_utf8();
+            let Some(room) = self.bytes.get_mut(self.length..end) else {
+                return;
+            };
+            character.encode_utf8(room);
+            self.length = end;
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        core::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> From<&str> for Text<N> {
+    fn from(text: &str) -> Self {
+        let mut result = Self::new();
+        result.push(text);
+        result
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> fmt::Display for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_keeps_what_fits_in_whole_characters() {
+        let text = Text::<4>::from("abé€");
+        assert_eq!(text.as_str(), "abé");
+        assert_eq!(Text::<4>::from("abcdef").to_string(), "abcd");
+        assert_eq!(Text::<0>::from("a").as_str(), "");
+    }
+}
