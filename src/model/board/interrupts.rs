@@ -67,6 +67,11 @@ impl<'p, 't> Interrupts<'p, 't> {
                 named(self.tree, self.place, handle)?
             }
         };
+        self.specifier(controller)
+    }
+
+    /// Takes one of `controller`'s specifiers off the list.
+    fn specifier(&mut self, controller: Controller) -> Result<Line, BoardError> {
         let specifier = self.cut(controller.cells)?;
         if !controller.is_gic {
             return Ok(None);
@@ -134,9 +139,70 @@ fn inherited(tree: Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError
 }
 
 fn named(tree: Tree<'_>, place: &Place<'_>, handle: &[u8]) -> Result<Controller, BoardError> {
+    Controller::read(&find(tree, place, handle)?)
+}
+
+fn find<'t>(
+    tree: Tree<'t>,
+    place: &Place<'_>,
+    handle: &[u8],
+) -> Result<Place<'t>, BoardError> {
     let found = cell(handle).and_then(|handle| tree.phandle(handle));
-    let found = found.ok_or_else(|| place.error(BoardProblem::NoController))?;
-    Controller::read(&found)
+    found.ok_or_else(|| place.error(BoardProblem::NoController))
+}
+
+/// The interrupts a bus takes in for what lies behind it (`interrupt-map`, 2.4.3), in the map's order.
+pub(super) fn mapped<'p, 't>(
+    tree: Tree<'t>,
+    place: &'p Place<'t>,
+) -> Result<Mapped<'p, 't>, BoardError> {
+    let map = place.value("interrupt-map").unwrap_or_default();
+    let skip = if map.is_empty() {
+        0
+    } else {
+        place.cell_count("#address-cells", 0)? + Controller::read(place)?.cells
+    };
+    let list = Interrupts {
+        tree,
+        place,
+        rest: map,
+        controller: None,
+    };
+    Ok(Mapped { list, skip })
+}
+
+/// The entries of an `interrupt-map`.
+pub(super) struct Mapped<'p, 't> {
+    list: Interrupts<'p, 't>,
+    /// Cells before each entry's controller: the child's address and specifier.
+    skip: usize,
+}
+
+impl Mapped<'_, '_> {
+    fn take(&mut self) -> Result<Line, BoardError> {
+        let list = &mut self.list;
+        list.cut(self.skip)?;
+        let handle = list.cut(1)?;
+        let controller = find(list.tree, list.place, handle)?;
+        // A controller without the property takes no address here, as in Linux; the specification says two.
+        list.cut(controller.cell_count("#address-cells", 0)?)?;
+        list.specifier(Controller::read(&controller)?)
+    }
+}
+
+impl Iterator for Mapped<'_, '_> {
+    type Item = Result<Line, BoardError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.list.rest.is_empty() {
+            return None;
+        }
+        let line = self.take();
+        if line.is_err() {
+            self.list.rest = &[];
+        }
+        Some(line)
+    }
 }
 
 /// Decodes a GIC's interrupt specifier.

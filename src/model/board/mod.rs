@@ -13,6 +13,7 @@ use crate::words::{Mpidr, Pa, Range, Text};
 mod chosen;
 mod cpus;
 mod device;
+mod dma;
 mod gic;
 mod interrupts;
 mod memory;

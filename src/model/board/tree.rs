@@ -197,8 +197,12 @@ impl<'t> Place<'t> {
 
     /// The node's name without its unit address.
     pub(super) fn base_name(&self) -> &'t str {
-        let name = self.name();
-        name.split_once('@').map_or(name, |(base, _)| base)
+        base_of(self.name())
+    }
+
+    /// The name, without unit address, of the root's child this node is or lies below.
+    pub(super) fn top_base_name(&self) -> &'t str {
+        self.below.first().map_or("", |top| base_of(own_name(top)))
     }
 
     /// The node's path.
@@ -280,7 +284,8 @@ impl<'t> Place<'t> {
         ))
     }
 
-    fn cell_count(&self, name: &'static str, default: usize) -> Result<usize, BoardError> {
+    /// A property that counts cells.
+    pub(super) fn cell_count(&self, name: &'static str, default: usize) -> Result<usize, BoardError> {
         match self.cell(name)?.map(usize::try_from) {
             None => Ok(default),
             Some(Ok(count)) if count <= MAX_CELLS => Ok(count),
@@ -370,6 +375,11 @@ impl<'t> Place<'t> {
 /// The name of `node`, borrowed from the tree.
 fn own_name<'t>(node: &FdtNode<'t>) -> &'t str {
     <FdtNode<'t> as Node>::name(node)
+}
+
+/// A node's name without its unit address.
+fn base_of(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(base, _)| base)
 }
 
 /// One entry of `ranges`.
