@@ -46,7 +46,9 @@ impl ImageHeader {
             return Err(ImageError::Header("image_size is 0 (before Linux 3.17)"));
         }
         if header.image_size > MAX_SIZE || header.text_offset >= BLOCK {
-            return Err(ImageError::Header("image_size or text_offset is out of range"));
+            return Err(ImageError::Header(
+                "image_size or text_offset is out of range",
+            ));
         }
         Ok(header)
     }

@@ -52,7 +52,9 @@ pub(super) fn kernel(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageErro
         .filter(|entry| entry.is_multiple_of(INSTRUCTION))
         .ok_or(ImageError::Entry)?;
     let moved = |address: u64| (address - first).saturating_add(target);
-    let pieces = segments.iter().map(|segment| segment.piece(moved(segment.physical_address)));
+    let pieces = segments
+        .iter()
+        .map(|segment| segment.piece(moved(segment.physical_address)));
     Ok(Kernel {
         entry: moved(entry),
         pieces: pieces.collect(),
@@ -101,14 +103,13 @@ fn header(data: &[u8]) -> Result<Header, ImageError> {
 }
 
 /// The segments with memory, ascending by physical address; no two overlap.
-fn segments(
-    data: &[u8],
-    header: &Header,
-) -> Result<ArrayVec<Segment, MAX_PIECES>, ImageError> {
+fn segments(data: &[u8], header: &Header) -> Result<ArrayVec<Segment, MAX_PIECES>, ImageError> {
     let mut segments: ArrayVec<Segment, MAX_PIECES> = ArrayVec::new();
     for index in 0..usize::from(header.count) {
         let at = header.table.checked_add(index * PROGRAM_HEADER);
-        let entry = at.and_then(|at| data.get(at..)).ok_or(ImageError::Truncated)?;
+        let entry = at
+            .and_then(|at| data.get(at..))
+            .ok_or(ImageError::Truncated)?;
         if let Some(segment) = Segment::read(entry, data.len())? {
             let full = ImageError::Segments(MAX_PIECES);
             segments.try_push(segment).map_err(|_| full)?;

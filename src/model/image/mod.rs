@@ -325,7 +325,9 @@ impl Memory {
                 by,
             });
         }
-        self.taken.try_push((part, run)).map_err(|_| ImageError::Truncated)
+        self.taken
+            .try_push((part, run))
+            .map_err(|_| ImageError::Truncated)
     }
 
     /// The first block behind everything, or RAM's first if that is past the end and nothing is in the first.
