@@ -162,11 +162,7 @@ fn read<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardEr
 }
 
 impl DeviceInfo<'_> {
-    fn add_registers(
-        &mut self,
-        place: &Place<'_>,
-        range: Option<Range>,
-    ) -> Result<(), BoardError> {
+    fn add_registers(&mut self, place: &Place<'_>, range: Option<Range>) -> Result<(), BoardError> {
         let Some(range) = range else {
             self.unmapped = true;
             return Ok(());

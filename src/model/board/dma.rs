@@ -40,7 +40,10 @@ const MASTERS: &[(&str, &str)] = &[
     ("brcm,bcm2835-v3d", "a GPU"),
     ("brcm,2711-v3d", "a GPU"),
     ("brcm,bcm2835-unicam", "a camera interface"),
-    ("arm,smmu-v3", "an SMMU, which reads tables and writes queues"),
+    (
+        "arm,smmu-v3",
+        "an SMMU, which reads tables and writes queues",
+    ),
     ("arm,gic-v3-its", "an ITS, which reads and writes tables"),
 ];
 

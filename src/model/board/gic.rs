@@ -25,9 +25,7 @@ pub(super) fn is_gic(place: &Place<'_>) -> bool {
 
 /// The board's GIC.
 pub(super) fn gic(tree: Tree<'_>) -> Result<Gic, BoardError> {
-    let found = tree
-        .walk()
-        .find(|place| is_gic(place) && place.enabled());
+    let found = tree.walk().find(|place| is_gic(place) && place.enabled());
     let lacks = || tree.root().error(BoardProblem::Lacks("GICv2 or GICv3"));
     let place = found.ok_or_else(lacks)?;
     let maintenance = maintenance(tree, &place)?;
@@ -40,7 +38,9 @@ pub(super) fn gic(tree: Tree<'_>) -> Result<Gic, BoardError> {
 
 fn maintenance(tree: Tree<'_>, place: &Place<'_>) -> Result<u32, BoardError> {
     let missing = || place.error(BoardProblem::Missing("interrupts"));
-    let first = Interrupts::of_gic(tree, place)?.next().ok_or_else(missing)??;
+    let first = Interrupts::of_gic(tree, place)?
+        .next()
+        .ok_or_else(missing)??;
     first.map(|line| line.intid).ok_or_else(missing)
 }
 

@@ -115,7 +115,9 @@ impl Controller {
         let cells = place.cell(NAME)?.and_then(|c| usize::try_from(c).ok());
         let is_gic = gic::is_gic(place);
         let least = if is_gic { GIC_CELLS } else { 1 };
-        let cells = cells.filter(|cells| *cells >= least).ok_or_else(malformed)?;
+        let cells = cells
+            .filter(|cells| *cells >= least)
+            .ok_or_else(malformed)?;
         Ok(Self { cells, is_gic })
     }
 }
@@ -142,11 +144,7 @@ fn named(tree: Tree<'_>, place: &Place<'_>, handle: &[u8]) -> Result<Controller,
     Controller::read(&find(tree, place, handle)?)
 }
 
-fn find<'t>(
-    tree: Tree<'t>,
-    place: &Place<'_>,
-    handle: &[u8],
-) -> Result<Place<'t>, BoardError> {
+fn find<'t>(tree: Tree<'t>, place: &Place<'_>, handle: &[u8]) -> Result<Place<'t>, BoardError> {
     let found = cell(handle).and_then(|handle| tree.phandle(handle));
     found.ok_or_else(|| place.error(BoardProblem::NoController))
 }

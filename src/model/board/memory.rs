@@ -23,7 +23,9 @@ pub(super) fn ram(tree: Tree<'_>) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, Boa
         }
     }
     if ram.is_empty() {
-        return Err(root.error(BoardProblem::Lacks("RAM: the memory nodes are missing or empty")));
+        return Err(root.error(BoardProblem::Lacks(
+            "RAM: the memory nodes are missing or empty",
+        )));
     }
     Ok(ram)
 }
@@ -34,10 +36,7 @@ fn is_memory(place: &Place<'_>) -> bool {
 }
 
 /// Adds `range` to the ascending, disjoint `ranges`, joined with what it touches.
-fn join(
-    ranges: &mut ArrayVec<Range, MAX_RAM_RANGES>,
-    range: Range,
-) -> Result<(), BoardProblem> {
+fn join(ranges: &mut ArrayVec<Range, MAX_RAM_RANGES>, range: Range) -> Result<(), BoardProblem> {
     let mut joined = range;
     ranges.retain(|other| match union(*other, joined) {
         Some(union) => {
@@ -46,7 +45,10 @@ fn join(
         }
         None => true,
     });
-    let place = ranges.iter().take_while(|r| r.base() < joined.base()).count();
+    let place = ranges
+        .iter()
+        .take_while(|r| r.base() < joined.base())
+        .count();
     let full = BoardProblem::TooMany {
         what: "ranges of RAM",
         room: MAX_RAM_RANGES,
@@ -65,9 +67,7 @@ fn union(a: Range, b: Range) -> Option<Range> {
 }
 
 /// The reservation block's ranges, then the fixed ones of `/reserved-memory`.
-pub(super) fn reserved(
-    tree: Tree<'_>,
-) -> Result<ArrayVec<Reserved<'_>, MAX_RESERVED>, BoardError> {
+pub(super) fn reserved(tree: Tree<'_>) -> Result<ArrayVec<Reserved<'_>, MAX_RESERVED>, BoardError> {
     let root = tree.root();
     let mut all = ArrayVec::new();
     for (base, size) in tree.reservations().filter(|(_, size)| *size > 0) {

@@ -285,7 +285,11 @@ impl<'t> Place<'t> {
     }
 
     /// A property that counts cells.
-    pub(super) fn cell_count(&self, name: &'static str, default: usize) -> Result<usize, BoardError> {
+    pub(super) fn cell_count(
+        &self,
+        name: &'static str,
+        default: usize,
+    ) -> Result<usize, BoardError> {
         match self.cell(name)?.map(usize::try_from) {
             None => Ok(default),
             Some(Ok(count)) if count <= MAX_CELLS => Ok(count),

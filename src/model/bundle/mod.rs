@@ -208,6 +208,5 @@ pub enum BundleProblem {
     OneEnd,
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -123,10 +123,7 @@ impl<'b> Place<'b> {
     }
 
     /// A property of `N` bytes.
-    pub(super) fn array<const N: usize>(
-        &self,
-        name: &'static str,
-    ) -> Result<[u8; N], BundleError> {
+    pub(super) fn array<const N: usize>(&self, name: &'static str) -> Result<[u8; N], BundleError> {
         self.needed(name)?;
         self.bytes(name)?.ok_or_else(|| self.malformed(name))
     }
@@ -151,7 +148,10 @@ impl<'b> Place<'b> {
             return Err(self.malformed(name));
         }
         let cells = value.chunks_exact(CELL);
-        Ok(cells.map(|cell| cell.iter().fold(0, |word, b| (word << u8::BITS) | u32::from(*b))))
+        Ok(cells.map(|cell| {
+            cell.iter()
+                .fold(0, |word, b| (word << u8::BITS) | u32::from(*b))
+        }))
     }
 
     /// One string.

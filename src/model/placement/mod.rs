@@ -229,7 +229,9 @@ fn attempt(
     let mut placement = Placement::default();
     let mut order: ArrayVec<&Plan<'_>, MAX_PARTITIONS> = system.partitions.iter().collect();
     order.sort_unstable_by_key(|plan| (core::cmp::Reverse(plan.memory), plan.id));
-    placement.extents.extend(order.iter().map(|_| Extents::new()));
+    placement
+        .extents
+        .extend(order.iter().map(|_| Extents::new()));
     for plan in order {
         let extents = partition(&mut free, plan, policy)?;
         if let Some(own) = placement.extents.get_mut(plan.id.index()) {
@@ -238,11 +240,13 @@ fn attempt(
     }
     for channel in &system.channels {
         let range = free.take(channel.size, PAGE_SIZE);
-        placement.channels.push(range.ok_or(PlacementError::Channel {
-            channel: Text::from(channel.name),
-            asked: channel.size,
-            total: free.total(),
-        })?);
+        placement
+            .channels
+            .push(range.ok_or(PlacementError::Channel {
+                channel: Text::from(channel.name),
+                asked: channel.size,
+                total: free.total(),
+            })?);
     }
     Ok((free, placement))
 }
