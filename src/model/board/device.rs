@@ -8,18 +8,21 @@ use super::dma::dma;
 use super::interrupts::{self, Interrupts, Line};
 use super::tree::{Place, Tree, Walk};
 use super::{BoardError, BoardProblem, NodePath};
-use crate::words::Range;
+use crate::words::{Range, Text};
 
 /// Register ranges one device may have.
 pub const MAX_DEVICE_RANGES: usize = 16;
 /// Interrupts one device may have.
 pub const MAX_DEVICE_INTERRUPTS: usize = 32;
 
+/// A device's path, long enough to tell devices apart.
+pub type DevicePath = Text<160>;
+
 /// A node that has registers or interrupts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo<'t> {
     /// Its path.
-    pub path: NodePath,
+    pub path: DevicePath,
     /// The first string of its `compatible`, empty if it has none.
     pub compatible: &'t str,
     /// Whether its `status` and those of the buses above it let it be used.

@@ -21,7 +21,9 @@ mod tree;
 
 use tree::Tree;
 
-pub use device::{DeviceInfo, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices};
+pub use device::{
+    DeviceInfo, DevicePath, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices,
+};
 
 /// Redistributor regions a GICv3 may have.
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 4;
@@ -155,7 +157,7 @@ pub enum UartKind {
 }
 
 /// A node's path, cut off where it is longer than an error message needs.
-pub type NodePath = Text<96>;
+pub type NodePath = Text<80>;
 
 /// Why a tree makes no board: which node, and what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

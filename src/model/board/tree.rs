@@ -8,7 +8,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use super::{BoardError, BoardProblem, NodePath};
-use crate::words::{Pa, Range};
+use crate::words::{Pa, Range, Text};
 
 /// Nodes between the root and the deepest node; real trees have at most eight.
 const MAX_DEPTH: usize = 16;
@@ -205,9 +205,9 @@ impl<'t> Place<'t> {
         self.below.first().map_or("", |top| base_of(own_name(top)))
     }
 
-    /// The node's path.
-    pub(super) fn path(&self) -> NodePath {
-        let mut path = NodePath::new();
+    /// The node's path, as much of it as fits.
+    pub(super) fn path<const N: usize>(&self) -> Text<N> {
+        let mut path = Text::new();
         for node in &self.below {
             path.push("/");
             path.push(own_name(node));
