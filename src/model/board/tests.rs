@@ -705,15 +705,12 @@ fn own(name: &str) -> Vec<u8> {
 /// The Pi's tree as its firmware hands it over: with RAM in it.
 fn own_pi() -> Vec<u8> {
     let mut tree = own("bcm2711-rpi-4-b.dtb");
-    let empty = tree
-        .windows(7)
-        .position(|w| w == b"memory\0")
-        .expect("a memory node");
-    // Behind device_type's value: the property `reg` of three cells.
-    let reg = (empty + 8..)
-        .step_by(4)
-        .find(|at| tree[*at..*at + 8] == [0, 0, 0, 3, 0, 0, 0, 12]);
-    let size = reg.unwrap() + 12 + 8;
+    let find = |from: usize, what: &[u8]| {
+        let found = tree[from..].windows(what.len()).position(|w| w == what);
+        from + found.expect("the memory node, and its `reg` of three cells")
+    };
+    let reg = find(find(0, b"\x01memory@0\0"), &[0, 0, 0, 3, 0, 0, 0, 12]);
+    let size = reg + 12 + 8;
     tree[size..size + 4].copy_from_slice(&0x3b40_0000_u32.to_be_bytes());
     tree
 }
