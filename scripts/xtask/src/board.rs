@@ -14,7 +14,14 @@ use crate::workspace;
 
 const ROOT_KEYS: &[&str] = &["description", "tree", "emulator", "boot"];
 const EMULATOR_KEYS: &[&str] = &[
-    "machine", "cpu", "cpus", "memory", "gic", "dtb", "serial", "arguments",
+    "machine",
+    "cpu",
+    "cpus",
+    "memory",
+    "gic",
+    "dtb",
+    "serial",
+    "arguments",
 ];
 /// Most CPUs and serial ports a board file may name.
 const SMALL: u64 = 64;
@@ -144,8 +151,11 @@ fn read<'t>(folder: &Path, table: &'t DeTable<'t>, problems: &mut Vec<Problem>) 
         },
     )?;
     if tree.is_none() && emulator.is_none() {
-        let problem = Problem::error(&(0..0), "nothing says where the board's device tree is from")
-            .remedy("add tree = \"FILE.dtb\", or an [emulator]");
+        let problem = Problem::error(
+            &(0..0),
+            "nothing says where the board's device tree is from",
+        )
+        .remedy("add tree = \"FILE.dtb\", or an [emulator]");
         section.report(problem);
     }
     let name = folder.file_name().unwrap_or_default();
@@ -177,7 +187,10 @@ fn emulator<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<E
             gics.push(u8::try_from(number).unwrap_or(0));
         }
         let mut arguments = Vec::new();
-        for item in section.get("arguments").map_or(&[][..], |v| section.list(v)) {
+        for item in section
+            .get("arguments")
+            .map_or(&[][..], |v| section.list(v))
+        {
             arguments.push(section.text(item)?.value);
         }
         Some(Emulator {
@@ -197,14 +210,20 @@ fn tree_file<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<
     if let DeValue::String(name) = value.get_ref() {
         return Some(TreeFile::File(name.to_string()));
     }
-    inner(section, value, "a tree's file", &["debian", "file"], |section| {
-        let package = section.require("debian", "debian = \"linux-image-arm64\"")?;
-        let file = section.require("file", "file = \"./usr/lib/linux-image-*/x.dtb\"")?;
-        Some(TreeFile::Debian {
-            package: section.text(package)?.value,
-            file: section.text(file)?.value,
-        })
-    })
+    inner(
+        section,
+        value,
+        "a tree's file",
+        &["debian", "file"],
+        |section| {
+            let package = section.require("debian", "debian = \"linux-image-arm64\"")?;
+            let file = section.require("file", "file = \"./usr/lib/linux-image-*/x.dtb\"")?;
+            Some(TreeFile::Debian {
+                package: section.text(package)?.value,
+                file: section.text(file)?.value,
+            })
+        },
+    )
 }
 
 fn inner<'t, T>(
@@ -218,7 +237,13 @@ fn inner<'t, T>(
         return section.mistyped(value, "a table");
     };
     let mut problems = Vec::new();
-    let result = read(&mut Section::new(table, value.span(), what, known, &mut problems));
+    let result = read(&mut Section::new(
+        table,
+        value.span(),
+        what,
+        known,
+        &mut problems,
+    ));
     for problem in problems {
         section.report(problem);
     }
@@ -255,8 +280,14 @@ impl Machine {
         let gics = emulator.map(|emulator| &emulator.gics[..]).unwrap_or(&[]);
         if let Some(gic) = choice.gic.filter(|gic| !gics.contains(gic)) {
             match gics {
-                [] => bail!("the board {} has one GIC; leave --gic {gic} out", board.name),
-                _ => bail!("the board {} has no GICv{gic}; it can have {gics:?}", board.name),
+                [] => bail!(
+                    "the board {} has one GIC; leave --gic {gic} out",
+                    board.name
+                ),
+                _ => bail!(
+                    "the board {} has no GICv{gic}; it can have {gics:?}",
+                    board.name
+                ),
             }
         }
         let gic = choice.gic.or(gics.first().copied());
@@ -294,7 +325,10 @@ pub mod tests {
     fn a_board_without_a_tree_is_refused() {
         let problems = parse(Path::new("/b"), "[boot]\nimage = 1\nbundle = 2").unwrap_err();
         let text = report::plain("board.toml", "[boot]\nimage = 1\nbundle = 2", &problems);
-        assert!(text.contains("where the board's device tree is from"), "{text}");
+        assert!(
+            text.contains("where the board's device tree is from"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! The hypervisor is built alone (`-p bulkhead`), so that no host tool's features reach it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use toml::de::{DeTable, DeValue};
@@ -15,7 +17,7 @@ use crate::{elf, workspace};
 /// # Errors
 /// It does not compile, or links to something that is no image.
 pub fn hypervisor() -> anyhow::Result<PathBuf> {
-    cargo_build(&["--package", "bulkhead"])?;
+    build_once("bulkhead")?;
     let flat = elf::flatten(&std::fs::read(artifact("bulkhead"))?)?;
     let image = image_path();
     if std::fs::read(&image).ok().as_deref() != Some(&flat) {
@@ -125,8 +127,19 @@ fn named_programs(table: &DeTable<'_>) -> Vec<String> {
 /// # Errors
 /// It does not compile.
 pub fn guest(guest: &Guest) -> anyhow::Result<PathBuf> {
-    cargo_build(&["--package", &guest.package])?;
+    build_once(&guest.package)?;
     Ok(artifact(&guest.name))
+}
+
+/// The packages that have guests in them.
+///
+/// # Errors
+/// As [`guests`].
+pub fn guest_packages() -> anyhow::Result<Vec<String>> {
+    let mut packages: Vec<String> = guests()?.into_iter().map(|guest| guest.package).collect();
+    packages.sort();
+    packages.dedup();
+    Ok(packages)
 }
 
 /// Builds every guest.
@@ -134,11 +147,19 @@ pub fn guest(guest: &Guest) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// One does not compile.
 pub fn all_guests() -> anyhow::Result<()> {
-    let mut packages: Vec<String> = guests()?.into_iter().map(|guest| guest.package).collect();
-    packages.sort();
-    packages.dedup();
-    for package in &packages {
-        cargo_build(&["--package", package])?;
+    for package in guest_packages()? {
+        build_once(&package)?;
+    }
+    Ok(())
+}
+
+/// Builds `package` unless this process has done so: cargo takes a moment even where nothing has changed.
+fn build_once(package: &str) -> anyhow::Result<()> {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains(package) {
+        cargo_build(package)?;
+        built.insert(package.to_string());
     }
     Ok(())
 }
@@ -150,18 +171,16 @@ fn artifact(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn cargo_build(what: &[&str]) -> anyhow::Result<()> {
-    let mut command = cargo();
-    command
+fn cargo_build(package: &str) -> anyhow::Result<()> {
+    let status = cargo()
         .args(["build", "--release", "--target", workspace::BARE_TARGET])
-        .args(what);
-    let status = command
+        .args(["--package", package])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
         .context("running cargo")?;
     if !status.success() {
-        bail!("building {} failed", what.last().unwrap_or(&""));
+        bail!("building {package} failed");
     }
     Ok(())
 }

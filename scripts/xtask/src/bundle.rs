@@ -42,11 +42,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-fn tree(
-    manifest: &Manifest,
-    board: &str,
-    payloads: &[Payloads],
-) -> Result<Vec<u8>, vm_fdt::Error> {
+fn tree(manifest: &Manifest, board: &str, payloads: &[Payloads]) -> Result<Vec<u8>, vm_fdt::Error> {
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
     fdt.property_string("compatible", COMPATIBLE)?;

@@ -147,7 +147,10 @@ mod tests {
             dependency(record, "linux-image-").as_deref(),
             Some("linux-image-6.1.0-9-cloud-arm64")
         );
-        assert_eq!(dependency("Package: x\nDepends: kmod\n", "linux-image-"), None);
+        assert_eq!(
+            dependency("Package: x\nDepends: kmod\n", "linux-image-"),
+            None
+        );
         assert_eq!(dependency("Package: x\n", "linux-image-"), None);
     }
 }

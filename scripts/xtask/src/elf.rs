@@ -39,7 +39,10 @@ impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated => write!(f, "the ELF file ends within a header or segment"),
-            Self::Foreign(what) => write!(f, "the ELF file is {what}, not 64-bit little-endian AArch64"),
+            Self::Foreign(what) => write!(
+                f,
+                "the ELF file is {what}, not 64-bit little-endian AArch64"
+            ),
             Self::Empty => write!(f, "the ELF file has nothing to load"),
             Self::Sparse => write!(f, "the ELF file's segments lie more than 1 GiB apart"),
         }
@@ -102,7 +105,11 @@ fn segments(file: &[u8]) -> Result<Vec<Segment<'_>>, ElfError> {
     let (start, count) = table(file)?;
     let mut segments = Vec::new();
     for index in 0..count {
-        let header = slice(file, start + (index * PROGRAM_HEADER) as u64, PROGRAM_HEADER as u64)?;
+        let header = slice(
+            file,
+            start + (index * PROGRAM_HEADER) as u64,
+            PROGRAM_HEADER as u64,
+        )?;
         if word(header, 0)? != PT_LOAD {
             continue;
         }
@@ -241,6 +248,9 @@ pub mod tests {
             assert!(strip(&whole[..length]).is_err(), "{length}");
         }
         assert_eq!(flatten(&file(&[])), Err(ElfError::Empty));
-        assert_eq!(flatten(&file(&[(0, b"a"), (1 << 40, b"b")])), Err(ElfError::Sparse));
+        assert_eq!(
+            flatten(&file(&[(0, b"a"), (1 << 40, b"b")])),
+            Err(ElfError::Sparse)
+        );
     }
 }

@@ -36,7 +36,12 @@ pub fn is_ours(path: &Path) -> bool {
 /// Debian's busybox could not be had.
 pub fn ready() -> anyhow::Result<PathBuf> {
     let path = workspace::root().join(PLACE);
-    let busybox = debian::file("busybox-static", "./bin/busybox", "busybox", "busybox-static-")?;
+    let busybox = debian::file(
+        "busybox-static",
+        "./bin/busybox",
+        "busybox",
+        "busybox-static-",
+    )?;
     let archive = archive(&std::fs::read(busybox)?)?;
     if std::fs::read(&path).ok().as_deref() != Some(&archive) {
         workspace::write(&path, &archive)?;

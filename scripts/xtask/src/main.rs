@@ -1,3 +1,45 @@
-//! The host tool.
-mod manifest; mod report; mod board; mod qemu; mod debian; mod cpio; mod initramfs; mod elf; mod build; mod payload; mod progress; mod workspace; mod check; mod bundle;
-fn main() {}
+//! Bulkhead's host tool: builds the hypervisor, checks and packs systems, runs them on the emulator, tests.
+//!
+//! - `cli`: the command line. `run`: a system on the emulator. [`test`]: every test there is.
+//! - `manifest`, `check`: what a system's author wrote, and whether the board has it. The rules that also
+//!   hold at boot are the hypervisor's own code, linked from its library.
+//! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
+//! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
+//! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
+
+mod board;
+mod build;
+mod bundle;
+mod check;
+mod cli;
+mod console;
+mod cpio;
+mod debian;
+mod elf;
+mod initramfs;
+mod manifest;
+mod payload;
+mod progress;
+mod qemu;
+mod report;
+mod run;
+mod test;
+mod workspace;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::main() {
+        Ok(code) => code,
+        Err(error) => {
+            let (on, off) = if std::io::stderr().is_terminal() {
+                ("\x1b[1;31m", "\x1b[0m")
+            } else {
+                ("", "")
+            };
+            eprintln!("{on}error{off}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -81,9 +81,8 @@ pub fn initrd(name: &str, directory: &Path) -> Result<Vec<u8>, PayloadError> {
 fn named(name: &str, directory: &Path) -> Result<PathBuf, PayloadError> {
     let guests = build::guests().unwrap_or_default();
     if let Some(guest) = guests.iter().find(|guest| guest.name == name) {
-        return build::guest(guest).or_else(|error| {
-            refuse(format!("{error:#}"), "see what the compiler says above")
-        });
+        return build::guest(guest)
+            .or_else(|error| refuse(format!("{error:#}"), "see what the compiler says above"));
     }
     let path = workspace::resolve(directory, name);
     if !path.exists() && !name.contains(['/', '.']) {
@@ -140,15 +139,17 @@ pub fn recognise(bytes: Vec<u8>) -> Result<Image, PayloadError> {
             Err(error) => refuse(error.to_string(), "build the kernel for AArch64"),
         };
     }
-    let (offset, magic) = IMAGE_MAGIC;
-    if bytes.get(offset..offset + magic.len()) == Some(magic) {
+    if is_image(&bytes) {
         return Ok(Image {
             bytes,
             format: Format::Image,
         });
     }
     if let Some((what, remedy)) = foreign(&bytes) {
-        return refuse(format!("this is {what}, not a kernel a partition can start"), remedy);
+        return refuse(
+            format!("this is {what}, not a kernel a partition can start"),
+            remedy,
+        );
     }
     Ok(Image {
         bytes,
@@ -156,22 +157,53 @@ pub fn recognise(bytes: Vec<u8>) -> Result<Image, PayloadError> {
     })
 }
 
+/// Whether `bytes` are an arm64 Image.
+pub fn is_image(bytes: &[u8]) -> bool {
+    let (offset, magic) = IMAGE_MAGIC;
+    bytes.get(offset..offset + magic.len()) == Some(magic)
+}
+
 /// What `bytes` are, if they are something that is certainly no arm64 code, and what would be right.
 fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let unpack = "unpack it first; of compressed kernels, gzip alone is unpacked here";
     let at = |offset: usize, magic: &[u8]| bytes.get(offset..offset + magic.len()) == Some(magic);
     let known: [(usize, &[u8], &str, &str); 11] = [
-        (4, b"zimg", "a compressed EFI kernel (vmlinuz.efi)", "name the Image it was made from"),
+        (
+            4,
+            b"zimg",
+            "a compressed EFI kernel (vmlinuz.efi)",
+            "name the Image it was made from",
+        ),
         (0x202, b"HdrS", "an x86 Linux kernel", "name an arm64 Image"),
-        (0, &[0x27, 0x05, 0x19, 0x56], "a U-Boot image (uImage)", "name the Image it was made from"),
-        (0, &[0xd0, 0x0d, 0xfe, 0xed], "a device tree or FIT image", "name the kernel itself"),
+        (
+            0,
+            &[0x27, 0x05, 0x19, 0x56],
+            "a U-Boot image (uImage)",
+            "name the Image it was made from",
+        ),
+        (
+            0,
+            &[0xd0, 0x0d, 0xfe, 0xed],
+            "a device tree or FIT image",
+            "name the kernel itself",
+        ),
         (0, b"\xfd7zXZ\0", "compressed with xz", unpack),
         (0, &[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd", unpack),
         (0, b"BZh", "compressed with bzip2", unpack),
         (0, &[0x02, 0x21, 0x4c, 0x18], "compressed with lz4", unpack),
         (0, b"070701", "an initial ramdisk", "write it as `initrd`"),
-        (0, b"!<arch>", "a package or library archive", "write { debian = \"PACKAGE\" }, or name the kernel in it"),
-        (0, b"#!", "a script", "name an arm64 Image, an ELF file or raw arm64 code"),
+        (
+            0,
+            b"!<arch>",
+            "a package or library archive",
+            "write { debian = \"PACKAGE\" }, or name the kernel in it",
+        ),
+        (
+            0,
+            b"#!",
+            "a script",
+            "name an arm64 Image, an ELF file or raw arm64 code",
+        ),
     ];
     known
         .into_iter()
@@ -237,10 +269,17 @@ mod tests {
         let middle = bytes.len() - 6;
         bytes.truncate(middle);
         let error = recognise(bytes).unwrap_err();
-        assert!(error.message.starts_with("the gzip file is damaged"), "{}", error.message);
+        assert!(
+            error.message.starts_with("the gzip file is damaged"),
+            "{}",
+            error.message
+        );
         let twice = recognise(packed(&packed(&image()))).unwrap_err();
         assert_eq!(twice.message, "the gzip file holds another gzip file");
-        assert_eq!(recognise(packed(b"")).unwrap_err().message, "the gzip file holds nothing");
+        assert_eq!(
+            recognise(packed(b"")).unwrap_err().message,
+            "the gzip file holds nothing"
+        );
     }
 
     #[test]

@@ -58,14 +58,20 @@ pub fn arguments(launch: &Launch<'_>) -> anyhow::Result<Vec<String>> {
         push(&mut arguments, &["-serial", "null"]);
     }
     push(&mut arguments, serial);
-    push(&mut arguments, &["-no-reboot", "-kernel", &path(launch.image)]);
+    push(
+        &mut arguments,
+        &["-no-reboot", "-kernel", &path(launch.image)],
+    );
     if let Some(bundle) = launch.bundle {
         push(&mut arguments, &["-initrd", &path(bundle)]);
     }
     if launch.icount {
         let (usual, max) = ICOUNT;
         let is_max = launch.machine.cpu.split(',').next() == Some("max");
-        push(&mut arguments, &["-icount", if is_max { max } else { usual }]);
+        push(
+            &mut arguments,
+            &["-icount", if is_max { max } else { usual }],
+        );
     }
     if launch.gdb {
         push(&mut arguments, &["-s", "-S"]);
@@ -232,7 +238,10 @@ mod tests {
     #[test]
     fn the_command_line_is_the_boards_and_the_callers() {
         assert_eq!(
-            line(|launch| launch.bundle = Some(Path::new("/b c")), "cortex-a53"),
+            line(
+                |launch| launch.bundle = Some(Path::new("/b c")),
+                "cortex-a53"
+            ),
             "qemu-system-aarch64 -machine virt,gic-version=2 -cpu cortex-a53 -smp 4 -m 1G -display none \
              -monitor none -serial stdio -no-reboot -kernel /i -initrd '/b c'"
         );

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use codespan_reporting::diagnostic::{Diagnostic, Label, Severity};
 use codespan_reporting::files::SimpleFile;
-use codespan_reporting::term::termcolor::{ColorChoice, NoColor, StandardStream};
+use codespan_reporting::term::termcolor::{ColorChoice, StandardStream};
 use codespan_reporting::term::{self, Chars, Config};
 
 /// A place in a file, in bytes.
@@ -91,8 +91,7 @@ impl Problem {
         } else {
             Severity::Warning
         };
-        let mut labels =
-            vec![Label::primary((), self.place.0.clone()).with_message(&self.place.1)];
+        let mut labels = vec![Label::primary((), self.place.0.clone()).with_message(&self.place.1)];
         for (span, text) in &self.also {
             labels.push(Label::secondary((), span.clone()).with_message(text));
         }
@@ -124,7 +123,7 @@ pub fn print(name: &str, source: &str, problems: &[Problem]) {
 /// The findings as plain text.
 #[cfg(test)]
 pub fn plain(name: &str, source: &str, problems: &[Problem]) -> String {
-    let mut buffer = NoColor::new(Vec::new());
+    let mut buffer = term::termcolor::NoColor::new(Vec::new());
     for problem in problems {
         emit(&mut buffer, name, source, problem).expect("memory takes every write");
     }

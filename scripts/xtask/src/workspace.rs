@@ -1,7 +1,6 @@
 //! Where things are: the repository's root and what is made under `target/`.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// The target the hypervisor and the guests are built for.
 pub const BARE_TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -38,13 +37,6 @@ pub fn show(path: &Path) -> String {
         .unwrap_or(path)
         .display()
         .to_string()
-}
-
-/// When `path` was last written; the beginning of time if it is not there.
-pub fn modified(path: &Path) -> SystemTime {
-    std::fs::metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Writes `bytes` to `path` so that nobody ever sees half a file, making its directory first.

@@ -21,17 +21,16 @@ struct Given<'m, 't> {
 ///
 /// # Errors
 /// The tree cannot be read.
-pub fn check(
-    manifest: &Manifest,
-    tree: &[u8],
-    board: &Board<'_>,
-) -> anyhow::Result<Vec<Problem>> {
+pub fn check(manifest: &Manifest, tree: &[u8], board: &Board<'_>) -> anyhow::Result<Vec<Problem>> {
     let all = devices(tree)?.collect::<Result<Vec<_>, _>>()?;
     let mut problems = Vec::new();
     let given = resolve(manifest, &all, &mut problems);
     for (index, device) in given.iter().enumerate() {
         let earlier = given.get(..index).unwrap_or_default();
-        if let Some(first) = earlier.iter().find(|other| other.info.path == device.info.path) {
+        if let Some(first) = earlier
+            .iter()
+            .find(|other| other.info.path == device.info.path)
+        {
             problems.push(twice(device, first));
             continue;
         }
@@ -70,7 +69,9 @@ fn unknown(path: &str, span: &Span, all: &[DeviceInfo<'_>]) -> Problem {
     let problem = Problem::error(span, format!("the board has no device `{path}`"));
     match nearest(path, paths) {
         Some(near) => problem.remedy(format!("did you mean `{near}`?")),
-        None => problem.remedy("name a node of the board's device tree by its path, such as \"/pl061@9030000\""),
+        None => problem.remedy(
+            "name a node of the board's device tree by its path, such as \"/pl061@9030000\"",
+        ),
     }
 }
 
@@ -108,11 +109,18 @@ fn usable(device: &Given<'_, '_>, board: &Board<'_>, problems: &mut Vec<Problem>
     }
     for interrupt in info.interrupts.iter().filter(|i| i.intid < FIRST_SPI) {
         refuse(
-            format!("`{path}` has interrupt {}, which is a CPU's own", interrupt.intid),
+            format!(
+                "`{path}` has interrupt {}, which is a CPU's own",
+                interrupt.intid
+            ),
             "timers, PMU and GIC are there for every partition; leave it out",
         );
     }
-    if info.registers.iter().any(|range| is_hypervisors(*range, board)) {
+    if info
+        .registers
+        .iter()
+        .any(|range| is_hypervisors(*range, board))
+    {
         refuse(
             format!("the hypervisor needs `{path}` itself"),
             "every partition has a console and a GIC of its own; leave it out",
@@ -155,7 +163,9 @@ fn shared(
             other.info.path == info.path && std::ptr::eq(other.partition, device.partition)
         })
     };
-    let others = all.iter().filter(|other| other.enabled && !is_partners(other));
+    let others = all
+        .iter()
+        .filter(|other| other.enabled && !is_partners(other));
     let others = others.filter(|other| !encloses(other, device.info));
     for other in others {
         if let Some(page) = common_page(device.info, other) {
@@ -204,7 +214,8 @@ fn pages(range: Range) -> Range {
     let base = range.base().align_down(PAGE_SIZE);
     let end = range.end().align_up(PAGE_SIZE);
     let size = end.and_then(|end| end.offset_from(base));
-    size.and_then(|size| Range::new(base, size)).unwrap_or(range)
+    size.and_then(|size| Range::new(base, size))
+        .unwrap_or(range)
 }
 
 fn common_interrupt(one: &DeviceInfo<'_>, other: &DeviceInfo<'_>) -> Option<u32> {
@@ -237,9 +248,9 @@ fn confined(device: &Given<'_, '_>, board: &Board<'_>, problems: &mut Vec<Proble
         "`{path}` can read and write all RAM ({}): the hypervisor and every partition",
         ram.join(", ")
     );
-    let problem = Problem::warning(device.span, message)
-        .label(reason)
-        .remedy("`dma = \"unconfined\"` accepts this: the partition is trusted like the hypervisor");
+    let problem = Problem::warning(device.span, message).label(reason).remedy(
+        "`dma = \"unconfined\"` accepts this: the partition is trusted like the hypervisor",
+    );
     problems.push(problem);
 }
 
@@ -282,7 +293,11 @@ mod tests {
         let parsed = crate::manifest::parse::parse(source).expect("the words are right");
         let tree = board_tree();
         let board = Board::read(&tree).expect("the tree is right");
-        plain("m.toml", source, &check(&parsed, &tree, &board).expect("it reads"))
+        plain(
+            "m.toml",
+            source,
+            &check(&parsed, &tree, &board).expect("it reads"),
+        )
     }
 
     #[test]
@@ -303,9 +318,14 @@ mod tests {
     #[test]
     fn a_device_given_twice_is_refused() {
         let one = manifest("devices = [\"/gpio@9030000\"]");
-        let two = one.replace("board = \"test\"\n", "").replace("\"a\"", "\"b\"");
+        let two = one
+            .replace("board = \"test\"\n", "")
+            .replace("\"a\"", "\"b\"");
         let text = complaints(&format!("{one}{two}"));
-        assert!(text.contains("the device `/gpio@9030000` is given twice\n"), "{text}");
+        assert!(
+            text.contains("the device `/gpio@9030000` is given twice\n"),
+            "{text}"
+        );
         assert!(text.contains("to `a`") && text.contains("to `b`"), "{text}");
     }
 
@@ -338,17 +358,26 @@ mod tests {
     #[test]
     fn the_hypervisors_own_devices_are_refused() {
         let text = complaint("devices = [\"/serial@9000000\"]");
-        assert!(text.contains("the hypervisor needs `/serial@9000000` itself"), "{text}");
+        assert!(
+            text.contains("the hypervisor needs `/serial@9000000` itself"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_dma_master_without_an_smmu_is_refused_unless_it_is_accepted() {
         let line = "devices = [\"/ethernet@9080000\"]";
         let text = complaint(line);
-        assert!(text.starts_with("error: no SMMU confines `/ethernet@9080000`"), "{text}");
+        assert!(
+            text.starts_with("error: no SMMU confines `/ethernet@9080000`"),
+            "{text}"
+        );
         assert!(text.contains("dma = \"unconfined\""), "{text}");
         let text = complaint(&format!("{line}\ndma = \"unconfined\""));
-        assert!(text.starts_with("warning: `/ethernet@9080000` can read and write all RAM"), "{text}");
+        assert!(
+            text.starts_with("warning: `/ethernet@9080000` can read and write all RAM"),
+            "{text}"
+        );
         assert!(text.contains("(0x40000000-0x7fffffff)"), "{text}");
         assert!(!text.contains("error:"), "{text}");
     }
@@ -356,6 +385,9 @@ mod tests {
     #[test]
     fn a_permission_nobody_needs_is_pointed_out() {
         let text = complaint("dma = \"unconfined\"");
-        assert!(text.starts_with("warning: no device of this partition needs `dma`"), "{text}");
+        assert!(
+            text.starts_with("warning: no device of this partition needs `dma`"),
+            "{text}"
+        );
     }
 }

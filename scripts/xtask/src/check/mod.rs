@@ -11,7 +11,7 @@ use bulkhead::model::board::Board;
 use bulkhead::model::bundle::{self as model, System};
 use bulkhead::model::image;
 use bulkhead::model::placement::{FreeMemory, Placement, PlacementError, place};
-use bulkhead::words::{Pa, Range};
+use bulkhead::words::{PAGE_SIZE, Pa, Range};
 
 use crate::board::{self, Choice, Machine};
 use crate::bundle::{self, Payloads};
@@ -79,8 +79,7 @@ fn stages(
         return Ok(None);
     };
     let tree = qemu::tree(&machine)?;
-    let board = Board::read(&tree)
-        .with_context(|| format!("the board {}", machine.board.name))?;
+    let board = Board::read(&tree).with_context(|| format!("the board {}", machine.board.name))?;
     problems.extend(cpus(&manifest, &board));
     problems.extend(devices::check(&manifest, &tree, &board)?);
     let payloads = payloads(&manifest, directory, problems);
@@ -106,7 +105,10 @@ fn machine(
     let name = other_board.unwrap_or(&manifest.board.value);
     let Some(folder) = board::find(directory, name) else {
         if other_board.is_some() {
-            bail!("there is no board `{name}`; the boards are {}", board::known().join(", "));
+            bail!(
+                "there is no board `{name}`; the boards are {}",
+                board::known().join(", ")
+            );
         }
         problems.push(unknown_board(name, &manifest.board.span));
         return Ok(None);
@@ -128,7 +130,10 @@ fn unknown_board(name: &str, span: &Span) -> Problem {
 
 fn cpus(manifest: &Manifest, board: &Board<'_>) -> Vec<Problem> {
     let present = board.cpus.len();
-    let wanted = manifest.partitions.iter().flat_map(|partition| &partition.cpus);
+    let wanted = manifest
+        .partitions
+        .iter()
+        .flat_map(|partition| &partition.cpus);
     let absent = wanted.filter(|cpu| usize::from(cpu.value) >= present);
     absent
         .map(|cpu| {
@@ -236,12 +241,14 @@ fn kept(
 /// Bytes the hypervisor takes in RAM: `image_size` of its header (Linux,
 /// Documentation/arch/arm64/booting.rst), where it is built.
 fn image_room() -> u64 {
-    let header = std::fs::read(build::image_path()).unwrap_or_default();
-    let size = header
+    let image = std::fs::read(build::image_path()).unwrap_or_default();
+    let size = image
         .get(16..24)
+        .filter(|_| payload::is_image(&image))
         .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_le_bytes);
-    if size == 0 { IMAGE_ROOM } else { size.next_multiple_of(4096) }
+        .map_or(IMAGE_ROOM, u64::from_le_bytes);
+    size.checked_next_multiple_of(PAGE_SIZE)
+        .unwrap_or(IMAGE_ROOM)
 }
 
 fn misplaced(
@@ -252,7 +259,12 @@ fn misplaced(
 ) -> Problem {
     let keepers: Vec<String> = kept
         .iter()
-        .map(|(range, what)| format!("{what} {}", plan::show_range(range.base().get(), range.size())))
+        .map(|(range, what)| {
+            format!(
+                "{what} {}",
+                plan::show_range(range.base().get(), range.size())
+            )
+        })
         .collect();
     let remedy = format!(
         "without what is kept ({}), the board has {} bytes for all partitions together",
@@ -333,19 +345,33 @@ pub mod tests {
         device(&mut fdt, "gpio@9041800", "arm,pl061", 10, &[]);
         device(&mut fdt, "gpio@9050000", "arm,pl061", 9, &[]);
         device(&mut fdt, "gpio@9060000", "arm,pl061", 9, &[]);
-        device(&mut fdt, "gpio@9070000", "arm,pl061", 11, &[("status", "disabled")]);
-        device(&mut fdt, "ethernet@9080000", "x,ethernet", 12, &[("dma-coherent", "")]);
+        device(
+            &mut fdt,
+            "gpio@9070000",
+            "arm,pl061",
+            11,
+            &[("status", "disabled")],
+        );
+        device(
+            &mut fdt,
+            "ethernet@9080000",
+            "x,ethernet",
+            12,
+            &[("dma-coherent", "")],
+        );
         fdt.end_node(root).unwrap();
         fdt.finish().unwrap()
     }
 
     fn core_nodes(fdt: &mut FdtWriter) {
         let chosen = fdt.begin_node("chosen").unwrap();
-        fdt.property_string("stdout-path", "/serial@9000000").unwrap();
+        fdt.property_string("stdout-path", "/serial@9000000")
+            .unwrap();
         fdt.end_node(chosen).unwrap();
         let memory = fdt.begin_node("memory@40000000").unwrap();
         fdt.property_string("device_type", "memory").unwrap();
-        fdt.property_array_u64("reg", &[0x4000_0000, 0x4000_0000]).unwrap();
+        fdt.property_array_u64("reg", &[0x4000_0000, 0x4000_0000])
+            .unwrap();
         fdt.end_node(memory).unwrap();
         let psci = fdt.begin_node("psci").unwrap();
         fdt.property_string("compatible", "arm,psci-1.0").unwrap();
@@ -364,12 +390,14 @@ pub mod tests {
         }
         fdt.end_node(cpus).unwrap();
         let timer = fdt.begin_node("timer").unwrap();
-        fdt.property_string("compatible", "arm,armv8-timer").unwrap();
+        fdt.property_string("compatible", "arm,armv8-timer")
+            .unwrap();
         let ppis = [1, 13, 0xf08, 1, 14, 0xf08, 1, 11, 0xf08, 1, 10, 0xf08];
         fdt.property_array_u32("interrupts", &ppis).unwrap();
         fdt.end_node(timer).unwrap();
         let gic = fdt.begin_node("intc@8000000").unwrap();
-        fdt.property_string("compatible", "arm,cortex-a15-gic").unwrap();
+        fdt.property_string("compatible", "arm,cortex-a15-gic")
+            .unwrap();
         fdt.property_null("interrupt-controller").unwrap();
         fdt.property_u32("#interrupt-cells", 3).unwrap();
         fdt.property_phandle(1).unwrap();
@@ -377,7 +405,8 @@ pub mod tests {
             0x800_0000, 0x1_0000, 0x801_0000, 0x1_0000, 0x803_0000, 0x1_0000, 0x804_0000, 0x1_0000,
         ];
         fdt.property_array_u64("reg", &frames).unwrap();
-        fdt.property_array_u32("interrupts", &[1, 9, 0xf04]).unwrap();
+        fdt.property_array_u32("interrupts", &[1, 9, 0xf04])
+            .unwrap();
         fdt.end_node(gic).unwrap();
     }
 
@@ -409,8 +438,14 @@ pub mod tests {
     #[test]
     fn a_plan_names_addresses_and_what_is_left() {
         let text = outcome(&manifest(""), 4096).expect("it fits");
-        assert!(text.starts_with("board test (test): 2 CPUs, 1G of RAM, GICv2\n"), "{text}");
-        let row = text.lines().find(|line| line.starts_with("a ")).expect("a row");
+        assert!(
+            text.starts_with("board test (test): 2 CPUs, 1G of RAM, GICv2\n"),
+            "{text}"
+        );
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("a "))
+            .expect("a row");
         assert!(row.contains("4M"), "{text}");
         assert!(row.contains("0x40000000-0x403fffff"), "{text}");
         assert!(row.contains("raw 4 K"), "{text}");
@@ -459,7 +494,10 @@ pub mod tests {
     fn an_unknown_board_is_refused_with_the_nearest() {
         let problem = unknown_board("qemu-vrit", &(8..18));
         let text = plain("m.toml", "board = \"qemu-vrit\"", &[problem]);
-        assert!(text.contains("there is no board `qemu-vrit`\n  --> m.toml:1:9"), "{text}");
+        assert!(
+            text.contains("there is no board `qemu-vrit`\n  --> m.toml:1:9"),
+            "{text}"
+        );
         assert!(text.contains("did you mean `qemu-virt`?"), "{text}");
     }
 
@@ -477,8 +515,16 @@ pub mod tests {
             plain("m.toml", &source, &problems)
         };
         let text = complaint("\"./ramdisk\"");
-        assert!(text.contains("an initial ramdisk, not a kernel a partition can start\n  --> m.toml:6:10"), "{text}");
-        assert!(text.contains("there is no such file\n  --> m.toml:7:10"), "{text}");
+        assert!(
+            text.contains(
+                "an initial ramdisk, not a kernel a partition can start\n  --> m.toml:6:10"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("there is no such file\n  --> m.toml:7:10"),
+            "{text}"
+        );
         assert!(complaint("\"./empty\"").contains("is empty\n  --> m.toml:6:10"));
         assert!(complaint("\"contrl\"").contains("there is no guest and no file `contrl`"));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -39,7 +39,10 @@ pub fn show(facts: &Facts<'_>) -> String {
 
 /// The addresses from `base` on, `size` bytes of them.
 pub fn show_range(base: u64, size: u64) -> String {
-    format!("{base:#x}-{:#x}", base.saturating_add(size.saturating_sub(1)))
+    format!(
+        "{base:#x}-{:#x}",
+        base.saturating_add(size.saturating_sub(1))
+    )
 }
 
 fn headline(facts: &Facts<'_>) -> String {
@@ -50,7 +53,11 @@ fn headline(facts: &Facts<'_>) -> String {
         Gic::V3 { .. } => 3,
     };
     let cpus = board.cpus.len();
-    let kind = if board.model.is_empty() { board.compatible } else { board.model };
+    let kind = if board.model.is_empty() {
+        board.compatible
+    } else {
+        board.model
+    };
     format!(
         "board {} ({kind}): {cpus} CPUs, {} of RAM, GICv{gic}\n\n",
         facts.name,
@@ -60,8 +67,15 @@ fn headline(facts: &Facts<'_>) -> String {
 
 fn partitions(facts: &Facts<'_>) -> String {
     let mut rows = vec![row([
-        "partition", "CPUs", "memory", "on the board", "in the guest", "kernel", "initrd",
-        "devices", "interrupts",
+        "partition",
+        "CPUs",
+        "memory",
+        "on the board",
+        "in the guest",
+        "kernel",
+        "initrd",
+        "devices",
+        "interrupts",
     ])];
     for (plan, extents) in facts.system.partitions.iter().zip(&facts.placement.extents) {
         for (index, extent) in extents.iter().enumerate() {
@@ -85,7 +99,10 @@ fn first_cells(cells: &mut [String], plan: &Plan<'_>, tree: &[u8]) {
         Format::Raw => "raw",
     };
     let cpus: Vec<String> = plan.cpus.iter().map(ToString::to_string).collect();
-    let initrd = plan.initrd.as_ref().map(|payload| megabytes(payload.data.len()));
+    let initrd = plan
+        .initrd
+        .as_ref()
+        .map(|payload| megabytes(payload.data.len()));
     let fill = [
         (0, plan.name.to_string()),
         (1, cpus.join(" ")),

@@ -151,11 +151,7 @@ fn partition<'t>(
     })
 }
 
-fn channel<'t>(
-    table: &'t DeTable<'t>,
-    span: Span,
-    problems: &mut Vec<Problem>,
-) -> Option<Channel> {
+fn channel<'t>(table: &'t DeTable<'t>, span: Span, problems: &mut Vec<Problem>) -> Option<Channel> {
     let mut section = Section::new(table, span, "a channel", CHANNEL_KEYS, problems);
     let name = section
         .require("name", "name = \"telemetry\"")
@@ -202,7 +198,9 @@ fn each<'t, T>(
 }
 
 fn name_of<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Located<String>> {
-    section.converted(value, "a name", |text| name(text).map(|()| text.to_string()))
+    section.converted(value, "a name", |text| {
+        name(text).map(|()| text.to_string())
+    })
 }
 
 fn cpus<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Vec<Located<u8>> {
@@ -264,7 +262,13 @@ fn on_crash<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<O
         });
     };
     let mut problems = Vec::new();
-    let mut inner = Section::new(table, value.span(), "`on_crash`", &["restart"], &mut problems);
+    let mut inner = Section::new(
+        table,
+        value.span(),
+        "`on_crash`",
+        &["restart"],
+        &mut problems,
+    );
     let limit = inner
         .require("restart", "{ restart = 3 }")
         .and_then(|value| inner.number(value, RESTARTS_MAX));
@@ -341,7 +345,10 @@ mod tests {
 
     fn instead(key: &str, line: &str) -> String {
         let text = with("");
-        let kept: Vec<&str> = text.lines().filter(|l| !l.starts_with(key) && !l.is_empty()).collect();
+        let kept: Vec<&str> = text
+            .lines()
+            .filter(|l| !l.starts_with(key) && !l.is_empty())
+            .collect();
         format!("{}\n{line}\n", kept.join("\n"))
     }
 
@@ -359,12 +366,18 @@ mod tests {
             panic!("two partitions")
         };
         assert_eq!(first.memory.value, 4 << 20);
-        assert_eq!(first.load.as_ref().map(|load| load.value), Some(0x4008_0000));
+        assert_eq!(
+            first.load.as_ref().map(|load| load.value),
+            Some(0x4008_0000)
+        );
         assert_eq!(first.on_crash, OnCrash::Restart(3));
         assert_eq!(first.heartbeat_ms, Some(100));
         assert_eq!(first.capabilities.len(), 2);
         assert!(first.dma_unconfined.is_some());
-        assert_eq!(second.kernel.value, Kernel::Debian("linux-image-arm64".into()));
+        assert_eq!(
+            second.kernel.value,
+            Kernel::Debian("linux-image-arm64".into())
+        );
         assert_eq!(second.cpus.len(), 2);
         assert!(manifest.channels[0].both);
     }
@@ -377,7 +390,9 @@ mod tests {
         );
         assert!(complaint("boards = \"x\"").contains("did you mean `board`?"));
         assert!(complaint(&with("[[channel]]\nsiez = \"4K\"")).contains("did you mean `size`?"));
-        assert!(complaint(&with("on_crash = { restarts = 1 }")).contains("did you mean `restart`?"));
+        assert!(
+            complaint(&with("on_crash = { restarts = 1 }")).contains("did you mean `restart`?")
+        );
     }
 
     #[test]
@@ -404,15 +419,24 @@ mod tests {
     #[test]
     fn a_bad_duration_is_refused() {
         let text = complaint(&with("heartbeat = \"1h\""));
-        assert!(text.contains("`1h` is not a duration\n  --> m.toml:7:13"), "{text}");
+        assert!(
+            text.contains("`1h` is not a duration\n  --> m.toml:7:13"),
+            "{text}"
+        );
         assert!(text.contains("such as \"100ms\""), "{text}");
     }
 
     #[test]
     fn a_bad_name_is_refused() {
         let text = complaint(&instead("name", "name = \"my linux\""));
-        assert!(text.contains("`my linux` is not a name\n  --> m.toml:6:8"), "{text}");
-        assert!(text.contains("a name is a letter and then letters"), "{text}");
+        assert!(
+            text.contains("`my linux` is not a name\n  --> m.toml:6:8"),
+            "{text}"
+        );
+        assert!(
+            text.contains("a name is a letter and then letters"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -421,18 +445,22 @@ mod tests {
         assert!(text.contains("this should be a text in quotes"), "{text}");
         assert!(text.contains("this is of type integer"), "{text}");
         let text = complaint(&instead("cpus", "cpus = 0"));
-        assert!(text.contains("this should be a list in square brackets"), "{text}");
+        assert!(
+            text.contains("this should be a list in square brackets"),
+            "{text}"
+        );
         let text = complaint("board = \"b\"\n[partition]\nname = \"x\"");
-        assert!(text.contains("write [[partition]], with two brackets"), "{text}");
+        assert!(
+            text.contains("write [[partition]], with two brackets"),
+            "{text}"
+        );
     }
 
     #[test]
     fn words_that_mean_nothing_are_refused_with_those_that_do() {
         assert!(complaint(&with("on_crash = \"stpo\"")).contains("\"stop\" or \"notify\""));
         assert!(complaint(&with("dma = \"yes\"")).contains("\"unconfined\""));
-        assert!(
-            complaint(&with("capabilities = [\"manage\"]")).contains("\"manage:PARTITION\"")
-        );
+        assert!(complaint(&with("capabilities = [\"manage\"]")).contains("\"manage:PARTITION\""));
         assert!(
             complaint(&instead("kernel", "kernel = { debian = \"a;b\" }"))
                 .contains("`a;b` is not a Debian package")
@@ -444,13 +472,19 @@ mod tests {
         let text = complaint(&with(
             "[[channel]]\nname = \"c\"\nbetween = [\"a\"]\nsize = \"4K\"",
         ));
-        assert!(text.contains("a channel has two ends\n  --> m.toml:9:11"), "{text}");
+        assert!(
+            text.contains("a channel has two ends\n  --> m.toml:9:11"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_partition_needs_a_cpu() {
         let text = complaint(&instead("cpus", "cpus = []"));
-        assert!(text.contains("a partition needs a CPU\n  --> m.toml:6:8"), "{text}");
+        assert!(
+            text.contains("a partition needs a CPU\n  --> m.toml:6:8"),
+            "{text}"
+        );
         assert!(complaint(&instead("cpus", "cpus = [-1]")).contains("out of range"));
     }
 

@@ -43,13 +43,18 @@ fn counts(manifest: &Manifest, problems: &mut Vec<Problem>) {
             problems.push(too_many(&extra.span, "CPUs for one partition", MAX_VCPUS));
         }
         if let Some(extra) = partition.devices.get(MAX_DEVICES) {
-            problems.push(too_many(&extra.span, "devices for one partition", MAX_DEVICES));
+            problems.push(too_many(
+                &extra.span,
+                "devices for one partition",
+                MAX_DEVICES,
+            ));
         }
     }
 }
 
 fn too_many(span: &Span, what: &str, most: usize) -> Problem {
-    Problem::error(span, format!("too many {what}")).remedy(format!("the hypervisor has room for {most}"))
+    Problem::error(span, format!("too many {what}"))
+        .remedy(format!("the hypervisor has room for {most}"))
 }
 
 fn names(manifest: &Manifest, problems: &mut Vec<Problem>) {
@@ -81,10 +86,13 @@ fn cpus(manifest: &Manifest, problems: &mut Vec<Problem>) {
         for cpu in &partition.cpus {
             let owner = (partition.name.value.as_str(), &cpu.span);
             if let Some((name, first)) = owners.insert(cpu.value, owner) {
-                let problem = Problem::error(&cpu.span, format!("CPU {} is given twice", cpu.value))
-                    .label(format!("to `{}`", partition.name.value))
-                    .also(first, format!("to `{name}`"))
-                    .remedy("a partition owns its CPUs alone; take another one, or leave it out");
+                let problem =
+                    Problem::error(&cpu.span, format!("CPU {} is given twice", cpu.value))
+                        .label(format!("to `{}`", partition.name.value))
+                        .also(first, format!("to `{name}`"))
+                        .remedy(
+                            "a partition owns its CPUs alone; take another one, or leave it out",
+                        );
                 problems.push(problem);
             }
         }
@@ -98,8 +106,9 @@ fn memory(partition: &Partition, problems: &mut Vec<Problem>) {
             .checked_next_multiple_of(MEMORY_UNIT)
             .unwrap_or(MEMORY_UNIT)
             .max(MEMORY_UNIT);
-        let problem = Problem::error(span, "a partition's memory is a multiple of 2M")
-            .remedy(format!("the next that would do is \"{}\"", show_size(rounded)));
+        let problem = Problem::error(span, "a partition's memory is a multiple of 2M").remedy(
+            format!("the next that would do is \"{}\"", show_size(rounded)),
+        );
         problems.push(problem);
     }
 }
@@ -139,8 +148,8 @@ fn channel_ends(channel: &Channel, manifest: &Manifest, problems: &mut Vec<Probl
     }
     let Located { value: size, span } = &channel.size;
     if *size == 0 || size % PAGE_SIZE != 0 {
-        let problem = Problem::error(span, "a channel's size is a multiple of 4K")
-            .remedy("such as \"64K\"");
+        let problem =
+            Problem::error(span, "a channel's size is a multiple of 4K").remedy("such as \"64K\"");
         problems.push(problem);
     }
 }
@@ -152,7 +161,10 @@ fn known_partition(name: &str, span: &Span, manifest: &Manifest, problems: &mut 
     }
     let remedy = match nearest(name, names()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the partitions are {}", names().collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "the partitions are {}",
+            names().collect::<Vec<_>>().join(", ")
+        ),
     };
     problems.push(Problem::error(span, format!("there is no partition `{name}`")).remedy(remedy));
 }
@@ -192,19 +204,28 @@ mod tests {
     #[test]
     fn a_cpu_given_twice_to_one_partition_is_refused() {
         let text = complaint(&A.replace("[0]", "[0, 0]"));
-        assert!(text.contains("CPU 0 is given twice\n  --> m.toml:4:12"), "{text}");
+        assert!(
+            text.contains("CPU 0 is given twice\n  --> m.toml:4:12"),
+            "{text}"
+        );
     }
 
     #[test]
     fn two_partitions_of_one_name_are_refused() {
         let text = complaint(&format!("{A}{}", B.replace("\"b\"", "\"a\"")));
-        assert!(text.contains("two partitions are called `a`\n  --> m.toml:8:8"), "{text}");
+        assert!(
+            text.contains("two partitions are called `a`\n  --> m.toml:8:8"),
+            "{text}"
+        );
     }
 
     #[test]
     fn memory_in_odd_pieces_is_refused_with_the_next_even_one() {
         let text = complaint(&A.replace("4M", "5M"));
-        assert!(text.contains("a multiple of 2M\n  --> m.toml:5:10"), "{text}");
+        assert!(
+            text.contains("a multiple of 2M\n  --> m.toml:5:10"),
+            "{text}"
+        );
         assert!(text.contains("the next that would do is \"6M\""), "{text}");
         assert!(complaint(&A.replace("4M", "0M")).contains("would do is \"2M\""));
     }
@@ -212,7 +233,10 @@ mod tests {
     #[test]
     fn addresses_outside_the_partitions_memory_are_refused() {
         let text = complaint(&format!("{A}dtb = 0x8000_0000\nload = 0\n"));
-        assert!(text.contains("`dtb` lies outside the partition's memory\n  --> m.toml:7:7"), "{text}");
+        assert!(
+            text.contains("`dtb` lies outside the partition's memory\n  --> m.toml:7:7"),
+            "{text}"
+        );
         assert!(text.contains("`load` lies outside"), "{text}");
         assert!(text.contains("0x40000000 to 0x40400000"), "{text}");
     }
@@ -220,7 +244,10 @@ mod tests {
     #[test]
     fn capabilities_name_partitions_that_exist() {
         let text = complaint(&format!("{A}capabilities = [\"manage:bb\"]\n{B}"));
-        assert!(text.contains("there is no partition `bb`\n  --> m.toml:7:17"), "{text}");
+        assert!(
+            text.contains("there is no partition `bb`\n  --> m.toml:7:17"),
+            "{text}"
+        );
         assert!(text.contains("did you mean `b`?"), "{text}");
     }
 
@@ -232,7 +259,10 @@ mod tests {
             ))
         };
         let text = channel("\"a\", \"sensor\"", "4K");
-        assert!(text.contains("there is no partition `sensor`\n   --> m.toml:14:17"), "{text}");
+        assert!(
+            text.contains("there is no partition `sensor`\n   --> m.toml:14:17"),
+            "{text}"
+        );
         assert!(text.contains("the partitions are a, b"), "{text}");
         assert!(channel("\"a\", \"a\"", "4K").contains("both ends of the channel are the same"));
         assert!(channel("\"a\", \"b\"", "0K").contains("a channel's size is a multiple of 4K"));
@@ -241,7 +271,10 @@ mod tests {
     #[test]
     fn more_partitions_than_there_is_room_for_are_refused() {
         let many: String = (0..9)
-            .map(|i| A.replace("\"a\"", &format!("\"p{i}\"")).replace("[0]", &format!("[{i}]")))
+            .map(|i| {
+                A.replace("\"a\"", &format!("\"p{i}\""))
+                    .replace("[0]", &format!("[{i}]"))
+            })
             .collect();
         let text = complaint(&many);
         assert!(text.contains("too many partitions"), "{text}");

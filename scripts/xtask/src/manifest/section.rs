@@ -31,8 +31,8 @@ impl<'t, 'p> Section<'t, 'p> {
             if known.contains(&name) {
                 continue;
             }
-            let problem =
-                Problem::error(&key.span(), format!("{what} has no key `{name}`")).label("unknown key");
+            let problem = Problem::error(&key.span(), format!("{what} has no key `{name}`"))
+                .label("unknown key");
             problems.push(match nearest(name, known.iter().copied()) {
                 Some(near) => problem.remedy(format!("did you mean `{near}`?")),
                 None => problem.remedy(format!("the keys are {}", known.join(", "))),
@@ -44,11 +44,6 @@ impl<'t, 'p> Section<'t, 'p> {
             what,
             problems,
         }
-    }
-
-    /// Where the table's heading stands.
-    pub fn span(&self) -> &Span {
-        &self.span
     }
 
     /// Notes a mistake.
@@ -69,7 +64,8 @@ impl<'t, 'p> Section<'t, 'p> {
         let value = self.get(key);
         if value.is_none() {
             let message = format!("{} lacks `{key}`", self.what);
-            let problem = Problem::error(&self.span, message).remedy(format!("add a line: {example}"));
+            let problem =
+                Problem::error(&self.span, message).remedy(format!("add a line: {example}"));
             self.problems.push(problem);
         }
         value
@@ -130,7 +126,9 @@ impl<'t, 'p> Section<'t, 'p> {
     pub fn list(&mut self, value: &'t Value<'t>) -> &'t [Value<'t>] {
         match value.get_ref() {
             DeValue::Array(items) => items,
-            _ => self.mistyped(value, "a list in square brackets").unwrap_or(&[]),
+            _ => self
+                .mistyped(value, "a list in square brackets")
+                .unwrap_or(&[]),
         }
     }
 

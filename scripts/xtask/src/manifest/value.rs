@@ -33,7 +33,9 @@ pub fn duration_ms(text: &str) -> Result<u32, String> {
     };
     let number: u32 = number.parse().map_err(|_| help.to_string())?;
     match number.checked_mul(factor) {
-        Some(0) => Err("a heartbeat of no time cannot be kept; leave the line out to have none".into()),
+        Some(0) => {
+            Err("a heartbeat of no time cannot be kept; leave the line out to have none".into())
+        }
         Some(milliseconds) => Ok(milliseconds),
         None => Err("the longest is 4294967295ms".into()),
     }
@@ -101,7 +103,14 @@ mod tests {
     #[test]
     fn names_are_short_and_plain() {
         assert_eq!(name("control-2"), Ok(()));
-        for bad in ["", "2", "a b", "ä", "a/b", "abcdefghijklmnopqrstuvwxyz012345"] {
+        for bad in [
+            "",
+            "2",
+            "a b",
+            "ä",
+            "a/b",
+            "abcdefghijklmnopqrstuvwxyz012345",
+        ] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

@@ -1,0 +1,207 @@
+//! An emulator test as data: a system, the machines it runs on, and what its console must say.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// How long a test may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// CPU a test runs on unless it names others.
+const USUAL_CPU: &str = "cortex-a72";
+/// What nobody's console may say unless the test allows it.
+const PANIC: &str = "panicked at";
+
+/// One thing to happen, after the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A line matches the pattern.
+    Wait(&'static str),
+    /// The text is typed.
+    Send(&'static str),
+    /// The partition of this name has reported its checks and all of them hold.
+    Tap(&'static str),
+    /// QEMU ends by itself.
+    End,
+}
+
+/// What the boot loader hands over.
+#[derive(Clone, Copy, Debug)]
+pub enum Bundle {
+    /// The bundle the system makes.
+    Whole,
+    /// None.
+    Missing,
+    /// The bundle after something was done to it.
+    Changed(fn(&mut Vec<u8>)),
+}
+
+/// Where a test's system comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Written here.
+    Text(String),
+    /// A manifest of this repository.
+    File(&'static str),
+}
+
+/// A test.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name, unique.
+    pub name: &'static str,
+    /// What it is about.
+    pub subject: &'static str,
+    /// Its system.
+    pub origin: Origin,
+    /// GIC versions to run it on.
+    pub gics: &'static [u8],
+    /// CPU models to run it on.
+    pub cpus: &'static [&'static str],
+    /// What must happen.
+    pub steps: Vec<Step>,
+    /// What no line may match.
+    pub forbidden: Vec<&'static str>,
+    /// What the boot loader hands over.
+    pub bundle: Bundle,
+    /// How long it may take.
+    pub patience: Duration,
+    /// Whether instructions are the clock.
+    pub icount: bool,
+    /// Whether it belongs to the everyday subset.
+    pub quick: bool,
+    /// vCPUs it has in all: what it costs the host.
+    pub vcpus: usize,
+}
+
+/// A test called `name` about `subject`, on GICv3 and GICv2, of a system with no partition yet.
+pub fn case(name: &'static str, subject: &'static str) -> Case {
+    Case {
+        name,
+        subject,
+        origin: Origin::Text("board = \"qemu-virt\"\n".into()),
+        gics: &[3, 2],
+        cpus: &[USUAL_CPU],
+        steps: Vec::new(),
+        forbidden: vec![PANIC],
+        bundle: Bundle::Whole,
+        patience: PATIENCE,
+        icount: false,
+        quick: false,
+        vcpus: 0,
+    }
+}
+
+// The table is the users' place: what it does not use today it may tomorrow.
+#[allow(dead_code)]
+impl Case {
+    /// Adds a partition that runs a guest of this repository, or a file.
+    pub fn guest(self, name: &str, kernel: &str, cpus: &[u8], memory: &str) -> Self {
+        self.partition(name, &format!("\"{kernel}\""), cpus, memory)
+    }
+
+    /// Adds a partition with Debian's kernel and the demo's ramdisk.
+    pub fn linux(self, name: &str, cpus: &[u8], memory: &str) -> Self {
+        self.partition(
+            name,
+            "{ debian = \"linux-image-cloud-arm64\" }",
+            cpus,
+            memory,
+        )
+        .with("initrd = \"target/guests/initramfs.cpio\"")
+        .with("bootargs = \"console=ttyAMA0\"")
+    }
+
+    fn partition(mut self, name: &str, kernel: &str, cpus: &[u8], memory: &str) -> Self {
+        self.vcpus += cpus.len();
+        self.with(&format!(
+            "[[partition]]\nname = \"{name}\"\ncpus = {cpus:?}\nmemory = \"{memory}\"\nkernel = {kernel}"
+        ))
+    }
+
+    /// Adds a line to the manifest: to its last partition, or a table of its own.
+    pub fn with(mut self, line: &str) -> Self {
+        if let Origin::Text(text) = &mut self.origin {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{line}");
+        }
+        self
+    }
+
+    /// Takes the system from a manifest of this repository, with `vcpus` vCPUs in all.
+    pub fn manifest(mut self, path: &'static str, vcpus: usize) -> Self {
+        self.origin = Origin::File(path);
+        self.vcpus = vcpus;
+        self
+    }
+
+    /// Runs it on these GICs alone.
+    pub fn gics(mut self, gics: &'static [u8]) -> Self {
+        self.gics = gics;
+        self
+    }
+
+    /// Runs it on each of these CPU models.
+    pub fn on(mut self, cpus: &'static [&'static str]) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// A line must match `pattern`; an unfinished one counts once it rests, such as a prompt.
+    pub fn wait(mut self, pattern: &'static str) -> Self {
+        self.steps.push(Step::Wait(pattern));
+        self
+    }
+
+    /// Then `text` is typed.
+    pub fn send(mut self, text: &'static str) -> Self {
+        self.steps.push(Step::Send(text));
+        self
+    }
+
+    /// The partition called `name` must report checks that all hold.
+    pub fn tap(mut self, name: &'static str) -> Self {
+        self.steps.push(Step::Tap(name));
+        self
+    }
+
+    /// QEMU must end by itself: the board is off, or reset.
+    pub fn end(mut self) -> Self {
+        self.steps.push(Step::End);
+        self
+    }
+
+    /// No line may match `pattern`, from the start to the last step.
+    pub fn forbid(mut self, pattern: &'static str) -> Self {
+        self.forbidden.push(pattern);
+        self
+    }
+
+    /// A panic is what the test wants to see.
+    pub fn allow_panic(mut self) -> Self {
+        self.forbidden.retain(|pattern| *pattern != PANIC);
+        self
+    }
+
+    /// The boot loader hands over something else than the bundle.
+    pub fn bundle(mut self, bundle: Bundle) -> Self {
+        self.bundle = bundle;
+        self
+    }
+
+    /// It may take so many seconds.
+    pub fn seconds(mut self, seconds: u64) -> Self {
+        self.patience = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Instructions are the clock.
+    pub fn icount(mut self) -> Self {
+        self.icount = true;
+        self
+    }
+
+    /// It belongs to the everyday subset.
+    pub fn quick(mut self) -> Self {
+        self.quick = true;
+        self
+    }
+}

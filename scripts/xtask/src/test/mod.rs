@@ -1,0 +1,314 @@
+//! `cargo xtask test`: everything, or what is selected, and one line for each.
+//!
+//! # To add an emulator test
+//! Add it to the table in `table.rs`; a guest that tests itself takes this:
+//!
+//! ```text
+//! case("timer", "time")                           // its name, unique, and its subject
+//!     .guest("t", "test-timer", &[0, 1], "4M")    // partition, guest or file, CPUs, memory
+//!     .tap("t")                                   // wait for its `# bulkhead-test:` line
+//!     .quick(),                                   // in the everyday subset
+//! ```
+//!
+//! It runs on GICv3 and GICv2 unless `.gics(&[3])` says otherwise, on a Cortex-A72 unless
+//! `.on(&["cortex-a53", "max"])` does. `.linux(..)` adds a Linux, `.with("heartbeat = \"1s\"")` a line to the
+//! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
+//! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
+
+mod case;
+mod host;
+mod runner;
+mod table;
+mod tap;
+
+use std::collections::VecDeque;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::case::Case;
+use crate::console::interrupted;
+use crate::{build, debian, initramfs, workspace};
+
+/// Emulators with up to so many vCPUs run two at a time on the smallest host.
+const FEW_VCPUS: usize = 2;
+/// Lines of a failed host test that are shown.
+const HOST_TAIL: usize = 60;
+
+/// What to test.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only tests whose name contains one of these
+    names: Vec<String>,
+    /// The everyday subset
+    #[arg(long)]
+    quick: bool,
+    /// Print the names and run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+impl Arguments {
+    fn selects(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+/// An emulator test on one machine.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The test.
+    pub case: Case,
+    /// The GIC's version.
+    pub gic: u8,
+    /// The CPU model.
+    pub cpu: &'static str,
+}
+
+impl Variant {
+    /// Its name.
+    pub fn name(&self) -> String {
+        let Case { subject, name, .. } = &self.case;
+        format!("{subject}/{name}/gicv{}/{}", self.gic, self.cpu)
+    }
+}
+
+/// How a test went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Checks that held.
+    pub passed: usize,
+    /// What did not.
+    pub failures: Vec<String>,
+    /// The last lines it said.
+    pub tail: Vec<String>,
+    /// Where all of them are.
+    pub log: Option<PathBuf>,
+}
+
+impl Outcome {
+    /// A test that could not be run.
+    pub fn failed(reason: String) -> Self {
+        Self {
+            failures: vec![reason],
+            ..Self::default()
+        }
+    }
+}
+
+/// What has been counted so far.
+#[derive(Default)]
+struct Totals {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// Runs the tests that are selected.
+///
+/// # Errors
+/// The images cannot be built or the guests' payloads cannot be had.
+pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let steps: Vec<&host::Step> = host::STEPS
+        .iter()
+        .filter(|step| arguments.selects(step.name))
+        .collect();
+    let variants: Vec<Variant> = table::cases()
+        .into_iter()
+        .flat_map(variants)
+        .filter(|variant| !arguments.quick || variant.case.quick)
+        .filter(|variant| arguments.selects(&variant.name()))
+        .collect();
+    if arguments.list {
+        let names = steps.iter().map(|step| step.name.to_string());
+        for name in names.chain(variants.iter().map(Variant::name)) {
+            println!("{name}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut totals = Totals::default();
+    for step in steps {
+        if interrupted() {
+            totals.skipped += 1;
+            continue;
+        }
+        let started = Instant::now();
+        totals.add(step.name, &step.run(), started.elapsed());
+    }
+    if !variants.is_empty() && !interrupted() {
+        prepare(&mut totals);
+    }
+    emulate(variants, &mut totals);
+    Ok(totals.conclude())
+}
+
+/// The machines a test runs on.
+fn variants(case: Case) -> Vec<Variant> {
+    let mut all = Vec::new();
+    for gic in case.gics {
+        for cpu in case.cpus {
+            all.push(Variant {
+                case: case.clone(),
+                gic: *gic,
+                cpu,
+            });
+        }
+    }
+    all
+}
+
+/// Builds and downloads what the emulator tests share, so that none of them waits for it.
+fn prepare(totals: &mut Totals) {
+    let started = Instant::now();
+    let ready = build::hypervisor()
+        .and_then(|_| build::all_guests())
+        .and_then(|()| debian::kernel("linux-image-cloud-arm64"))
+        .and_then(|_| initramfs::ready());
+    // What is missing fails the tests that need it; here it is said once, with the reason.
+    if let Err(error) = ready {
+        let outcome = Outcome::failed(format!("{error:#}"));
+        totals.add("bare/build", &outcome, started.elapsed());
+    }
+}
+
+/// Runs the emulator tests, as many at a time as the host has CPUs for.
+fn emulate(variants: Vec<Variant>, totals: &mut Totals) {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = cpus.max(2);
+    let free = Mutex::new(slots);
+    let freed = Condvar::new();
+    let queue = Mutex::new(VecDeque::from(variants));
+    let (sender, results) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..slots {
+            let sender = sender.clone();
+            let (free, freed, queue) = (&free, &freed, &queue);
+            scope.spawn(move || {
+                while let Some(variant) = lock(queue).pop_front() {
+                    let cost = cost(variant.case.vcpus, slots);
+                    let guard = freed.wait_while(lock(free), |free| *free < cost);
+                    *guard.unwrap_or_else(PoisonError::into_inner) -= cost;
+                    let started = Instant::now();
+                    let outcome = (!interrupted()).then(|| runner::run(&variant));
+                    *lock(free) += cost;
+                    freed.notify_all();
+                    let _ = sender.send((variant.name(), outcome, started.elapsed()));
+                }
+            });
+        }
+        drop(sender);
+        for (name, outcome, took) in results {
+            match outcome {
+                Some(outcome) => totals.add(&name, &outcome, took),
+                None => totals.skipped += 1,
+            }
+        }
+    });
+}
+
+/// How many of the host's `slots` an emulator with so many vCPUs takes.
+fn cost(vcpus: usize, slots: usize) -> usize {
+    if vcpus <= FEW_VCPUS {
+        1
+    } else {
+        vcpus.min(slots)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Totals {
+    /// Counts `outcome` and prints its line.
+    fn add(&mut self, name: &str, outcome: &Outcome, took: Duration) {
+        self.passed += outcome.passed;
+        self.failed += outcome.failures.len();
+        let seconds = took.as_secs_f32();
+        let checks = match outcome.passed {
+            0 | 1 => String::new(),
+            count => format!(" ({count} checks)"),
+        };
+        let label = format!("{name}{checks}");
+        if outcome.failures.is_empty() {
+            println!("{}  {label:<56} {seconds:>6.1} s", paint("ok  ", "32"));
+            return;
+        }
+        println!("{}  {label:<56} {seconds:>6.1} s", paint("FAIL", "1;31"));
+        for failure in &outcome.failures {
+            println!("      {failure}");
+        }
+        let shown = outcome.tail.len().saturating_sub(HOST_TAIL);
+        for line in outcome.tail.get(shown..).unwrap_or_default() {
+            println!("      | {line}");
+        }
+        if let Some(log) = &outcome.log {
+            println!("      log: {}", workspace::show(log));
+        }
+    }
+
+    fn conclude(&self) -> ExitCode {
+        let skipped = match self.skipped {
+            0 => String::new(),
+            count => format!(", {count} skipped"),
+        };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failed);
+        let complete = self.failed == 0 && self.skipped == 0 && self.passed > 0;
+        if complete {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `text` in colour `code` where a person watches.
+fn paint(text: &str, code: &str) -> String {
+    if std::io::stdout().is_terminal() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_test_has_a_name_of_its_own() {
+        let names: Vec<String> = table::cases()
+            .into_iter()
+            .flat_map(variants)
+            .map(|variant| variant.name())
+            .collect();
+        let unique: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(unique.len(), names.len());
+    }
+
+    #[test]
+    fn every_manifest_of_the_table_is_well_formed() {
+        for case in table::cases() {
+            if let case::Origin::Text(text) = &case.origin {
+                let manifest = crate::manifest::parse::parse(text);
+                let manifest = manifest.unwrap_or_else(|_| panic!("{}: {text}", case.name));
+                assert!(
+                    crate::manifest::rules::check(&manifest).is_empty(),
+                    "{}",
+                    case.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn small_emulators_run_side_by_side_and_large_ones_alone() {
+        assert_eq!(cost(1, 2), 1);
+        assert_eq!(cost(3, 2), 2);
+        assert_eq!(cost(4, 16), 4);
+    }
+}

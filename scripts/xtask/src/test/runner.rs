@@ -1,0 +1,324 @@
+//! Runs one emulator test and says how it went.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use regex::Regex;
+
+use super::case::{Bundle, Case, Origin, Step};
+use super::tap::Report;
+use super::{Outcome, Variant};
+use crate::board::Choice;
+use crate::check;
+use crate::console::{Event, Lines, Session, interrupted};
+use crate::qemu::{self, Launch, Serial};
+use crate::{build, workspace};
+
+/// Lines of the console shown when a test fails.
+const TAIL: usize = 30;
+
+/// Runs `variant`.
+pub fn run(variant: &Variant) -> Outcome {
+    let folder = workspace::target()
+        .join("tests")
+        .join(variant.name().replace('/', "-"));
+    match play(variant, &folder) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::failed(format!("{error:#}")),
+    }
+}
+
+fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
+    std::fs::create_dir_all(folder)?;
+    let command = prepare(variant, folder)?;
+    let log = folder.join("console.log");
+    let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let mut script = Script::new(&variant.case, file)?;
+    let session = Session::start(command)?;
+    let problem = script.follow(session, Instant::now() + variant.case.patience);
+    Ok(script.outcome(problem, &log))
+}
+
+/// Packs the test's system and gives QEMU's command line for it.
+fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Command> {
+    let case = &variant.case;
+    let manifest = manifest(case, folder)?;
+    let choice = Choice {
+        gic: Some(variant.gic),
+        cpu: Some(variant.cpu.to_string()),
+    };
+    let checked = check::file(&manifest, None, &choice)?;
+    let mut bundle = checked.bundle;
+    let path = folder.join("bundle");
+    if let Bundle::Changed(change) = case.bundle {
+        change(&mut bundle);
+    }
+    workspace::write(&path, &bundle)?;
+    let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let arguments = qemu::arguments(&Launch {
+        machine: &checked.machine,
+        image: &build::hypervisor()?,
+        bundle: handed_over.then_some(&path),
+        serial: Serial::Stream,
+        icount: case.icount,
+        gdb: false,
+        extra: &[],
+    })?;
+    std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
+    Ok(qemu::command(&arguments))
+}
+
+fn manifest(case: &Case, folder: &Path) -> anyhow::Result<PathBuf> {
+    match &case.origin {
+        Origin::File(name) => Ok(workspace::root().join(name)),
+        Origin::Text(text) => {
+            let path = folder.join("manifest.toml");
+            std::fs::write(&path, text)?;
+            Ok(path)
+        }
+    }
+}
+
+/// A step with its pattern ready.
+enum Ready {
+    Wait(Regex),
+    Send(&'static str),
+    Tap(&'static str),
+    End,
+}
+
+/// A test under way.
+struct Script {
+    steps: Vec<Ready>,
+    next: usize,
+    reports: BTreeMap<&'static str, Report>,
+    forbidden: Vec<Regex>,
+    lines: Lines,
+    tail: Vec<String>,
+    log: File,
+    passed: usize,
+}
+
+impl Script {
+    fn new(case: &Case, log: File) -> anyhow::Result<Self> {
+        let mut steps = Vec::new();
+        let mut reports = BTreeMap::new();
+        for step in &case.steps {
+            steps.push(match step {
+                Step::Wait(pattern) => Ready::Wait(Regex::new(pattern)?),
+                Step::Send(text) => Ready::Send(text),
+                Step::End => Ready::End,
+                Step::Tap(name) => {
+                    reports.insert(*name, Report::default());
+                    Ready::Tap(name)
+                }
+            });
+        }
+        let forbidden = case.forbidden.iter().map(|pattern| Regex::new(pattern));
+        Ok(Self {
+            steps,
+            next: 0,
+            reports,
+            forbidden: forbidden.collect::<Result<_, _>>()?,
+            lines: Lines::default(),
+            tail: Vec::new(),
+            log,
+            passed: 0,
+        })
+    }
+
+    /// Follows the console to the last step, or says what went wrong.
+    fn follow(&mut self, mut session: Session, deadline: Instant) -> Option<String> {
+        let keyboard = session.keyboard();
+        loop {
+            while let Some(Ready::Send(text)) = self.steps.get(self.next) {
+                keyboard.send(text.as_bytes());
+                self.next += 1;
+            }
+            if self.next >= self.steps.len() {
+                return None;
+            }
+            if interrupted() || Instant::now() >= deadline {
+                let why = if interrupted() {
+                    "interrupted"
+                } else {
+                    "timeout"
+                };
+                return Some(format!("{why} {}", self.pending()));
+            }
+            let problem = match session.next(deadline) {
+                Event::Bytes(bytes) => self.bytes(&bytes),
+                Event::Rest => {
+                    let partial = self.lines.partial();
+                    self.advance(&partial);
+                    None
+                }
+                Event::Ended => return self.ended(&mut session),
+            };
+            if problem.is_some() {
+                return problem;
+            }
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Option<String> {
+        // A log that cannot be written must not fail the test it would explain.
+        let _ = self.log.write_all(bytes);
+        for line in self.lines.push(bytes) {
+            self.keep(&line);
+            if let Some(pattern) = self.forbidden.iter().find(|p| p.is_match(&line)) {
+                return Some(format!("a line matches {:?}: {line}", pattern.as_str()));
+            }
+            for (name, report) in &mut self.reports {
+                let own = line
+                    .strip_prefix('[')
+                    .and_then(|rest| rest.strip_prefix(*name));
+                if let Some(text) = own.and_then(|rest| rest.strip_prefix("] ")) {
+                    report.line(text);
+                }
+            }
+            self.advance(&line);
+        }
+        None
+    }
+
+    /// Goes as many steps on as `line` allows: one pattern, and reports that are complete.
+    fn advance(&mut self, line: &str) {
+        if let Some(Ready::Wait(pattern)) = self.steps.get(self.next)
+            && pattern.is_match(line)
+        {
+            self.passed += 1;
+            self.next += 1;
+        }
+        while let Some(Ready::Tap(name)) = self.steps.get(self.next) {
+            if !self.reports.get(name).is_some_and(|report| report.closed) {
+                return;
+            }
+            self.next += 1;
+        }
+    }
+
+    fn ended(&mut self, session: &mut Session) -> Option<String> {
+        if matches!(self.steps.get(self.next), Some(Ready::End)) {
+            self.passed += 1;
+            return None;
+        }
+        Some(format!(
+            "QEMU ended ({}) {}",
+            session.ending(),
+            self.pending()
+        ))
+    }
+
+    fn pending(&self) -> String {
+        match self.steps.get(self.next) {
+            Some(Ready::Wait(pattern)) => format!("waiting for {:?}", pattern.as_str()),
+            Some(Ready::Tap(name)) => format!("waiting for the report of `{name}`"),
+            Some(Ready::End) => "waiting for QEMU to end".into(),
+            _ => String::new(),
+        }
+    }
+
+    fn keep(&mut self, line: &str) {
+        if self.tail.len() == TAIL {
+            self.tail.remove(0);
+        }
+        self.tail.push(line.to_string());
+    }
+
+    fn outcome(mut self, problem: Option<String>, log: &Path) -> Outcome {
+        let mut failures: Vec<String> = problem.into_iter().collect();
+        let mut passed = self.passed;
+        for (name, report) in &self.reports {
+            passed += report.passed;
+            failures.extend(
+                report
+                    .failures
+                    .iter()
+                    .map(|text| format!("[{name}] {text}")),
+            );
+        }
+        let partial = self.lines.partial();
+        if !partial.is_empty() {
+            self.keep(&partial);
+        }
+        Outcome {
+            passed,
+            failures,
+            tail: self.tail,
+            log: Some(log.to_path_buf()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::case::case;
+    use std::process::Command;
+    use std::time::Duration;
+
+    /// Plays `script`, a shell's, as the console of a test with the steps of `case`.
+    fn played(case: Case, script: &str) -> Outcome {
+        let path = std::env::temp_dir().join(format!(
+            "bulkhead-runner-{}-{}.log",
+            std::process::id(),
+            case.name
+        ));
+        let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let session = Session::start(command).unwrap();
+        let problem = follower.follow(session, Instant::now() + Duration::from_secs(5));
+        let outcome = follower.outcome(problem, &path);
+        std::fs::remove_file(path).unwrap();
+        outcome
+    }
+
+    #[test]
+    fn a_conversation_is_followed_step_by_step() {
+        let steps = case("talk", "")
+            .wait("name\\? $")
+            .send("x\n")
+            .wait("hello x$")
+            .end();
+        let outcome = played(steps, "printf 'name? '; read n; echo hello $n");
+        assert_eq!(outcome.failures, Vec::<String>::new());
+        assert_eq!(outcome.passed, 3);
+    }
+
+    #[test]
+    fn reports_of_several_partitions_may_mix() {
+        let steps = case("mixed", "").tap("a").tap("b");
+        let script = "echo '[a] ok 1 - x'; echo '[b] ok 1 - y'; \
+            echo '[b] # bulkhead-test: 1 passed, 0 failed'; echo '[a] ok 2 - z'; \
+            echo '[a] # bulkhead-test: 2 passed, 0 failed'; sleep 5";
+        let outcome = played(steps, script);
+        assert_eq!(outcome.failures, Vec::<String>::new());
+        assert_eq!(outcome.passed, 3);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let outcome = played(case("early", "").tap("a"), "echo '[a] ok 1 - x'");
+        assert_eq!(
+            outcome.failures,
+            ["QEMU ended (exit status: 0) waiting for the report of `a`"]
+        );
+        assert_eq!(outcome.tail, ["[a] ok 1 - x"]);
+    }
+
+    #[test]
+    fn a_panic_fails_a_test_at_once() {
+        let outcome = played(
+            case("panic", "").wait("never"),
+            "echo 'panicked at x'; sleep 5",
+        );
+        assert_eq!(outcome.failures.len(), 1);
+        assert!(outcome.failures[0].contains("panicked at x"));
+    }
+}

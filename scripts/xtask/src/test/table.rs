@@ -1,0 +1,65 @@
+//! The emulator tests. The folder's documentation says how to add one.
+
+use super::case::{Bundle, Case, case};
+
+/// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
+const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
+
+/// Every emulator test.
+pub fn cases() -> Vec<Case> {
+    let mut cases = systems();
+    cases.extend(boot());
+    cases
+}
+
+/// Whole systems, as users run them.
+fn systems() -> Vec<Case> {
+    vec![
+        case("demo", "systems")
+            .manifest("platform/qemu-virt/demo.toml", 3)
+            .wait(r"^\[control\] ")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("echo $((6 * 7)) is the answer\n")
+            .wait(r"^\[linux\] 42 is the answer")
+            .wait(r"^\[control\] ")
+            .quick(),
+        case("linux", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .on(EVERY_CPU)
+            .wait(r"^\[linux\] bulkhead: shell ready"),
+        case("two-linux", "systems")
+            .linux("one", &[0], "128M")
+            .linux("two", &[1], "128M")
+            .wait("bulkhead: shell ready")
+            .wait("bulkhead: shell ready"),
+    ]
+}
+
+/// What the hypervisor refuses to boot.
+fn boot() -> Vec<Case> {
+    let refused = |name| case(name, "boot").guest("control", "control-loop", &[0], "4M");
+    vec![
+        refused("bundle-missing")
+            .bundle(Bundle::Missing)
+            .wait("(?i)no bundle")
+            .quick(),
+        refused("bundle-damaged")
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"on-crash")))
+            .wait("(?i)bundle, .*digest")
+            .quick(),
+        refused("bundle-no-tree")
+            .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
+            .wait("(?i)bundle"),
+        refused("payload-damaged")
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\x7fELF")))
+            .wait("(?i)sha-?256|digest|damaged"),
+    ]
+}
+
+/// Damages the byte behind the first `mark`.
+fn flip(bundle: &mut [u8], mark: &[u8]) {
+    let found = bundle.windows(mark.len()).position(|window| window == mark);
+    if let Some(byte) = found.and_then(|at| bundle.get_mut(at + mark.len())) {
+        *byte ^= 0xff;
+    }
+}
