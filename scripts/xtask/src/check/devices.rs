@@ -10,6 +10,9 @@ use crate::report::{Problem, Span, nearest};
 /// First shared peripheral interrupt (IHI 0048, 2.2.1); those below belong to a CPU each.
 const FIRST_SPI: u32 = 32;
 
+/// How many names a message lists.
+const LISTED: usize = 3;
+
 /// A device somebody is given.
 struct Given<'m, 't> {
     partition: &'m Partition,
@@ -163,29 +166,53 @@ fn shared(
             other.info.path == info.path && std::ptr::eq(other.partition, device.partition)
         })
     };
-    let others = all
+    let others: Vec<&DeviceInfo<'_>> = all
         .iter()
-        .filter(|other| other.enabled && !is_partners(other));
-    let others = others.filter(|other| !encloses(other, device.info));
+        .filter(|other| other.enabled && !is_partners(other))
+        .filter(|other| !encloses(other, device.info))
+        .collect();
+    let path = &device.info.path;
+    let mut refuse = |what: String, with: &[String], unit: &str| {
+        let message = format!("the device `{path}` shares {what} with {}", listed(with));
+        let remedy = format!("{unit}: give all of these to one partition, or none");
+        problems.push(Problem::error(device.span, message).remedy(remedy));
+    };
+    let (page, with) = shared_with(&others, |other| common_page(device.info, other));
+    if let Some(page) = page {
+        let what = format!("the page at {page:#x}");
+        refuse(what, &with, "memory is handed over in pages of 4K");
+    }
+    let (intid, with) = shared_with(&others, |other| common_interrupt(device.info, other));
+    if let Some(intid) = intid {
+        let what = format!("interrupt {intid}");
+        refuse(what, &with, "an interrupt has one owner");
+    }
+}
+
+/// The first thing shared with any of `others`, and the paths of all that share something.
+fn shared_with<T>(
+    others: &[&DeviceInfo<'_>],
+    common: impl Fn(&DeviceInfo<'_>) -> Option<T>,
+) -> (Option<T>, Vec<String>) {
+    let mut first = None;
+    let mut paths = Vec::new();
     for other in others {
-        if let Some(page) = common_page(device.info, other) {
-            let message = format!(
-                "the device `{}` shares the page at {page:#x} with `{}`",
-                device.info.path, other.path
-            );
-            let remedy =
-                "memory is handed over in pages of 4K: give both to one partition, or neither";
-            problems.push(Problem::error(device.span, message).remedy(remedy));
-        }
-        if let Some(intid) = common_interrupt(device.info, other) {
-            let message = format!(
-                "the device `{}` shares interrupt {intid} with `{}`",
-                device.info.path, other.path
-            );
-            let remedy = "an interrupt has one owner: give both to one partition, or neither";
-            problems.push(Problem::error(device.span, message).remedy(remedy));
+        if let Some(thing) = common(other) {
+            first.get_or_insert(thing);
+            paths.push(format!("`{}`", other.path));
         }
     }
+    (first, paths)
+}
+
+/// The first few of `names`, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let few = names.get(..LISTED).unwrap_or(names);
+    let more = match names.len() - few.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    format!("{}{more}", few.join(", "))
 }
 
 /// Whether `other` is the bus `device` sits on, or the other way round: such registers overlap by nature.
@@ -282,7 +309,7 @@ fn idle_permissions(manifest: &Manifest, given: &[Given<'_, '_>], problems: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::tests::{board_tree, manifest};
+    use crate::check::fixture::{board_tree, manifest};
     use crate::report::plain;
 
     fn complaint(devices: &str) -> String {
