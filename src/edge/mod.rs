@@ -1,1 +1,11 @@
-//! Layer 4: the edge, the only place that says `unsafe`.
+//! Layer 4: the edge, the only place that says `unsafe`. Assembly, registers, tables, the physical GIC, drivers.
+
+pub mod boot;
+pub mod cache;
+pub mod context;
+pub mod core;
+pub mod firmware;
+pub mod gic;
+pub mod memory;
+pub mod registers;
+pub mod uart;
