@@ -1,1 +1,2 @@
-//! (to come)
+//! stub
+pub struct Syndrome(pub u64);

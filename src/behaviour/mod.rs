@@ -5,9 +5,9 @@
 pub mod console;
 pub mod exit;
 pub mod hypercall;
-pub mod interrupts;
+pub mod here;
 pub mod lifecycle;
 pub mod machine;
 pub mod mmio;
 pub mod partition;
-pub mod registers;
+pub mod sysreg;

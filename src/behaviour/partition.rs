@@ -11,7 +11,7 @@ use crate::model::placement::Extent;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
-use crate::model::vgic::{DirectTable, Vgic};
+use crate::model::vgic::{DirectTable, GicVersion, Vgic};
 use crate::words::limits::{MAX_EXTENTS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, Pa, VcpuId};
 use arrayvec::ArrayVec;
@@ -95,6 +95,8 @@ pub struct Partition<'b> {
     pub vcpus: ArrayVec<Vcpu, MAX_VCPUS>,
     /// Physical CPUs by vCPU.
     pub cpus: ArrayVec<CpuId, MAX_VCPUS>,
+    /// Which GIC it sees: the board's.
+    pub gic_version: GicVersion,
     /// Its virtual GIC.
     pub interrupts: SpinMutex<Vgic>,
     /// What the short path may inject.

@@ -1,5 +1,6 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
+use crate::arm::registers::Registers;
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -7,12 +8,8 @@ use core::mem::offset_of;
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub struct Context {
-    /// X0 to X30.
-    pub x: [u64; 31],
-    /// ELR_EL2: where the guest goes on.
-    pub pc: u64,
-    /// SPSR_EL2: the guest's PSTATE.
-    pub pstate: u64,
+    /// The guest's registers.
+    pub registers: Registers,
     /// SP of the core's loop while the guest runs.
     host_stack: u64,
     /// INTID the short path acknowledged and left to the loop; [`NO_INTERRUPT`] otherwise.
@@ -60,7 +57,7 @@ const CAUSE_FIQ: u64 = 3;
 const CAUSE_SERROR: u64 = 4;
 
 // `stp` reaches 504 bytes with 64-bit registers.
-const _: () = assert!(offset_of!(Context, pc) == 248 && offset_of!(Context, host_stack) < 504);
+const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
 const _: () = assert!(size_of::<Context>() % 16 == 0);
 
 global_asm!(
@@ -71,7 +68,7 @@ global_asm!(
     cause_irq = const CAUSE_IRQ,
     cause_fiq = const CAUSE_FIQ,
     cause_serror = const CAUSE_SERROR,
-    pc = const offset_of!(Context, pc),
+    pc = const offset_of!(Context, registers) + offset_of!(Registers, pc),
     host_stack = const offset_of!(Context, host_stack),
     fault_stack = const offset_of!(super::core::Block, fault_stack),
     el2_fault = sym crate::program::fault::el2_fault,
@@ -88,9 +85,7 @@ impl Context {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            x: [0; 31],
-            pc: 0,
-            pstate: 0,
+            registers: Registers::new(),
             host_stack: 0,
             acknowledged: NO_INTERRUPT,
             hot: Hot {

@@ -4,19 +4,20 @@
 //! held and the model folded before it is filled.
 
 use super::machine::Machine;
-use super::partition::{Counter, Partition};
-use crate::model::vgic::{Effects, Filled, Frame, Reach, Vgic};
+use super::partition::{Counter, Partition, Vcpu};
+use crate::model::vgic::{Effects, Frame, Reach, Vgic};
 use crate::words::VcpuId;
 
-/// A vCPU's interrupts, on its own core.
-pub struct Interrupts<'a, 'b> {
+/// A vCPU on its own core.
+#[derive(Clone, Copy)]
+pub struct Here<'a, 'b> {
     /// Its partition.
     pub partition: &'a Partition<'b>,
     /// The vCPU.
     pub vcpu: VcpuId,
 }
 
-impl Interrupts<'_, '_> {
+impl Here<'_, '_> {
     /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list
     /// registers are folded and filled if they have to be, other cores with something new are interrupted.
     pub fn with<R>(&self, machine: &mut impl Machine, operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R) -> R {
@@ -54,10 +55,24 @@ impl Interrupts<'_, '_> {
         self.partition.quiesce.set_loaded(self.vcpu, false);
     }
 
-    /// Whether an interrupt waits that would wake the vCPU; its list registers are unloaded.
+    /// Whether an interrupt waits that would wake the vCPU out of a power-down state.
     #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.partition.interrupts.lock().is_deliverable(self.vcpu)
+    pub fn is_pending(&self, machine: &mut impl Machine) -> bool {
+        self.refresh(machine);
+        machine.list_registers_used()
+    }
+
+    /// What its cores share about the vCPU.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Vcpu> {
+        self.partition.vcpu(self.vcpu)
+    }
+
+    /// Counts an exit of the vCPU.
+    pub fn count(&self, counter: Counter) {
+        if let Some(vcpu) = self.shared() {
+            vcpu.statistics.count(counter);
+        }
     }
 
     /// Answers a core of the partition that waits for this one, if any does.
@@ -89,13 +104,14 @@ impl Interrupts<'_, '_> {
             self.fold(&mut vgic, machine, &mut effects);
         }
         let result = operation(&mut vgic, &mut effects);
+        // What is stored about a vCPU's own core is settled here; the rest is told the others.
         let own = 1_u8 << (self.vcpu.get() & 7);
         let retract = effects.retract & own != 0 && machine.list_registers_used();
         if !fold_first && (effects.kick & own != 0 || retract) {
             self.fold(&mut vgic, machine, &mut effects);
-            self.fill(&mut vgic, machine);
+            self.fill(&mut vgic, machine, &mut effects);
         } else if fold_first {
-            self.fill(&mut vgic, machine);
+            self.fill(&mut vgic, machine, &mut effects);
         }
         self.finish(machine, &effects);
         result
@@ -129,12 +145,10 @@ impl Interrupts<'_, '_> {
         vgic.fold(self.vcpu, &taken.list_registers, taken.eoi_count, effects);
     }
 
-    fn fill(&self, vgic: &mut Vgic, machine: &mut impl Machine) {
-        let filled: Filled = vgic.fill(self.vcpu);
-        if filled.overflow
-            && let Some(vcpu) = self.partition.vcpu(self.vcpu)
-        {
-            vcpu.statistics.count(Counter::Overflow);
+    fn fill(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
+        let filled = vgic.fill(self.vcpu, machine.split_eoi(), effects);
+        if filled.overflow {
+            self.count(Counter::Overflow);
         }
         machine.put_list_registers(&filled);
     }
