@@ -10,9 +10,20 @@ use thiserror::Error;
 use crate::words::limits::{MAX_CPUS, MAX_RAM_RANGES, MAX_RESERVED};
 use crate::words::{Mpidr, Pa, Range, Text};
 
+mod chosen;
+mod cpus;
 mod device;
+mod dma;
+mod gic;
+mod interrupts;
+mod memory;
+mod tree;
 
-pub use device::{DeviceInfo, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices};
+use tree::Tree;
+
+pub use device::{
+    DeviceInfo, DevicePath, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices,
+};
 
 /// Redistributor regions a GICv3 may have.
 pub const MAX_REDISTRIBUTOR_REGIONS: usize = 4;
@@ -146,7 +157,7 @@ pub enum UartKind {
 }
 
 /// A node's path, cut off where it is longer than an error message needs.
-pub type NodePath = Text<96>;
+pub type NodePath = Text<80>;
 
 /// Why a tree makes no board: which node, and what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -164,6 +175,47 @@ pub enum BoardProblem {
     /// Not a flattened device tree of version 17, or inconsistent in itself.
     #[error("not a sound flattened device tree (version 17)")]
     Damaged,
+    /// More nodes than a walk is allowed.
+    #[error("has more than {0} nodes")]
+    TooManyNodes(usize),
+    /// Nodes nested deeper than a walk is allowed.
+    #[error("nests nodes more than {0} deep")]
+    TooDeep(usize),
+    /// No node of this path.
+    #[error("no such node")]
+    NoSuchNode,
+    /// A property has the wrong length, or a value out of its range.
+    #[error("property `{0}` is malformed")]
+    Malformed(&'static str),
+    /// A property it needs is not there.
+    #[error("property `{0}` is missing")]
+    Missing(&'static str),
+    /// More of something than this image has room for.
+    #[error("more than {room} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there is room for.
+        room: usize,
+    },
+    /// A node every board needs is not there.
+    #[error("no {0}")]
+    Lacks(&'static str),
+    /// Two CPUs have one MPIDR.
+    #[error("MPIDR {0:#x} is another CPU's too")]
+    DuplicateCpu(u64),
+    /// A register frame is not in the CPUs' address space.
+    #[error("register frame {0} is not in the CPUs' address space")]
+    Unmapped(&'static str),
+    /// A register frame the GIC needs is not in its `reg`.
+    #[error("`reg` has no entry for {0}: a GIC without it cannot serve guests")]
+    NoFrame(&'static str),
+    /// `interrupt-parent` or `interrupts-extended` leads nowhere.
+    #[error("its interrupt controller does not exist")]
+    NoController,
+    /// An interrupt that must arrive at the GIC does not.
+    #[error("its interrupts do not go to the GIC")]
+    NotAtGic,
 }
 
 impl<'t> Board<'t> {
@@ -172,10 +224,24 @@ impl<'t> Board<'t> {
     /// # Errors
     /// Names the node and what is wrong with it, or what the board lacks.
     pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
-        let _ = tree;
-        Err(BoardError {
-            node: NodePath::from("/"),
-            problem: BoardProblem::Damaged,
+        let tree = Tree::new(tree)?;
+        let root = tree.root();
+        let psci = cpus::psci(tree)?;
+        Ok(Self {
+            model: root.string("model"),
+            compatible: root.string("compatible"),
+            ram: memory::ram(tree)?,
+            reserved: memory::reserved(tree)?,
+            cpus: cpus::cpus(tree, psci)?,
+            psci,
+            gic: gic::gic(tree)?,
+            timer: cpus::timer(tree)?,
+            console: chosen::console(tree)?,
+            initrd: chosen::initrd(tree)?,
+            bootargs: chosen::bootargs(tree),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,19 @@
 //! are in range.
 
 use arrayvec::ArrayVec;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::model::board::Board;
 use crate::words::limits::{MAX_CHANNELS, MAX_DEVICES, MAX_PARTITIONS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, PartitionId, Text};
+
+mod digest;
+mod fit;
+mod read;
+mod tree;
+
+pub use digest::digest;
+pub use fit::{FitError, FitProblem, fit};
 
 /// The root's `compatible`.
 pub const COMPATIBLE: &str = "bulkhead,bundle-1";
@@ -108,7 +116,7 @@ impl Payload<'_> {
     /// Whether the bytes have their digest. Reads all of them.
     #[must_use]
     pub fn verify(&self) -> bool {
-        false
+        Sha256::digest(self.data)[..] == self.sha256
     }
 }
 
@@ -146,62 +154,59 @@ pub enum BundleProblem {
     /// Not a flattened device tree of version 17, or inconsistent in itself.
     #[error("not a sound flattened device tree (version 17)")]
     Damaged,
-}
-
-impl<'b> System<'b> {
-    /// Reads a bundle; bytes past its `totalsize` are ignored. Verifies the plan's digest, not the payloads'.
-    ///
-    /// # Errors
-    /// Names the node and the reason.
-    pub fn read(bundle: &'b [u8]) -> Result<Self, BundleError> {
-        digest(bundle)?;
-        Err(BundleError {
-            node: NodePath::from("/"),
-            problem: BundleProblem::Damaged,
-        })
-    }
-}
-
-/// Computes the plan's digest: SHA-256 over every name and value except the root's `digest` and the payloads.
-///
-/// # Errors
-/// `Damaged` if `bundle` is no device tree.
-pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
-    let _ = bundle;
-    Err(BundleError {
-        node: NodePath::from("/"),
-        problem: BundleProblem::Damaged,
-    })
-}
-
-/// Why a system does not fit a board: which partition, and what it asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("partition {partition}: {problem}")]
-pub struct FitError {
-    /// The partition's name.
-    pub partition: Text<32>,
-    /// What does not fit.
-    pub problem: FitProblem,
-}
-
-/// What of a partition does not fit a board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum FitProblem {
-    /// A CPU the board has not.
-    #[error("CPU {cpu} does not exist, the board has {present}")]
-    NoSuchCpu {
-        /// The CPU asked for.
-        cpu: CpuId,
-        /// How many there are.
-        present: usize,
+    /// Not made by this version's tool.
+    #[error("`compatible` is not \"bulkhead,bundle-1\"")]
+    NotABundle,
+    /// More nodes than a bundle can have.
+    #[error("has more than {0} nodes")]
+    TooManyNodes(usize),
+    /// Nodes nested deeper than a bundle's.
+    #[error("nests nodes more than {0} deep")]
+    TooDeep(usize),
+    /// The plan is not what its digest covers.
+    #[error("the plan does not have its digest: the bundle is damaged")]
+    Digest,
+    /// A property it needs is not there.
+    #[error("property `{0}` is missing")]
+    Missing(&'static str),
+    /// A child node it needs is not there.
+    #[error("node `{0}` is missing")]
+    NoNode(&'static str),
+    /// A property has the wrong length, or a value out of its range.
+    #[error("property `{0}` is malformed or out of range")]
+    Malformed(&'static str),
+    /// A node's unit address is not its index.
+    #[error("is not numbered {0}, its place")]
+    OutOfOrder(usize),
+    /// More of something than this image has room for.
+    #[error("more than {room} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there is room for.
+        room: usize,
     },
+    /// No partitions.
+    #[error("has no partition")]
+    Empty,
+    /// A name that another partition or channel has, an empty one or one too long.
+    #[error("`label` is empty, longer than 31 bytes, or not its own alone")]
+    Label,
+    /// One CPU twice.
+    #[error("CPU {0} is given twice")]
+    CpuTwice(CpuId),
+    /// A partition that does not exist.
+    #[error("`{property}` names partition {id}, which does not exist")]
+    NoSuchPartition {
+        /// The property.
+        property: &'static str,
+        /// The identifier in it.
+        id: u32,
+    },
+    /// A channel from a partition to itself.
+    #[error("`from` and `to` are one partition")]
+    OneEnd,
 }
 
-/// Checks that `board` has what `system` hands out, and hands nothing out twice. Memory is `placement`'s.
-///
-/// # Errors
-/// Names the partition and what it asks for.
-pub fn fit(system: &System<'_>, board: &Board<'_>) -> Result<(), FitError> {
-    let _ = (system, board);
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

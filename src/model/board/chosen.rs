@@ -1,0 +1,66 @@
+//! What `/chosen` says: console, initial ramdisk, command line (Devicetree Specification 3.6, Linux `chosen`).
+
+use super::interrupts::Interrupts;
+use super::tree::{Place, Tree};
+use super::{BoardError, BoardProblem, Console, UartKind};
+use crate::words::{Pa, Range};
+
+/// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
+/// or to a device without a driver here: a board without a console still runs.
+pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
+    let Some(place) = stdout(tree) else {
+        return Ok(None);
+    };
+    let kind = if place.is_any(&["arm,pl011"]) {
+        UartKind::Pl011
+    } else if place.is_any(&["brcm,bcm2835-aux-uart"]) {
+        UartKind::MiniUart
+    } else {
+        return Ok(None);
+    };
+    let first = place.registers()?.next().transpose()?.flatten();
+    let registers = first.ok_or_else(|| place.error(BoardProblem::Unmapped("0")))?;
+    let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
+    Ok(Some(Console {
+        kind,
+        registers,
+        intid: line.map(|line| line.intid),
+    }))
+}
+
+fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {
+    let chosen = tree.find("/chosen")?;
+    let text = ["stdout-path", "linux,stdout-path"]
+        .into_iter()
+        .find_map(|name| chosen.strings(name).next())?;
+    let target = text.split(':').next()?;
+    let path = if target.starts_with('/') {
+        target
+    } else {
+        tree.find("/aliases")?.strings(target).next()?
+    };
+    tree.find(path).filter(Place::enabled)
+}
+
+/// The initial ramdisk, from `linux,initrd-start` to `linux,initrd-end`.
+pub(super) fn initrd(tree: Tree<'_>) -> Result<Option<Range>, BoardError> {
+    const START: &str = "linux,initrd-start";
+    const END: &str = "linux,initrd-end";
+    let Some(chosen) = tree.find("/chosen") else {
+        return Ok(None);
+    };
+    let (Some(start), Some(end)) = (chosen.number(START)?, chosen.number(END)?) else {
+        return Ok(None);
+    };
+    let size = end.checked_sub(start).filter(|size| *size > 0);
+    let range = size.and_then(|size| Range::new(Pa::new(start), size));
+    range
+        .map(Some)
+        .ok_or_else(|| chosen.error(BoardProblem::Malformed(END)))
+}
+
+/// The command line.
+pub(super) fn bootargs(tree: Tree<'_>) -> &str {
+    tree.find("/chosen")
+        .map_or("", |chosen| chosen.string("bootargs"))
+}

@@ -1,0 +1,115 @@
+//! CPUs and how they start, the PSCI conduit, the generic timer.
+//!
+//! Bindings: Devicetree Specification 3.8, Linux `arm/cpus.yaml`, `arm/psci.yaml`, `timer/arm,arch_timer.yaml`.
+
+use arrayvec::ArrayVec;
+
+use super::interrupts::Interrupts;
+use super::tree::{Place, Tree};
+use super::{BoardError, BoardProblem, Conduit, Cpu, CpuStart, Timer};
+use crate::words::limits::MAX_CPUS;
+use crate::words::{Mpidr, Pa};
+
+/// PSCI with the function identifiers its specification fixes.
+const PSCI_KINDS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
+/// The generic timer of an AArch64 board.
+const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
+/// Where the timers are among `interrupts` when nothing names them: secure, non-secure EL1, virtual, EL2.
+const TIMER_ORDER: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
+
+/// How PSCI is called.
+pub(super) fn psci(tree: Tree<'_>) -> Result<Option<Conduit>, BoardError> {
+    let Some(place) = tree.compatible(PSCI_KINDS) else {
+        return Ok(None);
+    };
+    match place.string("method") {
+        "hvc" => Ok(Some(Conduit::Hvc)),
+        "smc" => Ok(Some(Conduit::Smc)),
+        _ => Err(place.error(BoardProblem::Malformed("method"))),
+    }
+}
+
+/// The CPUs that are not disabled.
+pub(super) fn cpus(
+    tree: Tree<'_>,
+    psci: Option<Conduit>,
+) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
+    let lacks = || tree.root().error(BoardProblem::Lacks("CPU under /cpus"));
+    let parent = tree.find("/cpus").ok_or_else(lacks)?;
+    let mut cpus = ArrayVec::new();
+    for place in parent.children().filter(is_cpu) {
+        let cpu = cpu(&place, psci)?;
+        if cpus.iter().any(|other: &Cpu| other.mpidr == cpu.mpidr) {
+            return Err(place.error(BoardProblem::DuplicateCpu(cpu.mpidr.get())));
+        }
+        cpus.try_push(cpu).map_err(|_| {
+            place.error(BoardProblem::TooMany {
+                what: "CPUs",
+                room: MAX_CPUS,
+            })
+        })?;
+    }
+    if cpus.is_empty() {
+        return Err(lacks());
+    }
+    Ok(cpus)
+}
+
+fn is_cpu(place: &Place<'_>) -> bool {
+    let named = place.string("device_type") == "cpu" || place.base_name() == "cpu";
+    named && place.enabled()
+}
+
+fn cpu(place: &Place<'_>, psci: Option<Conduit>) -> Result<Cpu, BoardError> {
+    let affinity = place.unit()?.filter(|raw| raw & !Mpidr::MASK == 0);
+    let affinity = affinity.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
+    let start = match place.string("enable-method") {
+        "psci" if psci.is_some() => CpuStart::Psci,
+        "spin-table" => CpuStart::SpinTable {
+            release: release(place)?,
+        },
+        _ => CpuStart::Unknown,
+    };
+    Ok(Cpu {
+        mpidr: Mpidr::new(affinity),
+        start,
+    })
+}
+
+/// The 64-bit word a spinning CPU polls (Linux, Documentation/arch/arm64/booting.rst).
+fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
+    const NAME: &str = "cpu-release-addr";
+    let address = place.number(NAME)?;
+    let address = address.ok_or_else(|| place.error(BoardProblem::Missing(NAME)))?;
+    let release = Pa::new(address);
+    if !release.is_aligned(u64::from(u64::BITS / u8::BITS)) {
+        return Err(place.error(BoardProblem::Malformed(NAME)));
+    }
+    Ok(release)
+}
+
+/// The generic timer's interrupts.
+pub(super) fn timer(tree: Tree<'_>) -> Result<Timer, BoardError> {
+    let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
+    let place = tree.compatible(TIMER_KINDS).ok_or_else(lacks)?;
+    let intid = |name| timer_interrupt(tree, &place, name);
+    Ok(Timer {
+        virt: intid("virt")?,
+        phys: intid("phys")?,
+        hyp: intid("hyp-phys")?,
+    })
+}
+
+fn timer_interrupt(tree: Tree<'_>, place: &Place<'_>, name: &str) -> Result<u32, BoardError> {
+    let named = place.strings("interrupt-names").position(|own| own == name);
+    let fixed = || TIMER_ORDER.iter().position(|own| *own == name);
+    let position = match place.value("interrupt-names") {
+        Some(_) => named,
+        None => fixed(),
+    };
+    let missing = || place.error(BoardProblem::Missing("interrupts"));
+    let line = Interrupts::of(tree, place)?.nth(position.ok_or_else(missing)?);
+    let line = line.ok_or_else(missing)??;
+    let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
+    Ok(line.intid)
+}

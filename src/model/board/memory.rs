@@ -1,0 +1,105 @@
+//! RAM, and what of it the firmware keeps (Devicetree Specification 3.4, 3.5, 5.3).
+
+use arrayvec::ArrayVec;
+
+use super::tree::{Place, Tree};
+use super::{BoardError, BoardProblem, Reserved};
+use crate::words::limits::{MAX_RAM_RANGES, MAX_RESERVED};
+use crate::words::{Pa, Range};
+
+/// What a range of the memory reservation block is called.
+const RESERVATION_BLOCK: &str = "/memreserve/";
+
+/// All RAM, ascending, ranges that touch joined.
+pub(super) fn ram(tree: Tree<'_>) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
+    let root = tree.root();
+    let mut ram = ArrayVec::new();
+    for place in root.children().filter(is_memory) {
+        for entry in place.registers()? {
+            let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
+            if range.size() > 0 {
+                join(&mut ram, range).map_err(|problem| place.error(problem))?;
+            }
+        }
+    }
+    if ram.is_empty() {
+        return Err(root.error(BoardProblem::Lacks(
+            "RAM: the memory nodes are missing or empty",
+        )));
+    }
+    Ok(ram)
+}
+
+fn is_memory(place: &Place<'_>) -> bool {
+    let named = place.string("device_type") == "memory" || place.base_name() == "memory";
+    named && place.enabled()
+}
+
+/// Adds `range` to the ascending, disjoint `ranges`, joined with what it touches.
+fn join(ranges: &mut ArrayVec<Range, MAX_RAM_RANGES>, range: Range) -> Result<(), BoardProblem> {
+    let mut joined = range;
+    ranges.retain(|other| match union(*other, joined) {
+        Some(union) => {
+            joined = union;
+            false
+        }
+        None => true,
+    });
+    let place = ranges
+        .iter()
+        .take_while(|r| r.base() < joined.base())
+        .count();
+    let full = BoardProblem::TooMany {
+        what: "ranges of RAM",
+        room: MAX_RAM_RANGES,
+    };
+    ranges.try_insert(place, joined).map_err(|_| full)
+}
+
+/// The two as one, if they touch.
+fn union(a: Range, b: Range) -> Option<Range> {
+    if a.base() > b.end() || b.base() > a.end() {
+        return None;
+    }
+    let base = a.base().min(b.base());
+    let size = a.end().max(b.end()).offset_from(base)?;
+    Range::new(base, size)
+}
+
+/// The reservation block's ranges, then the fixed ones of `/reserved-memory`.
+pub(super) fn reserved(tree: Tree<'_>) -> Result<ArrayVec<Reserved<'_>, MAX_RESERVED>, BoardError> {
+    let root = tree.root();
+    let mut all = ArrayVec::new();
+    for (base, size) in tree.reservations().filter(|(_, size)| *size > 0) {
+        let malformed = || root.error(BoardProblem::Malformed(RESERVATION_BLOCK));
+        let range = Range::new(Pa::new(base), size).ok_or_else(malformed)?;
+        add(&mut all, &root, range, RESERVATION_BLOCK)?;
+    }
+    let Some(node) = tree.find("/reserved-memory") else {
+        return Ok(all);
+    };
+    for place in node.children().filter(Place::enabled) {
+        for entry in place.registers()? {
+            let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
+            add(&mut all, &place, range, place.name())?;
+        }
+    }
+    Ok(all)
+}
+
+fn add<'t>(
+    all: &mut ArrayVec<Reserved<'t>, MAX_RESERVED>,
+    place: &Place<'_>,
+    range: Range,
+    what: &'t str,
+) -> Result<(), BoardError> {
+    if range.size() == 0 {
+        return Ok(());
+    }
+    all.try_push(Reserved { range, what }).map_err(|_| {
+        place.error(BoardProblem::TooMany {
+            what: "reserved ranges",
+            room: MAX_RESERVED,
+        })
+    })
+}

@@ -1,0 +1,70 @@
+//! The plan's digest: what a loader or a bad card may not change unnoticed.
+//!
+//! SHA-256 over the tree in document order. A node is 0x01, its name, 0x00, its properties, its children, 0x03;
+//! a property is 0x02, its name, 0x00, the length of its value as 32 bits big-endian, its value. The root's
+//! `digest` is left out, and so is the value (not the length) of a payload's `data`, which its `sha256` covers.
+
+use dtoolkit::fdt::FdtNode;
+use dtoolkit::{Node, Property};
+use sha2::{Digest as _, Sha256};
+
+use super::tree::{MAX_DEPTH, at_root, name, root};
+use super::{BundleError, BundleProblem, Digest};
+
+/// Opens a node.
+const NODE: [u8; 1] = [1];
+/// Opens a property.
+const PROPERTY: [u8; 1] = [2];
+/// Closes a node.
+const END: [u8; 1] = [3];
+/// Closes a name.
+const NUL: [u8; 1] = [0];
+
+/// Computes the plan's digest, without reading payloads.
+///
+/// # Errors
+/// `Damaged` and its like if `bundle` is no device tree of a bundle's shape.
+pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
+    let root = root(bundle)?;
+    let mut hash = Sha256::new();
+    node(&mut hash, &root, MAX_DEPTH)?;
+    Ok(hash.finalize().into())
+}
+
+fn node(hash: &mut Sha256, place: &FdtNode<'_>, depth: usize) -> Result<(), BundleError> {
+    let own = name(place);
+    hash.update(NODE);
+    hash.update(own);
+    hash.update(NUL);
+    for property in place.properties() {
+        let covers_itself = own.is_empty() && property.name() == "digest";
+        if !covers_itself {
+            let payload = is_payload(own) && property.name() == "data";
+            value(hash, property.name(), property.value(), payload)?;
+        }
+    }
+    for child in place.children() {
+        let below = depth.checked_sub(1);
+        let below = below.ok_or_else(|| at_root(BundleProblem::TooDeep(MAX_DEPTH)))?;
+        node(hash, &child, below)?;
+    }
+    hash.update(END);
+    Ok(())
+}
+
+/// Whether a node of this name holds a payload.
+fn is_payload(name: &str) -> bool {
+    matches!(name, "kernel" | "initrd")
+}
+
+fn value(hash: &mut Sha256, name: &str, value: &[u8], payload: bool) -> Result<(), BundleError> {
+    let length = u32::try_from(value.len()).map_err(|_| at_root(BundleProblem::Damaged))?;
+    hash.update(PROPERTY);
+    hash.update(name);
+    hash.update(NUL);
+    hash.update(length.to_be_bytes());
+    if !payload {
+        hash.update(value);
+    }
+    Ok(())
+}

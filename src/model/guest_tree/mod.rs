@@ -1,0 +1,300 @@
+//! Writes the device tree a guest sees: the one virtual machine, on every board (hypercalls.md, section 4).
+
+use bulkhead_abi::layout;
+use thiserror::Error;
+
+use crate::words::limits::MAX_VCPUS;
+use crate::words::{Ipa, PAGE_SIZE, PartitionId};
+
+mod writer;
+
+use writer::Writer;
+
+/// The GIC's phandle.
+const GIC: u32 = 1;
+/// The UART clock's phandle.
+const CLOCK: u32 = 2;
+/// The UART clock: what a PL011's baud rate divisors are computed from; nothing here runs at it.
+const CLOCK_HERTZ: u32 = 24_000_000;
+/// Interrupt specifiers (Linux, `interrupt-controller/arm,gic.yaml`): the kind SPI, and its first INTID.
+const SPI: (u32, u32) = (0, 32);
+/// The kind PPI, and its first INTID.
+const PPI: (u32, u32) = (1, 16);
+/// Flag: a rising edge.
+const EDGE: u32 = 1;
+/// Flag: a high level.
+const HIGH: u32 = 4;
+/// First bit of a GICv2 PPI's mask of CPUs.
+const PPI_CPUS_SHIFT: u32 = 8;
+/// INTIDs past the last SPI.
+const INTID_END: u32 = 1020;
+
+/// What varies in the virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestTree<'a> {
+    /// The partition.
+    pub id: PartitionId,
+    /// Its name.
+    pub name: &'a str,
+    /// The interrupt controller it sees.
+    pub gic: GuestGic,
+    /// Its vCPUs, at least one.
+    pub vcpus: u8,
+    /// Its bytes of RAM.
+    pub memory: u64,
+    /// Its command line.
+    pub bootargs: &'a str,
+    /// Where its initial ramdisk lies, and its bytes.
+    pub initrd: Option<(Ipa, u64)>,
+    /// Its ends of channels.
+    pub channels: &'a [GuestChannel<'a>],
+    /// INTID of its PMU's overflow interrupt, a PPI, if it has the PMU.
+    pub pmu: Option<u32>,
+}
+
+/// The interrupt controller a guest sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestGic {
+    /// `arm,cortex-a15-gic`.
+    V2,
+    /// `arm,gic-v3`.
+    V3,
+}
+
+/// One end of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestChannel<'a> {
+    /// The channel's name.
+    pub name: &'a str,
+    /// Where the shared memory lies; the doorbell's page follows it.
+    pub ipa: Ipa,
+    /// Bytes of shared memory, whole pages.
+    pub size: u64,
+    /// INTID of this end's doorbell, an SPI.
+    pub intid: u32,
+    /// Whether this end may write.
+    pub writable: bool,
+}
+
+/// Why no tree was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TreeError {
+    /// `out` is too small.
+    #[error("the device tree does not fit its room of {0} bytes")]
+    NoRoom(usize),
+    /// No vCPU, or more than there can be.
+    #[error("{0} vCPUs are not from 1 to 8")]
+    Vcpus(u8),
+    /// An INTID that is neither a PPI nor an SPI.
+    #[error("{0} is not the INTID of a PPI or SPI")]
+    Intid(u32),
+    /// A channel that reaches past the last address.
+    #[error("a channel at {0} reaches past the last address")]
+    Channel(Ipa),
+}
+
+/// Writes the tree to the front of `out` and gives its length in bytes.
+///
+/// # Errors
+/// `NoRoom` if `out` is too small; the others name a value that describes no machine.
+pub fn write(tree: &GuestTree<'_>, out: &mut [u8]) -> Result<usize, TreeError> {
+    let room = out.len();
+    if tree.vcpus == 0 || usize::from(tree.vcpus) > MAX_VCPUS {
+        return Err(TreeError::Vcpus(tree.vcpus));
+    }
+    let mut writer = Writer::new(out);
+    root(&mut writer, tree)?;
+    writer.finish().ok_or(TreeError::NoRoom(room))
+}
+
+fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
+    w.begin(format_args!(""));
+    w.strings("compatible", &["bulkhead,machine-1.0"]);
+    w.strings("model", &["Bulkhead partition"]);
+    w.cells("#address-cells", &[2]);
+    w.cells("#size-cells", &[2]);
+    w.cells("interrupt-parent", &[GIC]);
+    chosen(w, tree);
+    memory(w, tree);
+    cpus(w, tree);
+    psci(w);
+    timer(w, tree)?;
+    gic(w, tree);
+    clock(w);
+    uart(w, tree)?;
+    if let Some(intid) = tree.pmu {
+        pmu(w, tree, intid)?;
+    }
+    hypervisor(w, tree);
+    for channel in tree.channels {
+        self::channel(w, tree, channel)?;
+    }
+    w.end();
+    Ok(())
+}
+
+fn chosen(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
+    let path = format_args!("/pl011@{:x}", layout::UART_BASE);
+    w.begin(format_args!("aliases"));
+    w.text("serial0", path);
+    w.end();
+    w.begin(format_args!("chosen"));
+    w.strings("bootargs", &[tree.bootargs]);
+    w.text("stdout-path", path);
+    if let Some((start, size)) = tree.initrd {
+        w.longs("linux,initrd-start", &[start.get()]);
+        w.longs("linux,initrd-end", &[start.get().saturating_add(size)]);
+    }
+    w.end();
+}
+
+fn memory(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
+    w.begin(format_args!("memory@{:x}", layout::RAM_BASE));
+    w.strings("device_type", &["memory"]);
+    w.longs("reg", &[layout::RAM_BASE, tree.memory]);
+    w.end();
+}
+
+fn cpus(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
+    w.begin(format_args!("cpus"));
+    w.cells("#address-cells", &[1]);
+    w.cells("#size-cells", &[0]);
+    for vcpu in 0..tree.vcpus {
+        w.begin(format_args!("cpu@{vcpu:x}"));
+        w.strings("device_type", &["cpu"]);
+        w.strings("compatible", &["arm,armv8"]);
+        w.cells("reg", &[u32::from(vcpu)]);
+        w.strings("enable-method", &["psci"]);
+        w.end();
+    }
+    w.end();
+}
+
+fn psci(w: &mut Writer<'_>) {
+    w.begin(format_args!("psci"));
+    w.strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
+    w.strings("method", &["hvc"]);
+    w.end();
+}
+
+fn timer(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
+    let intids = [
+        layout::TIMER_SECURE_INTID,
+        layout::TIMER_PHYSICAL_INTID,
+        layout::TIMER_VIRTUAL_INTID,
+        layout::TIMER_HYPERVISOR_INTID,
+    ];
+    let [secure, physical, virt, hypervisor] = intids.map(|intid| specifier(tree, intid, HIGH));
+    let interrupts = [secure?, physical?, virt?, hypervisor?];
+    w.begin(format_args!("timer"));
+    w.strings("compatible", &["arm,armv8-timer"]);
+    w.cells("interrupts", interrupts.as_flattened());
+    w.flag("always-on");
+    w.end();
+    Ok(())
+}
+
+fn gic(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
+    let distributor = [layout::GICD_BASE, layout::GICD_SIZE];
+    let (kind, second) = match tree.gic {
+        GuestGic::V2 => ("arm,cortex-a15-gic", [layout::GICC_BASE, layout::GICC_SIZE]),
+        GuestGic::V3 => (
+            "arm,gic-v3",
+            [
+                layout::GICR_BASE,
+                layout::GICR_STRIDE * u64::from(tree.vcpus),
+            ],
+        ),
+    };
+    w.begin(format_args!("intc@{:x}", layout::GICD_BASE));
+    w.strings("compatible", &[kind]);
+    w.cells("#interrupt-cells", &[3]);
+    w.cells("#address-cells", &[0]);
+    w.flag("interrupt-controller");
+    w.longs("reg", [distributor, second].as_flattened());
+    w.cells("phandle", &[GIC]);
+    w.end();
+}
+
+fn clock(w: &mut Writer<'_>) {
+    w.begin(format_args!("apb-pclk"));
+    w.strings("compatible", &["fixed-clock"]);
+    w.cells("#clock-cells", &[0]);
+    w.cells("clock-frequency", &[CLOCK_HERTZ]);
+    w.strings("clock-output-names", &["clk24mhz"]);
+    w.cells("phandle", &[CLOCK]);
+    w.end();
+}
+
+fn uart(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
+    let interrupt = specifier(tree, layout::UART_INTID, HIGH)?;
+    w.begin(format_args!("pl011@{:x}", layout::UART_BASE));
+    w.strings("compatible", &["arm,pl011", "arm,primecell"]);
+    w.longs("reg", &[layout::UART_BASE, layout::UART_SIZE]);
+    w.cells("interrupts", &interrupt);
+    w.cells("clocks", &[CLOCK, CLOCK]);
+    w.strings("clock-names", &["uartclk", "apb_pclk"]);
+    w.end();
+    Ok(())
+}
+
+fn pmu(w: &mut Writer<'_>, tree: &GuestTree<'_>, intid: u32) -> Result<(), TreeError> {
+    let interrupt = specifier(tree, intid, HIGH)?;
+    w.begin(format_args!("pmu"));
+    w.strings("compatible", &["arm,armv8-pmuv3"]);
+    w.cells("interrupts", &interrupt);
+    w.end();
+    Ok(())
+}
+
+fn hypervisor(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
+    let kinds = ["bulkhead,hypervisor-1.0", "bulkhead,hypervisor"];
+    w.begin(format_args!("hypervisor"));
+    w.strings("compatible", &kinds);
+    w.strings("method", &["hvc"]);
+    w.cells("bulkhead,partition-id", &[u32::from(tree.id.get())]);
+    w.strings("bulkhead,partition", &[tree.name]);
+    w.end();
+}
+
+/// One end of a channel: the memory, then the page whose first word rings the other end's doorbell.
+fn channel(
+    w: &mut Writer<'_>,
+    tree: &GuestTree<'_>,
+    channel: &GuestChannel<'_>,
+) -> Result<(), TreeError> {
+    let interrupt = specifier(tree, channel.intid, EDGE)?;
+    let doorbell = channel.ipa.checked_add(channel.size);
+    let doorbell = doorbell.ok_or(TreeError::Channel(channel.ipa))?;
+    let reg = [channel.ipa.get(), channel.size, doorbell.get(), PAGE_SIZE];
+    w.begin(format_args!("channel@{:x}", channel.ipa));
+    w.strings("compatible", &["bulkhead,channel-1.0", "generic-uio"]);
+    w.longs("reg", &reg);
+    w.strings("reg-names", &["memory", "doorbell"]);
+    w.cells("interrupts", &interrupt);
+    w.strings("label", &[channel.name]);
+    w.strings("linux,uio-name", &[channel.name]);
+    if !channel.writable {
+        w.flag("bulkhead,read-only");
+    }
+    w.end();
+    Ok(())
+}
+
+/// The three cells that name interrupt `intid`; a GICv2's PPI also carries the mask of CPUs that have it.
+fn specifier(tree: &GuestTree<'_>, intid: u32, trigger: u32) -> Result<[u32; 3], TreeError> {
+    let (kind, first) = match intid {
+        16..32 => PPI,
+        32..INTID_END => SPI,
+        _ => return Err(TreeError::Intid(intid)),
+    };
+    let every_cpu = !(u32::MAX << tree.vcpus) << PPI_CPUS_SHIFT;
+    let cpus = match tree.gic {
+        GuestGic::V2 if intid < 32 => every_cpu,
+        GuestGic::V2 | GuestGic::V3 => 0,
+    };
+    Ok([kind, intid - first, cpus | trigger])
+}
+
+#[cfg(test)]
+mod tests;
