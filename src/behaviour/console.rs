@@ -3,13 +3,15 @@
 use super::here::Here;
 use super::machine::Machine;
 use crate::model::console::{Console, Speaker};
-use crate::model::pl011::{FIFO_DEPTH, Pl011};
+use crate::model::pl011::Pl011;
 use crate::words::PartitionId;
 use bulkhead_abi::layout::UART_INTID;
 
 /// The virtual UART of a partition.
 pub type Uart = Pl011;
 
+/// Free bytes of the output ring at which the UART has room: a FIFO full.
+const ROOM: u32 = 32;
 /// PL011 data register.
 const DR: u64 = 0;
 /// The INTID of the virtual UART, as the virtual GIC takes it.
@@ -32,7 +34,7 @@ fn id(here: &Here<'_, '_>) -> PartitionId {
 pub fn read(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, offset: u64) -> u32 {
     let ring = console.ring(Speaker::Partition(id(here)));
     let mut uart = here.partition.uart.lock();
-    let value = uart.read(offset, ring.space() >= FIFO_DEPTH);
+    let value = uart.read(offset, ring.space() >= ROOM);
     if offset & !3 == DR {
         feed(&mut uart, console, id(here));
     }
@@ -45,10 +47,13 @@ pub fn write(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine,
     let ring = console.ring(Speaker::Partition(id(here)));
     let mut uart = here.partition.uart.lock();
     if offset & !3 == DR && ring.space() == 0 {
+        drop(uart);
+        machine.console_written();
         return Stored::Full;
     }
-    if let Some(byte) = uart.write(offset, value, ring.space() > FIFO_DEPTH) {
+    if let Some(byte) = uart.write(offset, value, ring.space() > ROOM) {
         ring.push(byte);
+        machine.console_written();
     }
     feed(&mut uart, console, id(here));
     settle(here, &uart, machine);
@@ -59,7 +64,7 @@ pub fn write(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine,
 pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine) {
     let ring = console.ring(Speaker::Partition(id(here)));
     let mut uart = here.partition.uart.lock();
-    if uart.awaits_drain() && ring.space() >= FIFO_DEPTH {
+    if uart.awaits_drain() && ring.space() >= ROOM {
         uart.drained();
     }
     feed(&mut uart, console, id(here));

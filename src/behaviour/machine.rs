@@ -52,4 +52,6 @@ pub trait Machine {
     fn set_stack_pointer(&mut self, registers: &Registers, value: u64);
     /// An ID register of the core: op0 3, op1 0, CRn 0, `crm`, `op2`.
     fn id_register(&self, crm: u8, op2: u8) -> u64;
+    /// Moves the partition's output on to the board's console, as far as that is possible now.
+    fn console_written(&mut self);
 }

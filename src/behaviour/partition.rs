@@ -107,6 +107,8 @@ pub struct Partition<'b> {
     pub uart: SpinMutex<Uart>,
     /// Where it is in its life.
     pub life: Life,
+    /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
+    pub pmu: Option<u32>,
     /// CNTVOFF_EL2, set at each start.
     pub counter_offset: AtomicU64,
 }

@@ -113,6 +113,17 @@ impl GuestRam {
         fits
     }
 
+    /// Lets `writer` fill `size` bytes at `at`, then cleans them as [`Self::write`] does. `None` if they do not lie within
+    /// this RAM. For the loader: no vCPU of the partition runs.
+    pub fn fill<R>(&self, at: Pa, size: usize, writer: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        let target = Range::new(at, size as u64).filter(|target| self.0.contains(*target))?;
+        // SAFETY: the bytes lie in RAM of a partition that does not run, so nobody else accesses them.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(at.get() as *mut u8, size) };
+        let result = writer(bytes);
+        super::cache::clean_and_invalidate(target.base().get(), target.size());
+        Some(result)
+    }
+
     /// Reads the aligned 32-bit word at `at`, if it lies in this RAM.
     #[must_use]
     pub fn read_u32(&self, at: Pa) -> Option<u32> {

@@ -7,6 +7,8 @@ pub mod core;
 pub mod firmware;
 pub mod fp;
 pub mod gic;
+pub mod guest;
+pub mod init;
 pub mod memory;
 pub mod registers;
 pub mod takeover;

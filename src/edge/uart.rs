@@ -19,7 +19,6 @@ const LSR_TX_ROOM: u32 = 1 << 5;
 const IIR_NONE: u32 = 0;
 
 /// The console UART.
-#[derive(Debug)]
 pub enum BoardUart {
     /// Arm PL011.
     Pl011(Uart<'static>),

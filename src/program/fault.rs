@@ -13,7 +13,7 @@ struct LastWords;
 impl Write for LastWords {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // The holder of the lock may be this core, stopped in the middle.
-        if let Some(uart) = super::system::emergency_uart() {
+        if let Some(mut uart) = super::system::emergency_uart() {
             for byte in text.bytes() {
                 if byte == b'\n' {
                     uart.write_blocking(b'\r');

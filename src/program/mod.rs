@@ -3,8 +3,10 @@
 pub mod boot;
 pub mod core;
 pub mod fault;
-pub mod init;
+pub mod hash;
+pub mod load;
 pub mod machine;
+pub mod partitions;
 pub mod short;
 pub mod state;
 pub mod system;

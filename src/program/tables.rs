@@ -4,7 +4,7 @@ use crate::edge::boot::{self, Regime};
 use crate::edge::core as cores;
 use crate::edge::memory::TablePages;
 use crate::model::board::{Board, Gic};
-use crate::model::translation::{Access, MapError, Memory, TableMemory, Tree, el2_leaf};
+use crate::model::translation::{Access, MapError, Memory, Tree, el2_leaf};
 use crate::words::{PAGE_SIZE, Pa, Range};
 use crate::arm::control;
 use arrayvec::ArrayVec;

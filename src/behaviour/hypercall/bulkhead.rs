@@ -35,7 +35,7 @@ pub(super) fn answer(
             return Some(Answer::code(if known { bulkhead::SUCCESS } else { bulkhead::NOT_SUPPORTED }));
         }
         bulkhead::PARTITION_INFO => partition_info(here),
-        bulkhead::CONSOLE_WRITE => console_write(here, board, call),
+        bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
         bulkhead::PARTITION_STATUS => partition_status(here, call),
         bulkhead::STATISTIC => statistic(here, call),
@@ -73,15 +73,18 @@ fn partition_info(here: &Here<'_, '_>) -> Values {
 }
 
 /// `CONSOLE_WRITE(count, bytes...)`: puts 1 to 48 bytes into the partition's output; X1 how many it took.
-fn console_write(here: &Here<'_, '_>, board: &Console, call: &Call) -> Values {
+fn console_write(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machine, call: &Call) -> Values {
     let count = call.argument(1);
     if !(1..=bulkhead::CONSOLE_WRITE_MAX).contains(&count) {
         return Err(CallError::InvalidParameter);
     }
     let ring = board.ring(Speaker::Partition(here.partition.plan.id));
-    let _producer = here.partition.uart.lock();
     let bytes = (2..=7).flat_map(|index| call.argument(index).to_le_bytes());
-    let taken = bytes.take(usize::try_from(count).unwrap_or(0)).take_while(|byte| ring.push(*byte)).count();
+    let taken = {
+        let _producer = here.partition.uart.lock();
+        bytes.take(usize::try_from(count).unwrap_or(0)).take_while(|byte| ring.push(*byte)).count()
+    };
+    machine.console_written();
     Ok([taken as u64, 0, 0])
 }
 

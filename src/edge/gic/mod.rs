@@ -107,9 +107,26 @@ impl HostGic {
         either!(self, gic => gic.disable(word, mask, cpu));
     }
 
-    /// Clears the pending and active state of the interrupts `mask` of the 32 from `32 * word`.
-    pub fn clear(&self, word: u32, mask: u32, cpu: CpuId) {
-        either!(self, gic => gic.clear(word, mask, cpu));
+    /// Clears the pending state of the interrupts `mask` of the 32 from `32 * word`.
+    pub fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.clear_pending(word, mask, cpu));
+    }
+
+    /// Clears the active state of the interrupts `mask` of the 32 from `32 * word`.
+    pub fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.clear_active(word, mask, cpu));
+    }
+
+    /// The pending bits of the 32 interrupts from `32 * word`.
+    #[must_use]
+    pub fn pending(&self, word: u32, cpu: CpuId) -> u32 {
+        either!(self, gic => gic.pending(word, cpu))
+    }
+
+    /// Whether the guest of the calling core has set its CPU interface to EOImode 1 (VMCR.VEOIM, bit 9 in both).
+    #[must_use]
+    pub fn guest_splits_eoi(&self) -> bool {
+        either!(self, gic => gic.read_virtual_control()) & 1 << 9 != 0
     }
 
     /// Sends the SPI `intid` to `cpu`.

@@ -154,7 +154,8 @@ impl V2 {
         crate::write_register!("cnthp_ctl_el2", 0);
         barrier::isb(barrier::SY);
         self.disable(0, 1 << timer, cpu);
-        self.clear(0, 1 << timer, cpu);
+        self.clear_pending(0, 1 << timer, cpu);
+        self.clear_active(0, 1 << timer, cpu);
         self.reset_virtual();
         works
     }
@@ -193,9 +194,20 @@ impl V2 {
         self.distributor.write(GICD_ICENABLER + 4 * word as usize, mask);
     }
 
-    pub(super) fn clear(&self, word: u32, mask: u32, _: CpuId) {
+    pub(super) fn clear_pending(&self, word: u32, mask: u32, _: CpuId) {
         self.distributor.write(GICD_ICPENDR + 4 * word as usize, mask);
+    }
+
+    pub(super) fn clear_active(&self, word: u32, mask: u32, _: CpuId) {
         self.distributor.write(GICD_ICACTIVER + 4 * word as usize, mask);
+    }
+
+    pub(super) fn pending(&self, word: u32, _: CpuId) -> u32 {
+        self.distributor.read(GICD_ICPENDR + 4 * word as usize)
+    }
+
+    pub(super) fn read_virtual_control(&self) -> u32 {
+        self.hypervisor.read(GICH_VMCR)
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {

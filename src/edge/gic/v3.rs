@@ -192,13 +192,31 @@ impl V3 {
         }
     }
 
-    pub(super) fn clear(&self, word: u32, mask: u32, cpu: CpuId) {
-        let (frame, offset) = match word {
+    pub(super) fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.write(offset + GICD_ICPENDR, mask);
+    }
+
+    pub(super) fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.write(offset + GICD_ICACTIVER, mask);
+    }
+
+    pub(super) fn pending(&self, word: u32, cpu: CpuId) -> u32 {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.read(offset + GICD_ICPENDR)
+    }
+
+    pub(super) fn read_virtual_control(&self) -> u32 {
+        crate::read_register!("ich_vmcr_el2") as u32
+    }
+
+    /// Where word `word` of a bit register is: the frame, and what to add to the register's offset.
+    fn bank(&self, word: u32, cpu: CpuId) -> (Frame, usize) {
+        match word {
             0 => (redistributor(cpu), GICR_SGI),
             _ => (self.distributor, 4 * word as usize),
-        };
-        frame.write(offset + GICD_ICPENDR, mask);
-        frame.write(offset + GICD_ICACTIVER, mask);
+        }
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {

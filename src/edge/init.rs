@@ -2,7 +2,7 @@
 
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
 use crate::arm::id::HostFeatures;
-use crate::edge::context::vector_base;
+use super::context::vector_base;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
@@ -215,4 +215,28 @@ pub fn pa_bits() -> u8 {
 pub fn syndrome() -> (u64, u64, u64) {
     use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2};
     (ESR_EL2.get(), FAR_EL2.get(), HPFAR_EL2.get())
+}
+
+/// What the calling core has, by its ID registers.
+#[must_use]
+pub fn features() -> HostFeatures {
+    crate::arm::id::features(crate::edge::guest::id_register)
+}
+
+/// The calling core's affinity.
+#[must_use]
+pub fn affinity() -> crate::words::Mpidr {
+    crate::words::Mpidr::new(read_register!("mpidr_el1"))
+}
+
+/// Says that TPIDR_EL2 points nowhere: the core has no block yet, and its vectors are set for faults to be seen.
+pub fn no_core_yet() {
+    write_register!("tpidr_el2", 0);
+}
+
+/// The physical counter.
+#[must_use]
+pub fn counter() -> u64 {
+    barrier::isb(barrier::SY);
+    read_register!("cntpct_el0")
 }
