@@ -99,16 +99,19 @@ impl Vgic {
         } else {
             state.physical & mask != 0
         };
-        let took_latch = !listed || state.listed_latch & mask != 0;
+        let took_latch = if listed {
+            state.listed_latch & mask != 0
+        } else {
+            !physical
+        };
         if !lr.is_hardware() {
             state.listed &= !mask;
             state.listed_physical &= !mask;
             state.listed_latch &= !mask;
         }
         if lr.state().is_pending() {
-            if physical {
-                state.arrived |= mask;
-            } else if took_latch {
+            state.arrived |= if physical { mask } else { 0 };
+            if took_latch {
                 state.latch |= mask;
                 if v2 && word == 0 && bit < 16 {
                     self.sources[vcpu & 7][bit] |= 1 << lr.source();
@@ -220,18 +223,19 @@ impl Vgic {
         let v2_sgi = word == 0 && bit < 16 && self.config.version == GicVersion::V2;
         let state = &mut self.words[slot(word, vcpu)];
         let mut lr = state.listing(word, bit, State::Pending);
-        if state.arrived & mask != 0 {
-            // One occurrence, however many of its causes are set.
+        let both = state.arrived & state.latch & mask != 0;
+        if state.arrived & mask != 0 && !software && !both {
             state.arrived &= !mask;
+            lr = lr.with_hardware();
+        } else if state.arrived & mask != 0 {
+            // One occurrence for the guest, but each cause may still be taken back alone: HW has no room to say so.
+            state.arrived &= !mask;
+            state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
-            if software {
-                lr = lr.with_eoi();
-                state.list(bit, vcpu);
-                state.listed_physical |= mask;
-                self.remember(vcpu, word, bit);
-            } else {
-                lr = lr.with_hardware();
-            }
+            lr = lr.with_eoi();
+            state.list(bit, vcpu);
+            state.listed_physical |= mask;
+            self.remember(vcpu, word, bit);
         } else {
             state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
