@@ -308,7 +308,7 @@ impl Vgic {
                 effects.push(Effect::Trigger {
                     word,
                     mask: changed,
-                    edge: initial_edge,
+                    edge: initial_edge & changed,
                 });
             }
         }
