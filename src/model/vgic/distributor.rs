@@ -174,7 +174,7 @@ impl Vgic {
     }
 
     fn disable(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {
-        let always = self.always_enabled(word);
+        let always = self.v2_sgis(word);
         let state = self.word_mut(word, vcpu);
         let changed = mask & state.enabled & !always;
         if changed == 0 {
@@ -195,28 +195,23 @@ impl Vgic {
         self.retract(word, vcpu, changed, effects);
     }
 
-    /// SGIs of a GICv2 cannot be disabled, as in the GIC-400.
-    fn always_enabled(&self, word: usize) -> u32 {
-        if word == 0 { self.v2_sgis() } else { 0 }
-    }
-
-    /// The SGIs, if their pending state has a register of its own (GICD_SPENDSGIR).
-    fn v2_sgis(&self) -> u32 {
+    /// SGIs of a GICv2: they cannot be disabled, as in the GIC-400, and their pending state has registers of its own.
+    fn v2_sgis(&self, word: usize) -> u32 {
         match self.config.version {
-            GicVersion::V2 => SGIS,
-            GicVersion::V3 => 0,
+            GicVersion::V2 if word == 0 => SGIS,
+            _ => 0,
         }
     }
 
     fn set_pending(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {
-        let mask = mask & !self.always_enabled(word);
+        let mask = mask & !self.v2_sgis(word);
         self.word_mut(word, vcpu).latch |= mask;
         self.publish(word, vcpu, effects);
         self.notice(word, vcpu, mask, effects);
     }
 
     fn clear_pending(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {
-        let mask = mask & !self.always_enabled(word);
+        let mask = mask & !self.v2_sgis(word);
         let state = self.word_mut(word, vcpu);
         state.latch &= !mask;
         let handed_back = state.arrived & mask;

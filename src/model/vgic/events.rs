@@ -67,13 +67,25 @@ impl Vgic {
         }
     }
 
-    /// Makes SGI `sgi` from vCPU `from` pending at every vCPU in the mask `targets`.
-    pub(super) fn send(&mut self, from: usize, sgi: u8, targets: u8, effects: &mut Effects<'_>) {
+    /// Makes SGI `sgi` from vCPU `from` pending at every vCPU in the mask `targets` that has it in one of the `groups` (bit 0
+    /// for group 0, bit 1 for group 1).
+    pub(super) fn send(
+        &mut self,
+        from: usize,
+        sgi: u8,
+        targets: u8,
+        groups: u32,
+        effects: &mut Effects<'_>,
+    ) {
         let (bit, mask) = (usize::from(sgi & 15), 1 << (sgi & 15));
         let mut left = targets & self.everyone();
         while left != 0 {
             let target = lowest(u32::from(left)) & 7;
             left &= left - 1;
+            let group = self.word(0, target).group >> bit & 1;
+            if groups >> group & 1 == 0 {
+                continue;
+            }
             self.sources[target][bit] |= bit_of(byte(from));
             self.word_mut(0, target).latch |= mask;
             self.publish(0, target, effects);

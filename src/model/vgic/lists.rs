@@ -36,6 +36,15 @@ impl Filled {
 /// The most urgent of a kind, sorted: priority in the upper half, INTID in the lower.
 type Ranking = ArrayVec<u32, MAX_LIST_REGISTERS>;
 
+/// How active interrupts are listed.
+#[derive(Clone, Copy)]
+struct Listing {
+    /// Each with an EOI notice.
+    tell: bool,
+    /// Their next occurrence in the same list register, where that can be.
+    share: bool,
+}
+
 /// What a vCPU's interrupts want of its list registers.
 struct Wanted {
     active: Ranking,
@@ -99,16 +108,19 @@ impl Vgic {
         } else {
             state.physical & mask != 0
         };
-        let took_latch = !listed || state.listed_latch & mask != 0;
+        let took_latch = if listed {
+            state.listed_latch & mask != 0
+        } else {
+            !physical
+        };
         if !lr.is_hardware() {
             state.listed &= !mask;
             state.listed_physical &= !mask;
             state.listed_latch &= !mask;
         }
         if lr.state().is_pending() {
-            if physical {
-                state.arrived |= mask;
-            } else if took_latch {
+            state.arrived |= if physical { mask } else { 0 };
+            if took_latch {
                 state.latch |= mask;
                 if v2 && word == 0 && bit < 16 {
                     self.sources[vcpu & 7][bit] |= 1 << lr.source();
@@ -160,10 +172,12 @@ impl Vgic {
         let pending = wanted.pending_count.min(room.saturating_sub(active));
         filled.evicted = active < wanted.active_count;
         filled.overflow = pending < wanted.pending_count;
-        // Nothing pending is listed that could tell when to look again: the end of any active one must.
+        // If nothing pending is listed that could tell when to look again, the end of any active one must. And if something
+        // waits at all, nothing may become pending past it, unseen.
         let tell = filled.overflow && pending == 0;
+        let share = !filled.overflow;
         for &key in wanted.active.iter().take(active) {
-            let lr = self.list_active(index, key, tell, effects);
+            let lr = self.list_active(index, key, Listing { tell, share }, effects);
             filled.lrs.push(lr);
         }
         for &key in wanted.pending.iter().take(pending) {
@@ -220,18 +234,19 @@ impl Vgic {
         let v2_sgi = word == 0 && bit < 16 && self.config.version == GicVersion::V2;
         let state = &mut self.words[slot(word, vcpu)];
         let mut lr = state.listing(word, bit, State::Pending);
-        if state.arrived & mask != 0 {
-            // One occurrence, however many of its causes are set.
+        let both = state.arrived & state.latch & mask != 0;
+        if state.arrived & mask != 0 && !software && !both {
             state.arrived &= !mask;
+            lr = lr.with_hardware();
+        } else if state.arrived & mask != 0 {
+            // One occurrence for the guest, but each cause may still be taken back alone: HW has no room to say so.
+            state.arrived &= !mask;
+            state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
-            if software {
-                lr = lr.with_eoi();
-                state.list(bit, vcpu);
-                state.listed_physical |= mask;
-                self.remember(vcpu, word, bit);
-            } else {
-                lr = lr.with_hardware();
-            }
+            lr = lr.with_eoi();
+            state.list(bit, vcpu);
+            state.listed_physical |= mask;
+            self.remember(vcpu, word, bit);
         } else {
             state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
@@ -254,12 +269,12 @@ impl Vgic {
         lr
     }
 
-    /// Moves an active interrupt into a list register; its end is told if `tell`, or if it is due again.
+    /// Moves an active interrupt into a list register; its end is told where it must be, also if it is due again.
     fn list_active(
         &mut self,
         vcpu: usize,
         key: u32,
-        tell: bool,
+        listing: Listing,
         effects: &mut Effects<'_>,
     ) -> ListRegister {
         let (word, bit, mask) = unkey(key);
@@ -282,7 +297,7 @@ impl Vgic {
         let physical = state.active_physical & mask != 0;
         state.active &= !mask;
         state.active_physical &= !mask;
-        if physical && !software && !tell && !due {
+        if physical && !software && !listing.tell && !due {
             self.publish(word, vcpu, effects);
             return active.with_hardware();
         }
@@ -292,7 +307,12 @@ impl Vgic {
             && (state.group & mask != 0) == group1
             && (word == 0 || state.target[bit] == byte(vcpu));
         let plain = !physical && !v2_sgi && state.latch & mask != 0;
-        let shares = due && alike && plain && state.arrived & mask == 0 && state.line & mask == 0;
+        let shares = listing.share
+            && due
+            && alike
+            && plain
+            && state.arrived & mask == 0
+            && state.line & mask == 0;
         state.listed_physical |= if physical { mask } else { 0 };
         if shares {
             state.listed_latch |= mask;
@@ -306,7 +326,7 @@ impl Vgic {
         if v2_sgi {
             lr = lr.with_source(source);
         }
-        if physical || tell || (due && !shares) {
+        if physical || listing.tell || (due && !shares) {
             lr = lr.with_eoi();
         }
         self.remember(vcpu, word, bit);

@@ -193,11 +193,11 @@ impl Vgic {
             }
             return;
         }
-        for_each_bit(bits & (state.listed | state.physical), |bit| {
+        for_each_bit(bits & state.listed, |bit| {
+            effects.retract |= bit_of(state.holder[bit]);
+        });
+        for_each_bit(bits & state.physical, |bit| {
             effects.retract |= bit_of(state.target[bit]);
-            if state.listed >> bit & 1 != 0 {
-                effects.retract |= bit_of(state.holder[bit]);
-            }
         });
     }
 
@@ -308,7 +308,7 @@ impl Vgic {
                 effects.push(Effect::Trigger {
                     word,
                     mask: changed,
-                    edge: initial_edge,
+                    edge: initial_edge & changed,
                 });
             }
         }

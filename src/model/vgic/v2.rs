@@ -116,7 +116,7 @@ impl Vgic {
             2 => own,
             _ => 0,
         };
-        self.send(vcpu, sgi, targets, effects);
+        self.send(vcpu, sgi, targets, GROUP_ENABLES, effects);
     }
 
     fn read_sources(&self, vcpu: usize, first: usize, width: u8) -> u32 {
@@ -182,8 +182,9 @@ impl Vgic {
         let mut bytes = [0; 32];
         for index in 0..usize::from(width) {
             let bit = (first + index) & 31;
-            bytes[bit] = match word {
-                0 => self.bit_of(vcpu),
+            bytes[bit] = match (word, state.owned >> bit & 1) {
+                (0, 1) => self.bit_of(vcpu),
+                (0, _) => 0,
                 _ => state.route[bit].to_le_bytes()[0],
             };
         }

@@ -217,9 +217,17 @@ impl Vgic {
         }
     }
 
-    /// Sends what `vcpu` wrote to ICC_SGI1R_EL1, or to ICC_SGI0R_EL1 or ICC_ASGI1R_EL1: with one security state the target's
-    /// own configuration decides the group. Ignores it on GICv2.
+    /// Sends the SGIs that `vcpu` asks for in ICC_SGI1R_EL1, to either group. Ignores it on GICv2.
     pub fn send_sgi1r(&mut self, vcpu: VcpuId, value: u64, effects: &mut Effects<'_>) {
+        self.send_sgir(vcpu, value, 0b11, effects);
+    }
+
+    /// Sends the SGIs that `vcpu` asks for in ICC_SGI0R_EL1 or ICC_ASGI1R_EL1: those that the target has in group 0.
+    pub fn send_sgi0r(&mut self, vcpu: VcpuId, value: u64, effects: &mut Effects<'_>) {
+        self.send_sgir(vcpu, value, 0b01, effects);
+    }
+
+    fn send_sgir(&mut self, vcpu: VcpuId, value: u64, groups: u32, effects: &mut Effects<'_>) {
         let own = self.bit_of(vcpu.index());
         if self.config.version == GicVersion::V2 || own == 0 {
             return;
@@ -232,7 +240,7 @@ impl Vgic {
         } else {
             0
         };
-        self.send(vcpu.index(), sgi, targets, effects);
+        self.send(vcpu.index(), sgi, targets, groups, effects);
     }
 }
 
