@@ -75,15 +75,15 @@ fn run(report: u64, limit: u64) {
         // Masked, so that a tick between the check and the wait still ends the wait.
         cpu::mask_interrupts();
         let ticks = LOOP.ticks.load(Relaxed);
-        if ticks >= limit {
-            return;
-        }
         if report != 0 && ticks - reported >= report {
             reported = ticks;
             let line = LOOP.window.take();
             cpu::unmask_interrupts();
             line.print();
             continue;
+        }
+        if ticks >= limit {
+            return;
         }
         cpu::wait_for_interrupt();
         cpu::unmask_interrupts();

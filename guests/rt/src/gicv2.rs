@@ -68,7 +68,7 @@ pub(crate) fn set_priority_mask(base: u64, priority: u8) {
 
 /// Sends to the CPU whose interface number is Aff0, as on every board Bulkhead knows.
 pub(crate) fn send_sgi(base: u64, intid: u32, affinity: u64) {
-    let target = 1u32 << (TARGET_LIST_SHIFT + (affinity as u32 & 0b111));
+    let target = 1u32 << TARGET_LIST_SHIFT << (affinity & 0b111);
     // What the receiver is to see must be in memory first.
     crate::cpu::data_barrier();
     mmio::write32(base + distributor::SGIR, target | intid & 0xf);

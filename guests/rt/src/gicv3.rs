@@ -96,7 +96,7 @@ pub(crate) fn route_here(base: u64, intid: u32) {
 pub(crate) fn acknowledge() -> u32 {
     let raw = read_sysreg!("S3_0_C12_C12_0"); // ICC_IAR1_EL1
     cpu::data_barrier();
-    raw as u32
+    low_word(raw)
 }
 
 pub(crate) fn end(raw: u32) {
@@ -129,4 +129,9 @@ pub(crate) fn send_sgi(intid: u32, affinity: u64) {
         aff3 << 48 | range << 44 | aff2 << 32 | u64::from(intid & 0xf) << 24 | aff1 << 16 | list;
     cpu::data_barrier();
     write_sysreg!("S3_0_C12_C11_5", value);
+}
+
+fn low_word(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

@@ -138,7 +138,7 @@ fn tree_bytes(pointer: *const u8) -> &'static [u8] {
         panic!("x0 = {pointer:?} is no device tree");
     }
     // SAFETY: a tree's second word is its size.
-    let size = u32::from_be_bytes(unsafe { *words.add(1) }) as usize;
+    let size = u32::from_be_bytes(unsafe { *words.wrapping_add(1) }) as usize;
     // SAFETY: the tree stays where it is; the guest does not write it.
     unsafe { core::slice::from_raw_parts(pointer, size) }
 }

@@ -127,7 +127,10 @@ pub fn address<T: ?Sized>(pointer: *const T) -> u64 {
 /// Fills the root table and the register values; runs with the MMU off, once.
 pub(crate) extern "C" fn build(image: u64) -> *const Translation {
     for index in 0..ENTRIES {
-        ROOT.set(index, index as u64 * ROOT_BLOCK | descriptor::DEVICE_BLOCK);
+        ROOT.set(
+            index,
+            (index as u64 * ROOT_BLOCK) | descriptor::DEVICE_BLOCK,
+        );
     }
     map_ram_block(image / ROOT_BLOCK);
     let ranges = crate::read_sysreg!("id_aa64mmfr0_el1") & 0xf;
@@ -146,7 +149,7 @@ fn map_ram_block(block: u64) {
     if let Ok(index) = usize::try_from(block)
         && index < ENTRIES
     {
-        ROOT.set(index, block * ROOT_BLOCK | descriptor::RAM_BLOCK);
+        ROOT.set(index, (block * ROOT_BLOCK) | descriptor::RAM_BLOCK);
     }
 }
 

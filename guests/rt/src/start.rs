@@ -33,6 +33,18 @@ pub struct EntryState {
     pub cntvct: u64,
 }
 
+impl EntryState {
+    const ZERO: Self = Self {
+        x: [0; 4],
+        current_el: 0,
+        daif: 0,
+        sctlr: 0,
+        spsel: 0,
+        mpidr: 0,
+        cntvct: 0,
+    };
+}
+
 /// What a secondary CPU needs at its entry; CPU_ON's context is its address.
 #[repr(C)]
 pub(crate) struct SecondaryStart {
@@ -47,27 +59,24 @@ pub(crate) struct SecondaryStart {
 #[repr(C, align(64))]
 struct Slot(UnsafeCell<SecondaryStart>);
 
+impl Slot {
+    const fn new() -> Self {
+        Self(UnsafeCell::new(SecondaryStart {
+            stack_top: 0,
+            translation: core::ptr::null(),
+            index: 0,
+            function: |_| {},
+            argument: 0,
+            entry: EntryState::ZERO,
+        }))
+    }
+}
+
 // SAFETY: a slot is written by the CPU that starts another and read by the started one afterwards;
 // CPU_ON orders the two.
 unsafe impl Sync for Slot {}
 
-const IDLE: Slot = Slot(UnsafeCell::new(SecondaryStart {
-    stack_top: 0,
-    translation: core::ptr::null(),
-    index: 0,
-    function: |_| {},
-    argument: 0,
-    entry: EntryState {
-        x: [0; 4],
-        current_el: 0,
-        daif: 0,
-        sctlr: 0,
-        spsel: 0,
-        mpidr: 0,
-        cntvct: 0,
-    },
-}));
-static SLOTS: [Slot; MAX_CPUS] = [IDLE; MAX_CPUS];
+static SLOTS: [Slot; MAX_CPUS] = [const { Slot::new() }; MAX_CPUS];
 
 #[repr(C, align(16))]
 struct Stacks(UnsafeCell<[[u8; STACK_SIZE]; MAX_CPUS]>);
@@ -83,15 +92,7 @@ struct BootEntry(UnsafeCell<EntryState>);
 // SAFETY: written once by the boot CPU before Rust code runs, read afterwards.
 unsafe impl Sync for BootEntry {}
 
-static BOOT_ENTRY: BootEntry = BootEntry(UnsafeCell::new(EntryState {
-    x: [0; 4],
-    current_el: 0,
-    daif: 0,
-    sctlr: 0,
-    spsel: 0,
-    mpidr: 0,
-    cntvct: 0,
-}));
+static BOOT_ENTRY: BootEntry = BootEntry(UnsafeCell::new(EntryState::ZERO));
 
 global_asm!(
     include_str!("start.S"),
