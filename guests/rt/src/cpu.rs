@@ -109,6 +109,11 @@ pub fn prepare(index: usize, function: fn(u64), argument: u64) -> u64 {
     start::prepare(index, function, argument)
 }
 
+/// Returns how often CPU `index`, not the boot CPU, has begun to run what it was started for.
+pub fn starts(index: usize) -> u64 {
+    start::starts(index)
+}
+
 /// Returns the state in which CPU `index` was entered: as the hypervisor or the machine left it.
 pub fn entry_state(index: usize) -> EntryState {
     match index {

@@ -43,7 +43,7 @@ pub mod vectors;
 #[cfg(target_os = "none")]
 pub use machine::{Machine, machine};
 #[cfg(target_os = "none")]
-pub use start::EntryState;
+pub use start::{EntryState, Woken, image};
 
 pub use bulkhead_abi as abi;
 

@@ -3,6 +3,7 @@
 use crate::abi::psci as id;
 use crate::call::{Conduit, code32};
 use crate::machine;
+use crate::start::{self, Woken};
 
 /// The affinity fields of MPIDR_EL1: Aff3 in 39:32, Aff2-Aff0 in 23:0.
 pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
@@ -35,6 +36,24 @@ pub fn cpu_off() -> ! {
 /// Returns the code of AFFINITY_INFO at level 0: 0 on, 1 off, 2 on pending, negative an error.
 pub fn affinity_info(target: u64) -> i32 {
     call(id::AFFINITY_INFO_64, &[target, 0])
+}
+
+/// Suspends the calling CPU until an interrupt is pending; `power_state` in the original format.
+///
+/// After [`Woken::Restarted`] the caller brings its GIC interface up again.
+///
+/// # Errors
+/// The code PSCI answers.
+pub fn cpu_suspend(power_state: u64) -> Result<Woken, i32> {
+    start::suspend(id::CPU_SUSPEND_64, &[power_state])
+}
+
+/// Suspends the machine until an interrupt is pending; all other CPUs must be off.
+///
+/// # Errors
+/// The code PSCI answers.
+pub fn system_suspend() -> Result<Woken, i32> {
+    start::suspend(id::SYSTEM_SUSPEND_64, &[])
 }
 
 /// Switches the machine off.

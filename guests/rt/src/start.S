@@ -143,3 +143,54 @@ rt_call_with_mmu_off:
         ldp     x19, x20, [sp, #16]
         ldp     x29, x30, [sp], #32
         ret
+
+// Suspends this CPU by CPU_SUSPEND or SYSTEM_SUSPEND through HVC, returning here either way.
+// In: x0 = Suspend on the caller's stack: the call's x0-x3 and the translation.
+// Out: x0 = the call's code, or 1 when the CPU was powered down and came back by its entry.
+.global rt_suspend
+rt_suspend:
+        stp     x29, x30, [sp, #-112]!
+        stp     x19, x20, [sp, #16]
+        stp     x21, x22, [sp, #32]
+        stp     x23, x24, [sp, #48]
+        stp     x25, x26, [sp, #64]
+        stp     x27, x28, [sp, #80]
+        mrs     x1, tpidr_el1
+        mrs     x2, vbar_el1
+        stp     x1, x2, [sp, #96]
+        mov     x1, sp
+        str     x1, [x0, #{SUSPEND_SP}]
+        dc      civac, x0
+        add     x1, x0, #{SUSPEND_SP}
+        dc      civac, x1
+        dsb     sy
+        mov     x4, x0
+        ldp     x0, x1, [x4]
+        ldp     x2, x3, [x4, #16]
+        hvc     #0
+        b       5f
+// The entry after power-down. In: x0 = Suspend.
+rt_resume:
+        mrs     x20, sctlr_el1
+        mrs     x21, CurrentEL
+        mov     x19, x0
+        msr     daifset, #{DAIF_ALL}
+        msr     spsel, #1
+        ldr     x0, [x19, #{SUSPEND_TRANSLATION}]
+        bl      rt_mmu_on
+        ldr     x0, [x19, #{SUSPEND_SP}]
+        mov     sp, x0
+        stp     x20, x21, [x19, #{SUSPEND_SCTLR}]
+        mov     x0, #1
+        ldp     x1, x2, [sp, #96]
+        msr     tpidr_el1, x1
+        msr     vbar_el1, x2
+        isb
+5:      ldp     x27, x28, [sp, #80]
+        ldp     x25, x26, [sp, #64]
+        ldp     x23, x24, [sp, #48]
+        ldp     x21, x22, [sp, #32]
+        ldp     x19, x20, [sp, #16]
+        ldp     x29, x30, [sp], #112
+        ret
+.global rt_resume

@@ -5,6 +5,7 @@
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cpu::{self, MAX_CPUS};
 use crate::mmu::{self, Translation};
@@ -78,6 +79,9 @@ unsafe impl Sync for Slot {}
 
 static SLOTS: [Slot; MAX_CPUS] = [const { Slot::new() }; MAX_CPUS];
 
+/// How often each CPU was started.
+static STARTS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
 #[repr(C, align(16))]
 struct Stacks(UnsafeCell<[[u8; STACK_SIZE]; MAX_CPUS]>);
 
@@ -120,6 +124,9 @@ global_asm!(
     START_ENTRY = const offset_of!(SecondaryStart, entry),
     TRANSLATION_TTBR0 = const offset_of!(Translation, ttbr0),
     TRANSLATION_TCR = const offset_of!(Translation, tcr),
+    SUSPEND_TRANSLATION = const offset_of!(Suspend, translation),
+    SUSPEND_SP = const offset_of!(Suspend, stack_pointer),
+    SUSPEND_SCTLR = const offset_of!(Suspend, sctlr),
     TRANSLATION = sym mmu::build,
     ENTRY = sym boot_entry_pointer,
     PRIMARY = sym primary,
@@ -132,8 +139,14 @@ const _: () = assert!(offset_of!(EntryState, daif) == offset_of!(EntryState, cur
 const _: () = assert!(offset_of!(EntryState, spsel) == offset_of!(EntryState, sctlr) + 8);
 const _: () = assert!(offset_of!(EntryState, cntvct) == offset_of!(EntryState, mpidr) + 8);
 
+const _: () = assert!(offset_of!(Suspend, current_el) == offset_of!(Suspend, sctlr) + 8);
+
 unsafe extern "C" {
     fn rt_secondary();
+    fn rt_resume();
+    fn rt_suspend(suspend: *mut Suspend) -> u64;
+    static __image_start: u8;
+    static __image_end: u8;
 }
 
 unsafe extern "Rust" {
@@ -142,6 +155,67 @@ unsafe extern "Rust" {
 
 extern "C" fn boot_entry_pointer() -> *mut EntryState {
     BOOT_ENTRY.0.get()
+}
+
+/// What a suspended CPU needs to come back.
+#[repr(C, align(64))]
+struct Suspend {
+    call: [u64; 4],
+    translation: *const Translation,
+    stack_pointer: u64,
+    sctlr: u64,
+    current_el: u64,
+}
+
+/// How a suspend call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The call returned SUCCESS: standby, or power-down refused because an interrupt was pending.
+    Returned,
+    /// The CPU was powered down and entered again in this state.
+    Restarted {
+        /// SCTLR_EL1 at the entry.
+        sctlr: u64,
+        /// CurrentEL at the entry.
+        current_el: u64,
+    },
+}
+
+/// Calls a suspend function, its entry point and context put after `arguments`.
+pub(crate) fn suspend(function: u32, arguments: &[u64]) -> Result<Woken, i32> {
+    let mut suspend = Suspend {
+        call: [0; 4],
+        translation: mmu::translation(),
+        stack_pointer: 0,
+        sctlr: 0,
+        current_el: 0,
+    };
+    let here = mmu::address(&raw const suspend);
+    let tail = [mmu::address(rt_resume as *const ()), here];
+    let call = [u64::from(function)].into_iter();
+    let call = call.chain(arguments.iter().copied()).chain(tail);
+    for (place, value) in suspend.call.iter_mut().zip(call) {
+        *place = value;
+    }
+    // SAFETY: the record stays on this stack until the call is back.
+    match unsafe { rt_suspend(&raw mut suspend) } {
+        0 => Ok(Woken::Returned),
+        1 => Ok(Woken::Restarted {
+            sctlr: suspend.sctlr,
+            current_el: suspend.current_el,
+        }),
+        code => Err(crate::call::code32(code)),
+    }
+}
+
+/// Returns the memory of the guest's own image, its zeroed part included.
+pub fn image() -> machine::Range {
+    let base = mmu::address(&raw const __image_start);
+    let end = mmu::address(&raw const __image_end);
+    machine::Range {
+        base,
+        size: end - base,
+    }
 }
 
 /// Returns the state in which the boot CPU was entered.
@@ -154,6 +228,11 @@ pub(crate) fn boot_entry() -> EntryState {
 pub(crate) fn secondary_entry_state(index: usize) -> EntryState {
     // SAFETY: the caller has learned from that CPU that it runs, or it never ran.
     unsafe { (*SLOTS[index].0.get()).entry }
+}
+
+/// Returns how often CPU `index` has been started.
+pub(crate) fn starts(index: usize) -> u64 {
+    STARTS[index].load(Ordering::Acquire)
 }
 
 /// Returns the address at which CPU_ON enters a secondary CPU.
@@ -194,6 +273,7 @@ extern "C" fn secondary(start: *const SecondaryStart) -> ! {
     let start = unsafe { &*start };
     cpu::set_index(start.index);
     vectors::install();
+    STARTS[start.index].fetch_add(1, Ordering::Release);
     (start.function)(start.argument);
     psci::cpu_off()
 }
