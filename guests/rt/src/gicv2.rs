@@ -17,6 +17,10 @@ pub const EOIR: u64 = 0x10;
 pub const RPR: u64 = 0x14;
 /// GICC_HPPIR.
 pub const HPPIR: u64 = 0x18;
+/// GICC_AIAR.
+pub const AIAR: u64 = 0x20;
+/// GICC_AEOIR.
+pub const AEOIR: u64 = 0x24;
 /// GICC_IIDR.
 pub const IIDR: u64 = 0xfc;
 /// GICC_DIR.

@@ -16,7 +16,9 @@ mod roles;
 mod smccc;
 mod smp;
 mod tap;
+mod timer;
 mod trap;
+mod vgic;
 
 use bulkhead_rt::{Machine, entry, println};
 use environment::Environment;
@@ -41,6 +43,8 @@ const SUBJECTS: &[Subject] = &[
     subject("boot", boot::run),
     subject("smccc", smccc::run),
     subject("psci", psci::run),
+    subject("timer", timer::run),
+    subject("vgic", vgic::run),
 ];
 
 entry!(main);
@@ -51,6 +55,7 @@ fn main(machine: &'static Machine) {
         return roles::run(role, machine);
     }
     let environment = Environment::find(machine);
+    machine.gic.init();
     let mut tap = Tap::new();
     println!("# guest-tests on {environment}");
     for name in machine.arguments.list("tests") {

@@ -73,3 +73,32 @@ impl Tap {
         println!("# bulkhead-test: {passed} passed, {} failed", self.failed);
     }
 }
+
+/// Results kept until printing disturbs nothing any more.
+pub struct Notes {
+    notes: [(&'static str, bool); 16],
+    count: usize,
+}
+
+impl Notes {
+    /// Begins empty.
+    pub const fn new() -> Self {
+        Self {
+            notes: [("", true); 16],
+            count: 0,
+        }
+    }
+
+    /// Keeps whether a property holds.
+    pub fn check(&mut self, name: &'static str, holds: bool) {
+        self.notes[self.count] = (name, holds);
+        self.count += 1;
+    }
+
+    /// Reports all that was kept.
+    pub fn report(self, tap: &mut Tap) {
+        for (name, holds) in &self.notes[..self.count] {
+            tap.check(name, *holds);
+        }
+    }
+}
