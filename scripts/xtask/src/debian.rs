@@ -1,0 +1,153 @@
+//! Files from Debian's arm64 packages: kernels, busybox, board trees.
+//!
+//! A package is downloaded once with the machine's own apt, which checks its signature, and what was taken
+//! out of it is kept under `target/debian/PACKAGE/`. Remove that folder to get a newer version.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::{progress, workspace};
+
+/// How many meta packages may stand before the package that has the files.
+const META_DEPTH: usize = 4;
+
+/// The kernel in `package`: an uncompressed arm64 Image.
+///
+/// # Errors
+/// No such package, or none that holds a kernel.
+pub fn kernel(package: &str) -> anyhow::Result<PathBuf> {
+    file(package, "./boot/vmlinuz-*", "vmlinuz", "linux-image-")
+}
+
+/// The file that matches `pattern` in `package`, kept as `name`. A meta package is followed to the one it
+/// depends on whose name starts with `follow`.
+///
+/// # Errors
+/// No such package or file, or the download failed.
+pub fn file(package: &str, pattern: &str, name: &str, follow: &str) -> anyhow::Result<PathBuf> {
+    let folder = workspace::target().join("debian").join(package);
+    let path = folder.join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    let real = behind_meta(package, follow)?;
+    let archive = download(&real, &folder)?;
+    let bytes = extract(&archive, pattern)?;
+    if bytes.is_empty() {
+        bail!("Debian's package {real} has no file {pattern}");
+    }
+    workspace::write(&path, &bytes)?;
+    // The archive is of no more use; tens of megabytes each.
+    std::fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))?;
+    Ok(path)
+}
+
+fn behind_meta(package: &str, follow: &str) -> anyhow::Result<String> {
+    let mut current = package.to_string();
+    for _ in 0..META_DEPTH {
+        let record = show(&current)?;
+        match dependency(&record, follow) {
+            Some(next) => current = next,
+            None => return Ok(current),
+        }
+    }
+    Ok(current)
+}
+
+/// The first package a record depends on whose name starts with `follow`.
+fn dependency(record: &str, follow: &str) -> Option<String> {
+    let depends = record
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends: "))?;
+    depends
+        .split([',', '|'])
+        .filter_map(|item| item.split_whitespace().next())
+        .map(|name| name.split(':').next().unwrap_or(name))
+        .find(|name| name.starts_with(follow))
+        .map(str::to_string)
+}
+
+fn show(package: &str) -> anyhow::Result<String> {
+    let output = Command::new("apt-cache")
+        .args(["show", "--no-all-versions", &format!("{package}:arm64")])
+        .output()
+        .context("Debian's packages need apt, which this machine has not; name a file instead")?;
+    if !output.status.success() {
+        bail!(
+            "apt knows no package {package} for arm64; ./scripts/run sets apt up for arm64, `sudo apt-get update` refreshes its lists"
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let what = format!("downloading Debian's {package} for arm64");
+    let output = progress::during(&what, || {
+        Command::new("apt-get")
+            // As root apt would drop to a user who cannot write here, and warn about it.
+            .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+            .arg(format!("{package}:arm64"))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+    })
+    .context("running apt-get")?;
+    if !output.status.success() {
+        bail!(
+            "apt-get download {package}:arm64 failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    archive_in(folder, package)
+}
+
+fn archive_in(folder: &Path, package: &str) -> anyhow::Result<PathBuf> {
+    let prefix = format!("{package}_");
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&prefix) && name.ends_with(".deb") {
+            return Ok(entry.path());
+        }
+    }
+    bail!("apt-get left no {prefix}*.deb in {}", folder.display())
+}
+
+fn extract(archive: &Path, pattern: &str) -> anyhow::Result<Vec<u8>> {
+    let mut unpack = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(archive)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("running dpkg-deb")?;
+    let stream = unpack.stdout.take().context("dpkg-deb has no output")?;
+    let output = Command::new("tar")
+        .args(["--extract", "--to-stdout", "--wildcards", pattern])
+        .stdin(stream)
+        .stderr(Stdio::null())
+        .output()
+        .context("running tar")?;
+    if !unpack.wait()?.success() {
+        bail!("dpkg-deb cannot read {}", archive.display());
+    }
+    Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meta_package_leads_to_the_real_one() {
+        let record = "Package: linux-image-cloud-arm64\nDepends: linux-base (>= 1), linux-image-6.1.0-9-cloud-arm64:arm64 (= 6.1.1-1) | x\n";
+        assert_eq!(
+            dependency(record, "linux-image-").as_deref(),
+            Some("linux-image-6.1.0-9-cloud-arm64")
+        );
+        assert_eq!(dependency("Package: x\nDepends: kmod\n", "linux-image-"), None);
+        assert_eq!(dependency("Package: x\n", "linux-image-"), None);
+    }
+}
