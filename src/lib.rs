@@ -11,5 +11,8 @@ pub mod behaviour;
 pub mod edge;
 #[forbid(unsafe_code)]
 pub mod model;
+#[cfg(target_os = "none")]
+#[forbid(unsafe_code)]
+pub mod program;
 #[forbid(unsafe_code)]
 pub mod words;

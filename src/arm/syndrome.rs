@@ -1,1 +1,3 @@
-//! (to come)
+//! stub
+#![allow(missing_docs)]
+pub struct Syndrome(pub u64);

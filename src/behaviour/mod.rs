@@ -1,1 +1,13 @@
 //! Layer 3: behaviour. What happens to a guest that exits: dispatch, hypercalls, system registers, life cycle.
+//!
+//! Everything here works on numbers, the models and a [`Machine`](machine::Machine), so the host tests it.
+
+pub mod console;
+pub mod exit;
+pub mod hypercall;
+pub mod here;
+pub mod lifecycle;
+pub mod machine;
+pub mod mmio;
+pub mod partition;
+pub mod sysreg;

@@ -1,1 +1,16 @@
-//! Layer 4: the edge, the only place that says `unsafe`.
+//! Layer 4: the edge, the only place that says `unsafe`. Assembly, registers, tables, the physical GIC, drivers.
+
+pub mod boot;
+pub mod cache;
+pub mod context;
+pub mod core;
+pub mod firmware;
+pub mod fp;
+pub mod gic;
+pub mod guest;
+pub mod init;
+pub mod memory;
+pub mod registers;
+pub mod takeover;
+pub mod tlb;
+pub mod uart;

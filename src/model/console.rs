@@ -1,1 +1,342 @@
-//! (to come)
+//! The console: one UART of the board shared by all partitions and the hypervisor's own log.
+//!
+//! Output: each speaker has a [`Ring`]; [`Console::serve`] moves bytes of *one* speaker to the UART, line by line and
+//! tagged, so that a partition that floods spends its own cores' time. Input: typed bytes go to the queue of the
+//! partition in focus; [`Escape`] finds the commands among them.
+//!
+//! # What the edge has to do
+//! - After pushing into a ring (the producer's lock, the partition's own, is released or not, as it likes) the core
+//!   calls [`Console::serve`] for that speaker.
+//! - It kicks, by an inter-processor interrupt or by calling itself, a core of each speaker in [`Served::kick`];
+//!   a kicked core calls `serve` for that speaker. A kick may be late or merged with others, but not lost, and it is
+//!   served even while the speaker's partition is stopped.
+//! - If [`Served::blocked`], it unmasks the UART's transmit interrupt. That interrupt's handler masks it again and
+//!   kicks [`Console::unblock`]. The interrupt must be pending whenever there is room (the PL011's is latched when the
+//!   FIFO falls through its level: clear it only before filling the FIFO, never after).
+//! - When a partition stops, it calls [`Console::release`] and then `serve`.
+//! - After changing the focus it kicks the partition now in focus.
+//!
+//! # Why nothing is left behind
+//! Every byte in a ring has somebody who will come for it:
+//! - its producer, which has yet to call `serve`; or failed to lock, then its bit in `busy` was set *before* that, and
+//!   the holder looks at `busy` *after* unlocking (both with a sequentially consistent fence between): it kicks;
+//! - or the UART is full: the speaker is in `blocked`, and the transmit interrupt kicks it;
+//! - or another speaker's line stands open or it is another's turn: the speaker is parked in [`Mux`], and whoever ends
+//!   a line kicks one of the parked, in turn;
+//! - or the bytes are an unfinished line of a speaker out of focus: not showable until the line ends, is as long as
+//!   [`PIECE`], the speaker comes into focus, or stops.
+//!
+//! The tests run every interleaving of these steps for small cases.
+
+mod escape;
+mod mux;
+mod ring;
+
+pub use escape::{ESCAPE, Escape, HELP, Typed};
+pub use mux::{Mux, PIECE, Pumped, QUANTUM, State};
+pub use ring::ByteRing;
+
+use crate::words::PartitionId;
+use crate::words::limits::MAX_PARTITIONS;
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+/// Output of one speaker on its way to the UART.
+pub type Ring = ByteRing<0x4000>;
+/// Typed bytes on their way to one partition: as much as one pastes.
+pub type InputQueue = ByteRing<0x400>;
+
+/// Those who may speak: the partitions and the hypervisor.
+pub const SPEAKERS: usize = MAX_PARTITIONS + 1;
+
+/// One who speaks on the console.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speaker {
+    /// The hypervisor's log.
+    Hypervisor,
+    /// A partition.
+    Partition(PartitionId),
+}
+
+impl Speaker {
+    /// Its index, below [`SPEAKERS`] for every partition there can be: partitions first.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Hypervisor => MAX_PARTITIONS,
+            Self::Partition(id) => id.index(),
+        }
+    }
+
+    const fn from_index(index: u8) -> Self {
+        if (index as usize) < MAX_PARTITIONS {
+            Self::Partition(PartitionId::new(index))
+        } else {
+            Self::Hypervisor
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << (self.index() & 31)
+    }
+}
+
+/// A set of speakers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Speakers(u32);
+
+impl Speakers {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+
+    /// Only `speaker`.
+    #[must_use]
+    pub const fn only(speaker: Speaker) -> Self {
+        Self(speaker.bit())
+    }
+
+    /// Whether nobody is in it.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `speaker` is in it.
+    #[must_use]
+    pub const fn contains(self, speaker: Speaker) -> bool {
+        self.0 & speaker.bit() != 0
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those in this and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The first after `speaker`, going round, `speaker` itself last.
+    #[must_use]
+    pub fn next_after(self, speaker: Speaker) -> Option<Speaker> {
+        let later = self.0 & !(speaker.bit() | (speaker.bit() - 1));
+        let rest = if later == 0 { self.0 } else { later };
+        (rest != 0)
+            .then(|| u8::try_from(rest.trailing_zeros()).map(Speaker::from_index))?
+            .ok()
+    }
+
+    /// Goes through them, partitions first.
+    pub fn iter(self) -> impl Iterator<Item = Speaker> {
+        (0_u8..)
+            .take(SPEAKERS)
+            .map(Speaker::from_index)
+            .filter(move |speaker| self.contains(*speaker))
+    }
+}
+
+/// Speakers who want to be kicked, set and taken by any core.
+#[derive(Debug, Default)]
+pub struct Waiters(AtomicU32);
+
+impl Waiters {
+    /// Nobody waits.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Enters `speaker`. What the caller looks at afterwards is seen after this.
+    pub fn set(&self, speaker: Speaker) {
+        self.0.fetch_or(speaker.bit(), Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Strikes `speaker` out; what was pushed before it was entered is visible from here on.
+    pub fn clear(&self, speaker: Speaker) {
+        self.0.fetch_and(!speaker.bit(), Ordering::AcqRel);
+    }
+
+    /// Takes all who wait. What the caller changed before is seen by who enters later.
+    pub fn take(&self) -> Speakers {
+        fence(Ordering::SeqCst);
+        Speakers(self.0.swap(0, Ordering::AcqRel))
+    }
+}
+
+/// What [`Console::serve`] leaves to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Served {
+    /// Speakers one of whose cores must call [`Console::serve`]; the caller's own speaker may be among them.
+    pub kick: Speakers,
+    /// The UART is full: unmask its transmit interrupt.
+    pub blocked: bool,
+}
+
+/// The console: rings, queues, focus, and who may use the UART.
+pub struct Console {
+    rings: [Ring; SPEAKERS],
+    inputs: [InputQueue; MAX_PARTITIONS],
+    focus: AtomicU8,
+    mux: SpinMutex<Mux>,
+    busy: Waiters,
+    blocked: Waiters,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Most quanta one call moves: what a full ring holds.
+const MAX_ROUNDS: usize = 0x4000 / PIECE + 1;
+
+impl Console {
+    /// A console nobody has spoken on, partition 0 in focus.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            rings: [const { Ring::new() }; SPEAKERS],
+            inputs: [const { InputQueue::new() }; MAX_PARTITIONS],
+            focus: AtomicU8::new(0),
+            mux: SpinMutex::new(Mux::new()),
+            busy: Waiters::new(),
+            blocked: Waiters::new(),
+        }
+    }
+
+    /// The output ring of `speaker`: its producer pushes here, under the speaker's own lock.
+    #[must_use]
+    pub fn ring(&self, speaker: Speaker) -> &Ring {
+        self.rings
+            .get(speaker.index())
+            .unwrap_or(&self.rings[MAX_PARTITIONS])
+    }
+
+    /// The queue of bytes typed for `partition`, if there can be such a partition.
+    #[must_use]
+    pub fn input(&self, partition: PartitionId) -> Option<&InputQueue> {
+        self.inputs.get(partition.index())
+    }
+
+    /// The partition that gets what is typed, and whose unfinished lines are shown.
+    #[must_use]
+    pub fn focus(&self) -> PartitionId {
+        PartitionId::new(self.focus.load(Ordering::Acquire))
+    }
+
+    /// Puts `partition` in focus; kick it afterwards.
+    pub fn set_focus(&self, partition: PartitionId) {
+        self.focus.store(partition.get(), Ordering::Release);
+    }
+
+    /// Names a speaker for its tag. Called at boot, waits for the console lock.
+    pub fn name(&self, speaker: Speaker, name: &str) {
+        self.mux.lock().set_name(speaker, name);
+    }
+
+    /// Ends the open line of a speaker whose partition stops, and makes the rest of its output showable as it is.
+    /// Waits for the console lock; call [`Console::serve`] next.
+    pub fn release(&self, speaker: Speaker) {
+        self.mux.lock().release(speaker);
+    }
+
+    /// Takes the speakers that found the UART full; the transmit interrupt's handler kicks them.
+    pub fn unblock(&self) -> Speakers {
+        self.blocked.take()
+    }
+
+    /// Moves what `me` has to show to the UART as far as that is possible now, without waiting for anybody.
+    ///
+    /// `out` gives the UART a byte, or false if it is full; it is called under the console lock only.
+    pub fn serve(&self, me: Speaker, mut out: impl FnMut(u8) -> bool) -> Served {
+        let mut service = Service::new(self, me);
+        while service.step(&mut out) {}
+        service.served
+    }
+}
+
+/// One call of [`Console::serve`], in steps between which other cores may do anything.
+struct Service<'a> {
+    console: &'a Console,
+    me: Speaker,
+    stage: Stage<'a>,
+    rounds: usize,
+    served: Served,
+}
+
+enum Stage<'a> {
+    /// Say that we want the lock, before we try it.
+    Announce,
+    Try,
+    Pump(SpinMutexGuard<'a, Mux>),
+    Unlock(SpinMutexGuard<'a, Mux>, Pumped),
+    /// Look who failed to get the lock while we had it.
+    Collect(Pumped),
+    Done,
+}
+
+impl<'a> Service<'a> {
+    fn new(console: &'a Console, me: Speaker) -> Self {
+        Self {
+            console,
+            me,
+            stage: Stage::Announce,
+            rounds: 0,
+            served: Served::default(),
+        }
+    }
+
+    /// Takes one step; gives whether there is another.
+    fn step(&mut self, out: &mut impl FnMut(u8) -> bool) -> bool {
+        let console = self.console;
+        self.stage = match core::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Announce => {
+                console.busy.set(self.me);
+                Stage::Try
+            }
+            Stage::Try => console.mux.try_lock().map_or(Stage::Done, Stage::Pump),
+            Stage::Pump(mut mux) => {
+                console.busy.clear(self.me);
+                let focus = Speaker::Partition(console.focus());
+                let pumped = mux.pump(self.me, focus, console.ring(self.me), out);
+                if pumped.state == State::Blocked {
+                    console.blocked.set(self.me);
+                    self.served.blocked = true;
+                }
+                Stage::Unlock(mux, pumped)
+            }
+            Stage::Unlock(mux, pumped) => {
+                drop(mux);
+                Stage::Collect(pumped)
+            }
+            Stage::Collect(pumped) => self.collect(pumped),
+            Stage::Done => Stage::Done,
+        };
+        !matches!(self.stage, Stage::Done)
+    }
+
+    /// Kicks those who failed to get the lock, or whose turn it is. Goes on at once only if nobody else wants to.
+    fn collect(&mut self, pumped: Pumped) -> Stage<'a> {
+        let me = Speakers::only(self.me);
+        let kick = self.console.busy.take().with(pumped.kick);
+        self.served.kick = self.served.kick.with(kick.without(me));
+        self.rounds += 1;
+        if pumped.state != State::More && !kick.contains(self.me) {
+            return Stage::Done;
+        }
+        if self.rounds < MAX_ROUNDS && self.served.kick.is_empty() {
+            return Stage::Announce;
+        }
+        self.served.kick = self.served.kick.with(me);
+        Stage::Done
+    }
+}
+
+#[cfg(test)]
+mod tests;

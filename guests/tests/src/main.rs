@@ -1,0 +1,80 @@
+//! A kernel that tests the machine it runs on from inside, and says so in TAP on the console.
+//!
+//! Boot arguments: `tests=boot,psci,...` chooses subjects (default: all that need nobody's help),
+//! `role=...` makes it a neighbour instead (see `roles`).
+//! Invariant: each check names a property of an Arm specification or of the guest ABI; what only
+//! Bulkhead promises is skipped elsewhere, the rest holds on any machine (bare QEMU virt).
+#![no_std]
+#![no_main]
+
+mod boot;
+mod environment;
+mod exchange;
+mod poll;
+mod psci;
+mod roles;
+mod smccc;
+mod smp;
+mod tap;
+mod timer;
+mod trap;
+mod vgic;
+
+use bulkhead_rt::{Machine, entry, println};
+use environment::Environment;
+use tap::Tap;
+
+/// A group of checks: its name, what runs it, whether it runs unasked.
+struct Subject {
+    name: &'static str,
+    run: fn(&mut Tap, &Environment),
+    default: bool,
+}
+
+const fn subject(name: &'static str, run: fn(&mut Tap, &Environment)) -> Subject {
+    Subject {
+        name,
+        run,
+        default: true,
+    }
+}
+
+const SUBJECTS: &[Subject] = &[
+    subject("boot", boot::run),
+    subject("smccc", smccc::run),
+    subject("psci", psci::run),
+    subject("timer", timer::run),
+    subject("vgic", vgic::run),
+];
+
+entry!(main);
+
+fn main(machine: &'static Machine) {
+    trap::install();
+    if let Some(role) = machine.arguments.value("role") {
+        return roles::run(role, machine);
+    }
+    let environment = Environment::find(machine);
+    machine.gic.init();
+    let mut tap = Tap::new();
+    println!("# guest-tests on {environment}");
+    for name in machine.arguments.list("tests") {
+        if !SUBJECTS.iter().any(|subject| subject.name == name) {
+            tap.begin("main");
+            tap.check("every subject asked for exists", false);
+            println!("# no subject {name}");
+        }
+    }
+    let all = machine.arguments.list("tests").next().is_none();
+    for subject in SUBJECTS {
+        let asked = machine
+            .arguments
+            .list("tests")
+            .any(|name| name == subject.name);
+        if asked || all && subject.default {
+            tap.begin(subject.name);
+            (subject.run)(&mut tap, &environment);
+        }
+    }
+    tap.finish();
+}

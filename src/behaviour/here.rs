@@ -1,0 +1,170 @@
+//! The virtual GIC between its model and the hardware: every path that touches both goes through here.
+//!
+//! Invariant: the list registers of a core are read and written by that core alone, with the partition's interrupt lock
+//! held and the model folded before it is filled.
+
+use super::machine::Machine;
+use super::partition::{Counter, Partition, Vcpu};
+use crate::model::vgic::{Effects, Frame, Reach, Vgic};
+use crate::words::VcpuId;
+
+/// A vCPU on its own core.
+#[derive(Clone, Copy)]
+pub struct Here<'a, 'b> {
+    /// Its partition.
+    pub partition: &'a Partition<'b>,
+    /// The vCPU.
+    pub vcpu: VcpuId,
+}
+
+impl Here<'_, '_> {
+    /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list
+    /// registers are folded and filled if they have to be, other cores with something new are interrupted.
+    pub fn with<R>(&self, machine: &mut impl Machine, operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R) -> R {
+        self.locked(machine, false, operation)
+    }
+
+    /// As [`Self::with`], for a register access that must see what list registers hold.
+    pub fn access<R>(
+        &self,
+        machine: &mut impl Machine,
+        frame: Frame,
+        offset: u32,
+        operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
+    ) -> R {
+        let reach = self.partition.interrupts.lock().reach(self.vcpu, frame, offset);
+        match reach {
+            Reach::None => self.locked(machine, false, operation),
+            Reach::Of(vcpu) if vcpu == self.vcpu => self.locked(machine, true, operation),
+            Reach::Of(_) | Reach::All if self.partition.vcpus.len() == 1 => self.locked(machine, true, operation),
+            Reach::Of(_) | Reach::All => self.alone(machine, operation),
+        }
+    }
+
+    /// Folds and fills: for a kick or a maintenance interrupt.
+    pub fn refresh(&self, machine: &mut impl Machine) {
+        self.locked(machine, true, |_, _| ());
+    }
+
+    /// Folds what the list registers hold, for a vCPU that goes off.
+    pub fn unload(&self, machine: &mut impl Machine) {
+        let mut vgic = self.partition.interrupts.lock();
+        let mut effects = Effects::new(&self.partition.direct);
+        self.fold(&mut vgic, machine, &mut effects);
+        self.finish(machine, &effects);
+        self.partition.quiesce.set_loaded(self.vcpu, false);
+    }
+
+    /// Whether an interrupt waits that would wake the vCPU out of a power-down state.
+    #[must_use]
+    pub fn is_pending(&self, machine: &mut impl Machine) -> bool {
+        self.refresh(machine);
+        machine.list_registers_used()
+    }
+
+    /// What its cores share about the vCPU.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Vcpu> {
+        self.partition.vcpu(self.vcpu)
+    }
+
+    /// Counts an exit of the vCPU.
+    pub fn count(&self, counter: Counter) {
+        if let Some(vcpu) = self.shared() {
+            vcpu.statistics.count(counter);
+        }
+    }
+
+    /// Answers a core of the partition that waits for this one, if any does.
+    pub fn answer_call(&self, machine: &mut impl Machine) {
+        let quiesce = &self.partition.quiesce;
+        let Some(ticket) = quiesce.called(self.vcpu) else { return };
+        {
+            let mut vgic = self.partition.interrupts.lock();
+            let mut effects = Effects::new(&self.partition.direct);
+            self.fold(&mut vgic, machine, &mut effects);
+            self.finish(machine, &effects);
+        }
+        quiesce.answer(self.vcpu, ticket);
+        while quiesce.is_open(self.vcpu, ticket) {
+            core::hint::spin_loop();
+        }
+        self.refresh(machine);
+    }
+
+    fn locked<R>(
+        &self,
+        machine: &mut impl Machine,
+        fold_first: bool,
+        operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
+    ) -> R {
+        let mut vgic = self.partition.interrupts.lock();
+        let mut effects = Effects::new(&self.partition.direct);
+        if fold_first {
+            self.fold(&mut vgic, machine, &mut effects);
+        }
+        let result = operation(&mut vgic, &mut effects);
+        // What is stored about a vCPU's own core is settled here; the rest is told the others.
+        let own = 1_u8 << (self.vcpu.get() & 7);
+        let retract = effects.retract & own != 0 && machine.list_registers_used();
+        if !fold_first && (effects.kick & own != 0 || retract) {
+            self.fold(&mut vgic, machine, &mut effects);
+            self.fill(&mut vgic, machine, &mut effects);
+        } else if fold_first {
+            self.fill(&mut vgic, machine, &mut effects);
+        }
+        self.finish(machine, &effects);
+        result
+    }
+
+    /// Runs `operation` with every core of the partition folded and waiting.
+    fn alone<R>(&self, machine: &mut impl Machine, operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R) -> R {
+        let quiesce = &self.partition.quiesce;
+        while !quiesce.begin() {
+            self.answer_call(machine);
+            core::hint::spin_loop();
+        }
+        let others = || self.partition.vcpu_ids().filter(|vcpu| *vcpu != self.vcpu);
+        for other in others() {
+            if quiesce.call(other)
+                && let Some(vcpu) = self.partition.vcpu(other)
+            {
+                machine.kick(vcpu.cpu);
+            }
+        }
+        while !others().all(|other| quiesce.answered(other)) {
+            core::hint::spin_loop();
+        }
+        let result = self.locked(machine, true, operation);
+        quiesce.end(others());
+        result
+    }
+
+    fn fold(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
+        let taken = machine.take_list_registers();
+        vgic.fold(self.vcpu, &taken.list_registers, taken.eoi_count, effects);
+    }
+
+    fn fill(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
+        let filled = vgic.fill(self.vcpu, machine.split_eoi(), effects);
+        if filled.overflow {
+            self.count(Counter::Overflow);
+        }
+        machine.put_list_registers(&filled);
+    }
+
+    /// Does the physical work, and interrupts the other cores that have something new.
+    fn finish(&self, machine: &mut impl Machine, effects: &Effects<'_>) {
+        for effect in &effects.physical {
+            machine.apply(effect, &self.partition.cpus);
+        }
+        let others = (effects.kick | effects.retract) & !(1_u8 << (self.vcpu.get() & 7));
+        for vcpu in self.partition.vcpu_ids() {
+            if others >> vcpu.get() & 1 == 1
+                && let Some(vcpu) = self.partition.vcpu(vcpu)
+            {
+                machine.kick(vcpu.cpu);
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The Arm Architecture service (DEN0028, section 7).
+
+use super::Answer;
+use super::Call;
+use crate::behaviour::machine::Machine;
+use bulkhead_abi::smccc;
+
+/// CRm and op2 of ID_AA64PFR0_EL1, and its CSV2 field.
+const PFR0: (u8, u8) = (4, 0);
+const PFR0_CSV2: u32 = 56;
+/// CRm and op2 of ID_AA64PFR1_EL1, and its SSBS field.
+const PFR1: (u8, u8) = (4, 1);
+const PFR1_SSBS: u32 = 4;
+/// The workaround exists, and this CPU needs no call to it.
+const NOT_NEEDED_HERE: i64 = 1;
+
+/// Answers a call of this service; `None` if it is none.
+pub(super) fn answer(machine: &impl Machine, call: &Call) -> Option<Answer> {
+    match call.function {
+        smccc::VERSION => Some(Answer::code(i64::from(smccc::VERSION_1_2))),
+        smccc::ARCH_FEATURES => Some(Answer::code(features(machine, super::lower(call.argument(1))))),
+        // Callable where ARCH_FEATURES says so; without a flaw there is nothing to do.
+        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_2 | smccc::ARCH_WORKAROUND_3
+            if features(machine, call.function) >= 0 =>
+        {
+            Some(Answer::code(smccc::SUCCESS))
+        }
+        _ => None,
+    }
+}
+
+/// `SMCCC_ARCH_FEATURES(function)`: whether a function of this service is there, and how.
+fn features(machine: &impl Machine, function: u32) -> i64 {
+    let field = |(crm, op2): (u8, u8), shift: u32| machine.id_register(crm, op2) >> shift & 0xf;
+    match function {
+        smccc::VERSION | smccc::ARCH_FEATURES => smccc::SUCCESS,
+        // CSV2 says that branch predictors cannot be steered from another context (1 and 3).
+        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_3 if field(PFR0, PFR0_CSV2) >= 1 => NOT_NEEDED_HERE,
+        // SSBS gives the guest the mitigation itself.
+        smccc::ARCH_WORKAROUND_2 if field(PFR1, PFR1_SSBS) >= 1 => smccc::NOT_REQUIRED,
+        _ => smccc::NOT_SUPPORTED,
+    }
+}

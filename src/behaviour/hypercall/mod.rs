@@ -1,0 +1,103 @@
+//! Hypercalls: the SMC Calling Convention 1.2 (Arm DEN0028), by HVC and by SMC, one file a service.
+//!
+//! A call reads registers, answers in X0 to X3, and keeps everything else. An unknown function answers NOT_SUPPORTED.
+
+mod arch;
+mod bulkhead;
+mod psci;
+mod vendor;
+
+use super::exit::Next;
+use super::here::Here;
+use super::machine::Machine;
+use crate::arm::registers::Registers;
+use crate::model::console::Console;
+use bulkhead_abi::smccc;
+
+/// Registers a call answers in.
+const RESULTS: usize = 4;
+
+/// A call as the guest made it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The function identifier.
+    pub function: u32,
+    arguments: [u64; 7],
+}
+
+impl Call {
+    /// Reads the call out of the guest's registers: W0, and X1 to X7, of which a 32-bit call has the lower halves.
+    #[must_use]
+    pub fn new(registers: &Registers) -> Self {
+        let function = lower(registers.get(0));
+        let mask = if function & smccc::SMC64 == 0 { u64::from(u32::MAX) } else { u64::MAX };
+        let mut arguments = [0; 7];
+        for (argument, value) in arguments.iter_mut().zip(registers.x.iter().skip(1)) {
+            *argument = value & mask;
+        }
+        Self { function, arguments }
+    }
+
+    /// Argument `index`, from 1 to 7: what the call has in X`index`.
+    #[must_use]
+    pub fn argument(&self, index: usize) -> u64 {
+        index.checked_sub(1).and_then(|index| self.arguments.get(index)).copied().unwrap_or(0)
+    }
+}
+
+/// The lower half of a register.
+fn lower(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// A call's answer: X0 to X3, and what the vCPU does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// X0 to X3.
+    pub results: [u64; RESULTS],
+    /// What the vCPU does next.
+    pub next: Next,
+}
+
+impl Answer {
+    /// A code, sign-extended into X0; X1 to X3 zero.
+    #[must_use]
+    pub const fn code(code: i64) -> Self {
+        Self::values([code.cast_unsigned(), 0, 0, 0])
+    }
+
+    /// Four values.
+    #[must_use]
+    pub const fn values(results: [u64; RESULTS]) -> Self {
+        Self { results, next: Next::Resume }
+    }
+
+    /// The same answer, after which the vCPU does `next`.
+    #[must_use]
+    pub const fn then(self, next: Next) -> Self {
+        Self { next, ..self }
+    }
+}
+
+/// Answers the call in `registers`; they change in X0 to X3 and nowhere else.
+pub fn answer(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+) -> Next {
+    let call = Call::new(registers);
+    let answer = dispatch(here, console, machine, &call).unwrap_or(Answer::code(smccc::NOT_SUPPORTED));
+    for (register, value) in registers.x.iter_mut().zip(answer.results) {
+        *register = value;
+    }
+    answer.next
+}
+
+/// Asks the services in turn; `None` if nobody knows the function.
+fn dispatch(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, call: &Call) -> Option<Answer> {
+    arch::answer(machine, call)
+        .or_else(|| psci::answer(here, machine, call))
+        .or_else(|| vendor::answer(call))
+        .or_else(|| bulkhead::answer(here, console, machine, call))
+}

@@ -1,0 +1,57 @@
+//! What behaviour asks of the core it runs on. The edge implements it; host tests fake it.
+
+use crate::arm::list_register::ListRegister;
+use crate::arm::registers::Registers;
+use crate::model::vgic::{Effect, Filled, MAX_LIST_REGISTERS};
+use crate::words::{CpuId, Ipa, Pa, Va};
+use arrayvec::ArrayVec;
+
+/// The list registers in use on the calling core, and how many EOIs found none.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// Those that were not empty.
+    pub list_registers: ArrayVec<ListRegister, MAX_LIST_REGISTERS>,
+    /// EOIcount of the hypervisor control register.
+    pub eoi_count: u32,
+}
+
+/// An exception to be taken by the guest at EL1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1, where the exception reports an address.
+    pub far: Option<u64>,
+}
+
+/// The calling core, as far as its guest is concerned.
+pub trait Machine {
+    /// Reads the list registers in use and empties them.
+    fn take_list_registers(&mut self) -> Taken;
+    /// Whether any list register is in use.
+    fn list_registers_used(&self) -> bool;
+    /// Loads list registers, all of which are empty.
+    fn put_list_registers(&mut self, filled: &Filled);
+    /// Whether the guest deactivates interrupts separately (its EOImode).
+    fn split_eoi(&self) -> bool;
+    /// Does work on the physical interrupt controller; `cpus` are the physical CPUs of the vCPUs.
+    fn apply(&mut self, effect: &Effect, cpus: &[CpuId]);
+    /// Reads a word of the physical controller's pending bits; word 0 of `cpu`'s.
+    fn physical_pending(&self, word: u8, cpu: CpuId) -> u32;
+    /// Interrupts another core.
+    fn kick(&mut self, cpu: CpuId);
+    /// Makes the guest take an exception at EL1.
+    fn inject(&mut self, registers: &mut Registers, exception: Exception);
+    /// Translates a guest's virtual address as the guest itself would read it at the exception level it is at.
+    fn translate(&self, registers: &Registers, address: Va) -> Option<Ipa>;
+    /// Reads an aligned word of the partition's RAM.
+    fn read_guest(&self, address: Pa) -> Option<u32>;
+    /// The stack pointer the guest uses now.
+    fn stack_pointer(&self, registers: &Registers) -> u64;
+    /// Sets the stack pointer the guest uses now.
+    fn set_stack_pointer(&mut self, registers: &Registers, value: u64);
+    /// An ID register of the core: op0 3, op1 0, CRn 0, `crm`, `op2`.
+    fn id_register(&self, crm: u8, op2: u8) -> u64;
+    /// Moves the partition's output on to the board's console, as far as that is possible now.
+    fn console_written(&mut self);
+}

@@ -1,0 +1,219 @@
+//! Emulated registers: where an access goes, and how a load or store is carried out.
+//!
+//! The syndrome describes most; what it does not (pairs, writeback) is decoded from the instruction, read through the
+//! guest's own translation. The instruction is copied once, so that changing it meanwhile changes nothing here; what
+//! does not fit the fault exactly is an external abort, never a guess.
+
+use super::console;
+use super::exit::Exit;
+use super::here::Here;
+use super::machine::Machine;
+use super::partition::Counter;
+use crate::arm::exception::{Abort, Fault};
+use crate::arm::registers::Registers;
+use crate::model::console::Console;
+use crate::model::decode::{self, Access, Direction};
+use crate::model::vgic::{Frame, GicVersion};
+use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
+use bulkhead_abi::layout;
+
+/// What became of an access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The instruction is done, or will be tried again.
+    Done,
+    /// Nothing is there, or it cannot be carried out: an external abort.
+    Abort,
+}
+
+/// An emulated device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Device {
+    Gic(Frame),
+    Uart,
+}
+
+/// Where an access goes: a device, and the offset in its frame.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    device: Device,
+    offset: u64,
+}
+
+/// What became of one transfer.
+enum Transferred {
+    Loaded(u64),
+    Stored,
+    /// To be tried again: nothing has changed.
+    Again,
+}
+
+/// Carries out the load or store that exited.
+pub fn emulate(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    exit: &Exit,
+    abort: &Abort,
+) -> Outcome {
+    let Some(target) = route(here, exit.ipa()) else { return Outcome::Abort };
+    if abort.fault != Fault::Translation || abort.table_walk || abort.cache_maintenance {
+        return Outcome::Abort;
+    }
+    here.count(Counter::Mmio);
+    let port = Port { here, console, target };
+    if let Some(transfer) = abort.transfer {
+        if !is_aligned(target.offset, transfer.bytes) {
+            return Outcome::Abort;
+        }
+        let stored = abort.write.then(|| registers.get(transfer.register));
+        match port.transfer(machine, 0, transfer.bytes, stored) {
+            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.extend(raw)),
+            Transferred::Stored => {}
+            Transferred::Again => return Outcome::Done,
+        }
+        registers.skip_instruction(exit.is_long());
+        return Outcome::Done;
+    }
+    match fetch(here, machine, registers).and_then(decode::decode) {
+        Some(access) => port.instruction(machine, registers, exit, abort, &access),
+        None => Outcome::Abort,
+    }
+}
+
+/// Reads the instruction that exited.
+fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> Option<u32> {
+    if !registers.is_aarch64() {
+        return None;
+    }
+    let address = machine.translate(registers, Va::new(registers.pc))?;
+    machine.read_guest(here.partition.ram(address)?)
+}
+
+/// Finds the device at `address`.
+fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
+    let within = |base: u64, size: u64| address.get().checked_sub(base).filter(|offset| *offset < size);
+    if let Some(offset) = within(layout::GICD_BASE, layout::GICD_SIZE) {
+        return Some(Target { device: Device::Gic(Frame::Distributor), offset });
+    }
+    if let Some(offset) = within(layout::UART_BASE, layout::UART_SIZE) {
+        return Some(Target { device: Device::Uart, offset });
+    }
+    let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
+    let offset = within(layout::GICR_BASE, redistributors)?;
+    let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
+    let frame = Frame::Redistributor(vcpu);
+    (here.partition.gic_version == GicVersion::V3)
+        .then_some(Target { device: Device::Gic(frame), offset: offset % layout::GICR_STRIDE })
+}
+
+fn is_aligned(offset: u64, bytes: u8) -> bool {
+    offset % u64::from(bytes.max(1)) == 0
+}
+
+/// A device as one exit sees it.
+struct Port<'a, 'h, 'b> {
+    here: &'a Here<'h, 'b>,
+    console: &'a Console,
+    target: Target,
+}
+
+impl Port<'_, '_, '_> {
+    /// Reads, or writes `stored`, `bytes` bytes `further` up from the target.
+    fn transfer(&self, machine: &mut impl Machine, further: u64, bytes: u8, stored: Option<u64>) -> Transferred {
+        let offset = self.target.offset + further;
+        match (self.target.device, stored) {
+            (Device::Gic(frame), None) => Transferred::Loaded(self.gic_read(machine, frame, offset, bytes)),
+            (Device::Gic(frame), Some(value)) => {
+                self.gic_write(machine, frame, offset, bytes, value);
+                Transferred::Stored
+            }
+            (Device::Uart, None) => {
+                Transferred::Loaded(u64::from(console::read(self.here, self.console, machine, offset)))
+            }
+            (Device::Uart, Some(value)) => {
+                let value = u32::try_from(value & width_mask(bytes.min(4))).unwrap_or(0);
+                match console::write(self.here, self.console, machine, offset, value) {
+                    console::Stored::Done => Transferred::Stored,
+                    console::Stored::Full => Transferred::Again,
+                }
+            }
+        }
+    }
+
+    fn gic_read(&self, machine: &mut impl Machine, frame: Frame, offset: u64, bytes: u8) -> u64 {
+        let vcpu = self.here.vcpu;
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        let value = self.here.access(machine, frame, offset, |vgic, _| match frame {
+            Frame::Distributor => vgic.distributor_read(vcpu, offset, bytes),
+            Frame::Redistributor(of) => vgic.redistributor_read(of, offset, bytes),
+        });
+        value | self.physical_pending(machine, frame, offset)
+    }
+
+    /// What the physical controller knows to be pending, where the guest reads pending bits.
+    fn physical_pending(&self, machine: &impl Machine, frame: Frame, offset: u32) -> u64 {
+        let asked = self.here.partition.interrupts.lock().physical_pending(self.here.vcpu, frame, offset);
+        let Some((word, mask)) = asked else { return 0 };
+        let of = if let Frame::Redistributor(of) = frame { of } else { self.here.vcpu };
+        let cpu = self.here.partition.vcpu(of).map(|vcpu| vcpu.cpu);
+        cpu.map_or(0, |cpu| u64::from(machine.physical_pending(word, cpu) & mask))
+    }
+
+    fn gic_write(&self, machine: &mut impl Machine, frame: Frame, offset: u64, bytes: u8, value: u64) {
+        let vcpu = self.here.vcpu;
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        let value = value & width_mask(bytes);
+        self.here.access(machine, frame, offset, |vgic, effects| match frame {
+            Frame::Distributor => vgic.distributor_write(vcpu, offset, bytes, value, effects),
+            Frame::Redistributor(of) => vgic.redistributor_write(of, offset, bytes, value, effects),
+        });
+    }
+
+    /// Carries out a decoded instruction, if it is the access that faulted, whole within the device's page.
+    fn instruction(
+        &self,
+        machine: &mut impl Machine,
+        registers: &mut Registers,
+        exit: &Exit,
+        abort: &Abort,
+        access: &Access,
+    ) -> Outcome {
+        let view = decode::Registers {
+            general: &registers.x.clone(),
+            stack_pointer: machine.stack_pointer(registers),
+            program_counter: registers.pc,
+        };
+        let count = u64::from(access.bytes) * if access.second.is_some() { 2 } else { 1 };
+        let first = exit.ipa().get() % PAGE_SIZE;
+        let fits = access.effective_address(&view) == exit.far
+            && abort.write == (access.direction == Direction::Store)
+            && is_aligned(self.target.offset, access.bytes)
+            && first + count <= PAGE_SIZE;
+        if !fits {
+            return Outcome::Abort;
+        }
+        let parts = [Some(access.first), access.second];
+        for (further, register) in (0_u64..).zip(parts.into_iter().flatten()) {
+            let stored = abort.write.then(|| access.stored(registers.get(register)));
+            match self.transfer(machine, further * u64::from(access.bytes), access.bytes, stored) {
+                Transferred::Loaded(raw) => registers.set(register, access.loaded(raw)),
+                Transferred::Stored => {}
+                Transferred::Again => return Outcome::Done,
+            }
+        }
+        match access.writeback(&view) {
+            Some((decode::REGISTER_31, value)) => machine.set_stack_pointer(registers, value),
+            Some((base, value)) => registers.set(base, value),
+            None => {}
+        }
+        registers.skip_instruction(exit.is_long());
+        Outcome::Done
+    }
+}
+
+/// Ones in the low `bytes` bytes.
+fn width_mask(bytes: u8) -> u64 {
+    u64::MAX >> (64 - 8 * u32::from(bytes.clamp(1, 8)))
+}

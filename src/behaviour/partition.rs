@@ -1,0 +1,143 @@
+//! A partition: what its cores share.
+//!
+//! Lock order, written once: `interrupts` before `uart` never both by one caller but in that order; the console's own
+//! lock is taken last, by `try_lock` alone. No lock is held while a guest runs.
+
+use super::console::Uart;
+use super::lifecycle::Life;
+use crate::model::bundle::Plan;
+use crate::model::image::Layout;
+use crate::model::placement::Extent;
+use crate::model::power::Power;
+use crate::model::quiesce::Quiesce;
+use crate::model::translation::Tree;
+use crate::model::vgic::{DirectTable, GicVersion, Vgic};
+use crate::words::limits::{MAX_EXTENTS, MAX_VCPUS};
+use crate::words::{CpuId, Ipa, Pa, VcpuId};
+use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::mutex::SpinMutex;
+
+/// Counts of a vCPU's exits, for `STATISTIC` and the monitor.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    counters: [AtomicU64; COUNTERS],
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = 11;
+
+/// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Counter {
+    /// Exits in all.
+    Exits = 0,
+    /// HVC.
+    Hvc = 1,
+    /// SMC.
+    Smc = 2,
+    /// WFI and WFE.
+    Wfx = 3,
+    /// Trapped system registers.
+    SystemRegister = 4,
+    /// Emulated registers.
+    Mmio = 5,
+    /// Stage-2 faults nothing answers.
+    Stage2Fault = 6,
+    /// Physical interrupts.
+    Interrupt = 7,
+    /// GIC maintenance.
+    Maintenance = 8,
+    /// Interrupts injected.
+    Injected = 9,
+    /// Times that interrupts outnumbered list registers.
+    Overflow = 10,
+}
+
+impl Statistics {
+    /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
+    pub fn count(&self, counter: Counter) {
+        let slot = &self.counters[counter as usize];
+        slot.store(slot.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The value of counter `index`, if there is one.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<u64> {
+        self.counters.get(index).map(|slot| slot.load(Ordering::Relaxed))
+    }
+}
+
+/// What the cores of a partition share about one vCPU.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// The physical CPU it owns.
+    pub cpu: CpuId,
+    /// PSCI power state.
+    pub power: Power,
+    /// Exit counts.
+    pub statistics: Statistics,
+}
+
+/// A partition.
+#[derive(Debug)]
+pub struct Partition<'b> {
+    /// What the manifest says of it.
+    pub plan: Plan<'b>,
+    /// Where its images go.
+    pub layout: Layout,
+    /// Where its RAM lies.
+    pub extents: ArrayVec<Extent, MAX_EXTENTS>,
+    /// Its stage-2 tables.
+    pub stage2: Tree,
+    /// Its vCPUs.
+    pub vcpus: ArrayVec<Vcpu, MAX_VCPUS>,
+    /// Physical CPUs by vCPU.
+    pub cpus: ArrayVec<CpuId, MAX_VCPUS>,
+    /// Which GIC it sees: the board's.
+    pub gic_version: GicVersion,
+    /// Its virtual GIC.
+    pub interrupts: SpinMutex<Vgic>,
+    /// What the short path may inject.
+    pub direct: DirectTable,
+    /// Calls of its cores to each other.
+    pub quiesce: Quiesce,
+    /// Its virtual UART.
+    pub uart: SpinMutex<Uart>,
+    /// Where it is in its life.
+    pub life: Life,
+    /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
+    pub pmu: Option<u32>,
+    /// CNTVOFF_EL2, set at each start.
+    pub counter_offset: AtomicU64,
+}
+
+impl Partition<'_> {
+    /// The vCPU `id`, if the partition has it.
+    #[must_use]
+    pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
+        self.vcpus.get(id.index())
+    }
+
+    /// All vCPUs' numbers.
+    pub fn vcpu_ids(&self) -> impl Iterator<Item = VcpuId> + use<> {
+        let count = u8::try_from(self.vcpus.len()).unwrap_or(0);
+        (0..count).map(VcpuId::new)
+    }
+
+    /// Whether `address` lies in the partition's RAM.
+    #[must_use]
+    pub fn has_ram_at(&self, address: u64) -> bool {
+        self.ram(Ipa::new(address)).is_some()
+    }
+
+    /// Where the byte at `address` of the partition's RAM lies.
+    #[must_use]
+    pub fn ram(&self, address: Ipa) -> Option<Pa> {
+        self.extents.iter().find_map(|extent| {
+            let offset = address.offset_from(extent.ipa)?;
+            if offset < extent.range.size() { extent.range.base().checked_add(offset) } else { None }
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
+
+use crate::arm::registers::Registers;
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+/// What the assembly keeps of the guest between exits, and what the short path works with.
+#[repr(C, align(16))]
+#[derive(Debug)]
+pub struct Context {
+    /// The guest's registers.
+    pub registers: Registers,
+    /// SP of the core's loop while the guest runs.
+    host_stack: u64,
+    /// INTID the short path acknowledged and left to the loop; [`NO_INTERRUPT`] otherwise.
+    pub acknowledged: u64,
+    /// What the short path needs to know.
+    pub hot: Hot,
+}
+
+/// The value of [`Context::acknowledged`] when there is none.
+pub const NO_INTERRUPT: u64 = u64::MAX;
+
+/// What the short path needs to know of the core and its vCPU.
+#[derive(Debug)]
+pub struct Hot {
+    /// Exits of the guest so far, the short path's included.
+    pub exits: u64,
+    /// Interrupts the short path injected.
+    pub injected: u64,
+    /// Whether the core's interrupt controller is a GICv3.
+    pub gicv3: bool,
+    /// Whether list registers overflowed, so that the model must choose.
+    pub overflow: bool,
+    /// The vCPU's index in its partition.
+    pub vcpu: crate::words::VcpuId,
+    /// List registers that may be injected directly, by INTID; none before a partition runs here.
+    pub direct: Option<&'static crate::model::vgic::DirectTable>,
+}
+
+/// Why [`enter`] returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// A synchronous exception: see ESR_EL2.
+    Synchronous,
+    /// A physical interrupt; [`Context::acknowledged`] has it.
+    Interrupt,
+    /// A fast interrupt, which nothing of ours uses.
+    FastInterrupt,
+    /// An SError.
+    SystemError,
+}
+
+const CAUSE_SYNC: u64 = 1;
+const CAUSE_IRQ: u64 = 2;
+const CAUSE_FIQ: u64 = 3;
+const CAUSE_SERROR: u64 = 4;
+
+// `stp` reaches 504 bytes with 64-bit registers.
+const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
+const _: () = assert!(size_of::<Context>() % 16 == 0);
+
+global_asm!(
+    include_str!("vectors.S"),
+    short_sync = sym crate::program::short::synchronous,
+    short_irq = sym crate::program::short::interrupt,
+    cause_sync = const CAUSE_SYNC,
+    cause_irq = const CAUSE_IRQ,
+    cause_fiq = const CAUSE_FIQ,
+    cause_serror = const CAUSE_SERROR,
+    pc = const offset_of!(Context, registers) + offset_of!(Registers, pc),
+    host_stack = const offset_of!(Context, host_stack),
+    fault_stack = const offset_of!(super::core::Block, fault_stack),
+    el2_fault = sym crate::program::fault::el2_fault,
+);
+
+unsafe extern "C" {
+    fn enter_guest(context: *mut Context) -> u64;
+    /// EL2's vector table.
+    static vectors: u8;
+}
+
+impl Context {
+    /// A context without a guest.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            registers: Registers::new(),
+            host_stack: 0,
+            acknowledged: NO_INTERRUPT,
+            hot: Hot {
+                exits: 0,
+                injected: 0,
+                gicv3: false,
+                overflow: false,
+                vcpu: crate::words::VcpuId::new(0),
+                direct: None,
+            },
+        }
+    }
+
+    /// Runs the guest until something is left for the core's loop.
+    pub fn enter(&mut self) -> Exit {
+        // SAFETY: `self` is the core's context at the top of its fast stack (only `super::core` makes one), mapped
+        // writable; the routine keeps the procedure call standard and writes nothing but it and the stacks.
+        match unsafe { enter_guest(self) } {
+            CAUSE_SYNC => Exit::Synchronous,
+            CAUSE_IRQ => Exit::Interrupt,
+            CAUSE_FIQ => Exit::FastInterrupt,
+            _ => Exit::SystemError,
+        }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The address of EL2's vector table.
+#[must_use]
+pub fn vector_base() -> u64 {
+    (&raw const vectors).addr() as u64
+}
+
+/// The registers at an exception of EL2 itself, as `fault` in vectors.S stores them.
+#[repr(C)]
+#[derive(Debug)]
+pub struct FaultFrame {
+    /// X0 to X30.
+    pub x: [u64; 31],
+    /// The stack pointer.
+    pub sp: u64,
+    /// Where it happened.
+    pub pc: u64,
+    /// PSTATE then.
+    pub pstate: u64,
+}
+
+const _: () = assert!(size_of::<FaultFrame>() == 16 * 17);

@@ -1,0 +1,106 @@
+//! Per-core memory: stacks with guard pages, the guest's context, and the block TPIDR_EL2 points to.
+
+use super::context::Context;
+use crate::words::limits::MAX_CPUS;
+use crate::words::{CpuId, PAGE_SIZE, Pa, Range};
+use core::cell::UnsafeCell;
+
+const PAGE: usize = PAGE_SIZE as usize;
+const MAIN_STACK: usize = 8 * PAGE;
+const FAST_STACK: usize = 2 * PAGE;
+const FAULT_STACK: usize = 4 * PAGE;
+
+/// The stacks of one core. Each grows down towards a page that is not mapped.
+#[repr(C, align(4096))]
+struct Stacks {
+    guard_main: [u8; PAGE],
+    main: [u8; MAIN_STACK],
+    guard_fast: [u8; PAGE],
+    fast: [u8; FAST_STACK - size_of::<Context>()],
+    context: Context,
+    guard_fault: [u8; PAGE],
+    fault: [u8; FAULT_STACK],
+}
+
+const _: () = assert!(size_of::<Stacks>() % PAGE == 0);
+const _: () = assert!(core::mem::offset_of!(Stacks, guard_fault) % PAGE == 0);
+
+/// What TPIDR_EL2 points to.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Block {
+    /// Top of the stack for exceptions of EL2 itself.
+    pub fault_stack: u64,
+    /// The core.
+    pub cpu: CpuId,
+}
+
+/// Memory only its core writes, after the boot core has prepared it.
+struct PerCore<T>(UnsafeCell<T>);
+
+// SAFETY: each element is reached by one core only (`Core::claim` hands it out once per core), or by the boot core
+// before the others start.
+unsafe impl<T> Sync for PerCore<T> {}
+
+static STACKS: [PerCore<Stacks>; MAX_CPUS] = [const {
+    PerCore(UnsafeCell::new(Stacks {
+        guard_main: [0; PAGE],
+        main: [0; MAIN_STACK],
+        guard_fast: [0; PAGE],
+        fast: [0; FAST_STACK - size_of::<Context>()],
+        context: Context::new(),
+        guard_fault: [0; PAGE],
+        fault: [0; FAULT_STACK],
+    }))
+}; MAX_CPUS];
+
+static BLOCKS: [PerCore<Block>; MAX_CPUS] =
+    [const { PerCore(UnsafeCell::new(Block { fault_stack: 0, cpu: CpuId::new(0) })) }; MAX_CPUS];
+
+/// The pages that must stay unmapped: one below each stack of each core.
+pub fn guard_pages() -> impl Iterator<Item = Range> {
+    STACKS.iter().flat_map(|stacks| {
+        let stacks = stacks.0.get();
+        let base = stacks.addr() as u64;
+        [
+            core::mem::offset_of!(Stacks, guard_main),
+            core::mem::offset_of!(Stacks, guard_fast),
+            core::mem::offset_of!(Stacks, guard_fault),
+        ]
+        .into_iter()
+        .filter_map(move |offset| Range::new(Pa::new(base + offset as u64), PAGE_SIZE))
+    })
+}
+
+/// Top of the main stack of `cpu`.
+#[must_use]
+pub fn main_stack_top(cpu: CpuId) -> u64 {
+    let base = STACKS[cpu.index()].0.get().addr();
+    (base + core::mem::offset_of!(Stacks, guard_fast)) as u64
+}
+
+/// Makes the calling core `cpu`: its block behind TPIDR_EL2, its context given out.
+///
+/// # Safety
+/// Called once on each core, with the core's own number.
+pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
+    let stacks = STACKS[cpu.index()].0.get();
+    let block = BLOCKS[cpu.index()].0.get();
+    let top = (stacks.addr() + size_of::<Stacks>()) as u64;
+    // SAFETY: the block is a static of this core, which nobody else reaches.
+    unsafe { block.write(Block { fault_stack: top, cpu }) };
+    crate::write_register!("tpidr_el2", block.addr() as u64);
+    // SAFETY: the pointer is into a static of this core; nothing else makes a reference to its context.
+    unsafe { &mut (*stacks).context }
+}
+
+/// The calling core's number.
+#[must_use]
+pub fn current() -> CpuId {
+    let block = crate::read_register!("tpidr_el2") as *const Block;
+    if block.is_null() {
+        return CpuId::new(0);
+    }
+    // SAFETY: TPIDR_EL2 is zero (boot.rs clears it) or what `claim` wrote: a static that is not written again.
+    unsafe { (*block).cpu }
+}

@@ -1,0 +1,56 @@
+//! Calls to the firmware below, where the board's tree names one, and the spin table where it names that.
+
+use crate::words::{Mpidr, Pa};
+use aarch64_cpu::asm::{barrier, sev};
+use smccc::psci::{self, LowestAffinityLevel};
+
+/// How the firmware below is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conduit {
+    /// By HVC.
+    Hvc,
+    /// By SMC.
+    Smc,
+}
+
+/// Asks PSCI to start a core at `entry`.
+///
+/// # Errors
+/// PSCI's answer.
+pub fn cpu_on(conduit: Conduit, core: Mpidr, entry: Pa) -> Result<(), psci::Error> {
+    match conduit {
+        Conduit::Hvc => psci::cpu_on::<smccc::Hvc>(core.get(), entry.get(), 0),
+        Conduit::Smc => psci::cpu_on::<smccc::Smc>(core.get(), entry.get(), 0),
+    }
+}
+
+/// Whether PSCI says that the core is off.
+#[must_use]
+pub fn is_off(conduit: Conduit, core: Mpidr) -> bool {
+    let state = match conduit {
+        Conduit::Hvc => psci::affinity_info::<smccc::Hvc>(core.get(), LowestAffinityLevel::All),
+        Conduit::Smc => psci::affinity_info::<smccc::Smc>(core.get(), LowestAffinityLevel::All),
+    };
+    matches!(state, Ok(psci::AffinityState::Off))
+}
+
+/// Asks PSCI to switch the board off. Comes back only where PSCI fails.
+pub fn system_off(conduit: Conduit) {
+    let _ = match conduit {
+        Conduit::Hvc => psci::system_off::<smccc::Hvc>(),
+        Conduit::Smc => psci::system_off::<smccc::Smc>(),
+    };
+}
+
+/// Releases a core from the spin table at `release` to `entry`.
+///
+/// # Safety
+/// `release` is the core's cpu-release-addr by the board's tree, mapped writable.
+pub unsafe fn release(release: Pa, entry: Pa) {
+    // SAFETY: by this function's contract; the address is a multiple of eight (the tree's reader refuses others).
+    unsafe { (release.get() as *mut u64).write_volatile(entry.get()) };
+    // The waiting core reads the word with its caches off.
+    super::cache::clean_to_coherency(release.get(), 8);
+    barrier::dsb(barrier::SY);
+    sev();
+}

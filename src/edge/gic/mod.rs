@@ -1,0 +1,239 @@
+//! The physical interrupt controller: bring-up, acknowledging, routing, and the list registers.
+//!
+//! EL2 splits priority drop from deactivation (EOImode 1): an interrupt it acknowledged stays active until the guest's
+//! EOI deactivates it through a list register, or EL2 does.
+
+mod v2;
+mod v3;
+
+pub use v2::V2;
+pub use v3::V3;
+
+use crate::words::limits::MAX_CPUS;
+use crate::words::{CpuId, Mpidr};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// The SGI one core interrupts another with. Guests' SGIs are virtual and never reach the physical controller.
+pub const KICK: u32 = 1;
+/// INTIDs from here on are special: 1023 says that nothing is pending.
+pub const SPECIAL: u32 = 1020;
+/// Most list registers the architecture has.
+pub const MAX_LIST_REGISTERS: usize = 16;
+/// The priority of everything EL2 takes: above the lowest, so that the lowest as mask admits it with any
+/// number of implemented bits.
+const PRIORITY: u8 = 0x80;
+/// The priority mask that admits everything.
+const PRIORITY_MASK_ALL: u8 = 0xff;
+
+/// How to name each core to the interrupt controller: target mask (GICv2) or affinity (GICv3).
+static NAMES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Notes how the controller names `cpu`.
+fn set_name(cpu: CpuId, name: u64) {
+    if let Some(slot) = NAMES.get(cpu.index()) {
+        slot.store(name, Ordering::Release);
+    }
+}
+
+/// How the controller names `cpu`.
+fn name(cpu: CpuId) -> u64 {
+    NAMES.get(cpu.index()).map_or(0, |slot| slot.load(Ordering::Acquire))
+}
+
+/// The board's interrupt controller.
+#[derive(Clone, Copy, Debug)]
+pub enum HostGic {
+    /// GICv2.
+    V2(V2),
+    /// GICv3 or later.
+    V3(V3),
+}
+
+macro_rules! either {
+    ($self:ident, $gic:ident => $call:expr) => {
+        match $self {
+            HostGic::V2($gic) => $call,
+            HostGic::V3($gic) => $call,
+        }
+    };
+}
+
+impl HostGic {
+    /// Brings the distributor up: everything disabled, at EL2's priority, forwarding on. On one core, once.
+    pub fn start_distributor(&self) {
+        either!(self, gic => gic.start_distributor());
+    }
+
+    /// Brings the calling core's part up: its private interrupts disabled, its CPU interface on with EOImode 1, its
+    /// list registers empty, kicks enabled.
+    pub fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
+        either!(self, gic => gic.start_core(cpu, mpidr));
+        self.enable(0, 1 << KICK, cpu);
+        self.reset_virtual();
+    }
+
+    /// Resets the virtual CPU interface of the calling core, as after a hardware reset, with virtual interrupts on.
+    pub fn reset_virtual(&self) {
+        either!(self, gic => gic.reset_virtual());
+    }
+
+    /// Acknowledges the highest pending interrupt: the value of IAR.
+    #[must_use]
+    #[inline(always)]
+    pub fn acknowledge(&self) -> u32 {
+        either!(self, gic => gic.acknowledge())
+    }
+
+    /// Drops the running priority of what `iar` acknowledged.
+    #[inline(always)]
+    pub fn drop_priority(&self, iar: u32) {
+        either!(self, gic => gic.drop_priority(iar));
+    }
+
+    /// Deactivates what `iar` acknowledged.
+    #[inline(always)]
+    pub fn deactivate(&self, iar: u32) {
+        either!(self, gic => gic.deactivate(iar));
+    }
+
+    /// Enables the interrupts `mask` of the 32 from `32 * word`; private ones (word 0) for `cpu`, which on a GICv2
+    /// must be the caller.
+    pub fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.enable(word, mask, cpu));
+    }
+
+    /// Disables, as [`Self::enable`] enables, and waits until it has taken effect.
+    pub fn disable(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.disable(word, mask, cpu));
+    }
+
+    /// Clears the pending state of the interrupts `mask` of the 32 from `32 * word`.
+    pub fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.clear_pending(word, mask, cpu));
+    }
+
+    /// Clears the active state of the interrupts `mask` of the 32 from `32 * word`.
+    pub fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
+        either!(self, gic => gic.clear_active(word, mask, cpu));
+    }
+
+    /// The pending bits of the 32 interrupts from `32 * word`.
+    #[must_use]
+    pub fn pending(&self, word: u32, cpu: CpuId) -> u32 {
+        either!(self, gic => gic.pending(word, cpu))
+    }
+
+    /// Whether the guest of the calling core has set its CPU interface to EOImode 1 (VMCR.VEOIM, bit 9 in both).
+    #[must_use]
+    pub fn guest_splits_eoi(&self) -> bool {
+        either!(self, gic => gic.read_virtual_control()) & 1 << 9 != 0
+    }
+
+    /// Sends the SPI `intid` to `cpu`.
+    pub fn route(&self, intid: u32, cpu: CpuId) {
+        either!(self, gic => gic.route(intid, cpu));
+    }
+
+    /// Makes `intid` edge-triggered or level-sensitive.
+    pub fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
+        either!(self, gic => gic.trigger(intid, edge, cpu));
+    }
+
+    /// Interrupts `cpu`.
+    #[inline]
+    pub fn kick(&self, cpu: CpuId) {
+        either!(self, gic => gic.kick(cpu));
+    }
+
+    /// How many list registers a core has.
+    #[must_use]
+    pub fn list_registers(&self) -> usize {
+        either!(self, gic => gic.list_registers())
+    }
+
+    /// How many priority bits a guest sees.
+    #[must_use]
+    pub fn priority_bits(&self) -> u8 {
+        either!(self, gic => gic.priority_bits())
+    }
+
+    /// Bit n set: list register n of the calling core holds neither a pending nor an active interrupt.
+    #[must_use]
+    #[inline(always)]
+    pub fn empty_list_registers(&self) -> u32 {
+        either!(self, gic => gic.empty_list_registers())
+    }
+
+    /// Bit n set: list register n ended with an EOI that asked for maintenance.
+    #[must_use]
+    pub fn ended_list_registers(&self) -> u32 {
+        either!(self, gic => gic.ended_list_registers())
+    }
+
+    /// Reads list register `index` of the calling core, in its controller's format.
+    #[must_use]
+    pub fn read_list_register(&self, index: usize) -> u64 {
+        either!(self, gic => gic.read_list_register(index))
+    }
+
+    /// Writes list register `index` of the calling core, in its controller's format.
+    #[inline(always)]
+    pub fn write_list_register(&self, index: usize, value: u64) {
+        either!(self, gic => gic.write_list_register(index, value));
+    }
+
+    /// Reads the hypervisor control register (GICH_HCR or ICH_HCR_EL2: the same bits).
+    #[must_use]
+    pub fn read_control(&self) -> u32 {
+        either!(self, gic => gic.read_control())
+    }
+
+    /// Writes the hypervisor control register.
+    pub fn write_control(&self, value: u32) {
+        either!(self, gic => gic.write_control(value));
+    }
+}
+
+/// Memory-mapped registers of 32 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    base: usize,
+    size: usize,
+}
+
+impl Frame {
+    /// Takes the registers of `range`.
+    ///
+    /// # Safety
+    /// The range is a device's registers, mapped as device memory at EL2, for which 32-bit accesses have no effect on
+    /// Rust's memory.
+    pub(super) unsafe fn new(range: crate::words::Range) -> Self {
+        Self {
+            base: usize::try_from(range.base().get()).unwrap_or(0),
+            size: usize::try_from(range.size()).unwrap_or(0),
+        }
+    }
+
+    /// The register's address, or the first one's where the offset is beyond the frame.
+    #[inline(always)]
+    fn address(self, offset: usize) -> usize {
+        self.base + if offset + 4 <= self.size { offset & !3 } else { 0 }
+    }
+
+    #[inline(always)]
+    pub(super) fn read(self, offset: usize) -> u32 {
+        // SAFETY: an aligned register of this frame, by the contract of `new`.
+        unsafe { (self.address(offset) as *const u32).read_volatile() }
+    }
+
+    #[inline(always)]
+    pub(super) fn write(self, offset: usize, value: u32) {
+        // SAFETY: as in `read`.
+        unsafe { (self.address(offset) as *mut u32).write_volatile(value) };
+    }
+
+    pub(super) fn write64(self, offset: usize, value: u64) {
+        // SAFETY: as in `read`; callers name 64-bit registers, which are aligned to eight.
+        unsafe { (self.address(offset) as *mut u64).write_volatile(value) };
+    }
+}

@@ -1,0 +1,326 @@
+//! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
+//! enables, active state, routing by core, list registers.
+
+use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name};
+use crate::words::limits::MAX_CPUS;
+use crate::words::{CpuId, Mpidr, Range};
+use aarch64_cpu::asm::barrier;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+const GICD_CTLR: usize = 0x0000;
+const GICD_TYPER: usize = 0x0004;
+const GICD_IGROUPR: usize = 0x0080;
+const GICD_ISENABLER: usize = 0x0100;
+const GICD_ICENABLER: usize = 0x0180;
+const GICD_ICPENDR: usize = 0x0280;
+const GICD_ICACTIVER: usize = 0x0380;
+const GICD_IPRIORITYR: usize = 0x0400;
+const GICD_ICFGR: usize = 0x0c00;
+const GICD_IROUTER: usize = 0x6000;
+/// GICD_CTLR.RWP, GICR_CTLR.RWP is bit 3.
+const GICD_CTLR_PENDING: u32 = 1 << 31;
+/// GICD_CTLR: ARE_NS, EnableGrp1A (non-secure view) or EnableGrp1NS (single view).
+const GICD_CTLR_ON: u32 = 1 << 4 | 0b11;
+
+const GICR_CTLR: usize = 0x0000;
+const GICR_TYPER: usize = 0x0008;
+const GICR_WAKER: usize = 0x0014;
+const GICR_CTLR_PENDING: u32 = 1 << 3;
+const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
+const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
+/// GICR_TYPER.Last.
+const GICR_TYPER_LAST: u32 = 1 << 4;
+/// The SGI frame of a redistributor.
+const GICR_SGI: usize = 0x1_0000;
+
+/// ICC_SRE_EL2: system registers on, legacy bypass off, EL1 may use its own.
+const ICC_SRE_EL2_ON: u64 = 0b1111;
+/// ICC_SRE_EL1: system registers on, legacy bypass off.
+const ICC_SRE_EL1_ON: u64 = 0b111;
+/// ICC_CTLR_EL1.EOImode.
+const ICC_CTLR_EOIMODE: u64 = 1 << 1;
+/// ICH_HCR_EL2.En.
+const ICH_HCR_ENABLE: u32 = 1;
+
+/// Most looks at a register-write-pending bit before going on.
+const LOOKS: u32 = 1_000_000;
+
+/// Where each core's redistributor is.
+static REDISTRIBUTORS: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
+
+/// A GICv3.
+#[derive(Clone, Copy, Debug)]
+pub struct V3 {
+    distributor: Frame,
+    list_registers: usize,
+    priority_bits: u8,
+}
+
+impl V3 {
+    /// Takes the distributor, and finds the redistributors of `cpus` in `regions`; `stride` bytes lie between two.
+    /// `None` if a CPU has none.
+    ///
+    /// # Safety
+    /// The ranges are a GICv3's as the board's tree names them, mapped as device memory, and nothing else drives it.
+    pub unsafe fn new(
+        distributor: Range,
+        regions: &[Range],
+        stride: u64,
+        cpus: impl Iterator<Item = Mpidr>,
+    ) -> Option<Self> {
+        crate::write_register!("s3_4_c12_c9_5", ICC_SRE_EL2_ON);
+        barrier::isb(barrier::SY);
+        for (index, mpidr) in cpus.enumerate() {
+            let at = regions.iter().find_map(|region| find(*region, stride, mpidr))?;
+            REDISTRIBUTORS.get(index)?.store(at, Ordering::Release);
+        }
+        let vtr = crate::read_register!("ich_vtr_el2");
+        // SAFETY: by this function's contract.
+        let distributor = unsafe { Frame::new(distributor) };
+        Some(Self {
+            distributor,
+            list_registers: ((vtr & 0x1f) as usize + 1).min(MAX_LIST_REGISTERS),
+            priority_bits: (vtr >> 29 & 0x7) as u8 + 1,
+        })
+    }
+
+    pub(super) fn start_distributor(&self) {
+        let gicd = self.distributor;
+        gicd.write(GICD_CTLR, 0);
+        self.wait();
+        gicd.write(GICD_CTLR, GICD_CTLR_ON & !0b11);
+        self.wait();
+        let words = (gicd.read(GICD_TYPER) & 0x1f) as usize + 1;
+        for word in 1..words.min(32) {
+            gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
+            gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
+            gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
+            gicd.write(GICD_IGROUPR + 4 * word, u32::MAX);
+        }
+        for quad in 8..words.min(32) * 8 {
+            gicd.write(GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+        }
+        self.wait();
+        gicd.write(GICD_CTLR, GICD_CTLR_ON);
+        self.wait();
+    }
+
+    pub(super) fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
+        set_name(cpu, mpidr.get());
+        let gicr = redistributor(cpu);
+        gicr.write(GICR_WAKER, gicr.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
+        let awake = || gicr.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP == 0;
+        let _ = (0..LOOKS).any(|_| awake());
+        gicr.write(GICR_SGI + GICD_ICENABLER, u32::MAX);
+        wait_for_redistributor(gicr);
+        gicr.write(GICR_SGI + GICD_ICPENDR, u32::MAX);
+        gicr.write(GICR_SGI + GICD_ICACTIVER, u32::MAX);
+        gicr.write(GICR_SGI + GICD_IGROUPR, u32::MAX);
+        for quad in 0..8 {
+            gicr.write(GICR_SGI + GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+        }
+        crate::write_register!("s3_4_c12_c9_5", ICC_SRE_EL2_ON);
+        barrier::isb(barrier::SY);
+        crate::write_register!("icc_ctlr_el1", ICC_CTLR_EOIMODE);
+        crate::write_register!("icc_pmr_el1", u64::from(PRIORITY_MASK_ALL));
+        crate::write_register!("icc_bpr1_el1", 0);
+        crate::write_register!("icc_igrpen1_el1", 1);
+        barrier::isb(barrier::SY);
+    }
+
+    pub(super) fn reset_virtual(&self) {
+        for index in 0..self.list_registers {
+            self.write_list_register(index, 0);
+        }
+        crate::write_register!("icc_sre_el1", ICC_SRE_EL1_ON);
+        crate::write_register!("ich_vmcr_el2", 0);
+        crate::write_register!("ich_ap0r0_el2", 0);
+        crate::write_register!("ich_ap1r0_el2", 0);
+        // The further active-priority registers exist with 6 and 7 preemption bits (12.4.1).
+        let preemption_bits = (crate::read_register!("ich_vtr_el2") >> 26 & 0x7) + 1;
+        if preemption_bits >= 6 {
+            crate::write_register!("ich_ap0r1_el2", 0);
+            crate::write_register!("ich_ap1r1_el2", 0);
+        }
+        if preemption_bits >= 7 {
+            crate::write_register!("ich_ap0r2_el2", 0);
+            crate::write_register!("ich_ap0r3_el2", 0);
+            crate::write_register!("ich_ap1r2_el2", 0);
+            crate::write_register!("ich_ap1r3_el2", 0);
+        }
+        crate::write_register!("ich_hcr_el2", u64::from(ICH_HCR_ENABLE));
+        barrier::isb(barrier::SY);
+    }
+
+    fn wait(&self) {
+        let _ = (0..LOOKS).any(|_| self.distributor.read(GICD_CTLR) & GICD_CTLR_PENDING == 0);
+    }
+
+    #[inline(always)]
+    pub(super) fn acknowledge(&self) -> u32 {
+        crate::read_register!("icc_iar1_el1") as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn drop_priority(&self, iar: u32) {
+        crate::write_register!("icc_eoir1_el1", u64::from(iar));
+    }
+
+    #[inline(always)]
+    pub(super) fn deactivate(&self, iar: u32) {
+        crate::write_register!("icc_dir_el1", u64::from(iar));
+    }
+
+    pub(super) fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
+        match word {
+            0 => redistributor(cpu).write(GICR_SGI + GICD_ISENABLER, mask),
+            _ => self.distributor.write(GICD_ISENABLER + 4 * word as usize, mask),
+        }
+    }
+
+    pub(super) fn disable(&self, word: u32, mask: u32, cpu: CpuId) {
+        match word {
+            0 => {
+                let gicr = redistributor(cpu);
+                gicr.write(GICR_SGI + GICD_ICENABLER, mask);
+                wait_for_redistributor(gicr);
+            }
+            _ => {
+                self.distributor.write(GICD_ICENABLER + 4 * word as usize, mask);
+                self.wait();
+            }
+        }
+    }
+
+    pub(super) fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.write(offset + GICD_ICPENDR, mask);
+    }
+
+    pub(super) fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.write(offset + GICD_ICACTIVER, mask);
+    }
+
+    pub(super) fn pending(&self, word: u32, cpu: CpuId) -> u32 {
+        let (frame, offset) = self.bank(word, cpu);
+        frame.read(offset + GICD_ICPENDR)
+    }
+
+    pub(super) fn read_virtual_control(&self) -> u32 {
+        crate::read_register!("ich_vmcr_el2") as u32
+    }
+
+    /// Where word `word` of a bit register is: the frame, and what to add to the register's offset.
+    fn bank(&self, word: u32, cpu: CpuId) -> (Frame, usize) {
+        match word {
+            0 => (redistributor(cpu), GICR_SGI),
+            _ => (self.distributor, 4 * word as usize),
+        }
+    }
+
+    pub(super) fn route(&self, intid: u32, cpu: CpuId) {
+        self.distributor.write64(GICD_IROUTER + 8 * intid as usize, name(cpu));
+    }
+
+    pub(super) fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
+        let (frame, base) = if intid < 32 { (redistributor(cpu), GICR_SGI) } else { (self.distributor, 0) };
+        let register = base + GICD_ICFGR + 4 * (intid / 16) as usize;
+        let bit = 2 << (2 * (intid % 16));
+        let others = frame.read(register) & !bit;
+        frame.write(register, others | if edge { bit } else { 0 });
+    }
+
+    #[inline]
+    pub(super) fn kick(&self, cpu: CpuId) {
+        let affinity = name(cpu);
+        let (aff0, aff1, aff2, aff3) =
+            (affinity & 0xff, affinity >> 8 & 0xff, affinity >> 16 & 0xff, affinity >> 32 & 0xff);
+        // ICC_SGI1R_EL1 (12.2.20): Aff3, RS, Aff2, INTID, Aff1, target list.
+        let value = aff3 << 48 | aff0 >> 4 << 44 | aff2 << 32 | u64::from(KICK) << 24 | aff1 << 16 | 1 << (aff0 & 0xf);
+        // What the kicked core is to see must be there before the interrupt.
+        barrier::dsb(barrier::ISHST);
+        crate::write_register!("icc_sgi1r_el1", value);
+        barrier::isb(barrier::SY);
+    }
+
+    pub(super) const fn list_registers(&self) -> usize {
+        self.list_registers
+    }
+
+    pub(super) const fn priority_bits(&self) -> u8 {
+        self.priority_bits
+    }
+
+    #[inline(always)]
+    pub(super) fn empty_list_registers(&self) -> u32 {
+        crate::read_register!("s3_4_c12_c11_5") as u32
+    }
+
+    pub(super) fn ended_list_registers(&self) -> u32 {
+        crate::read_register!("s3_4_c12_c11_3") as u32
+    }
+
+    pub(super) fn read_list_register(&self, index: usize) -> u64 {
+        macro_rules! read {
+            ($($n:literal)*) => {
+                match index {
+                    $($n => crate::read_register!(concat!("ich_lr", $n, "_el2")),)*
+                    _ => 0,
+                }
+            };
+        }
+        read!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    }
+
+    #[inline(always)]
+    pub(super) fn write_list_register(&self, index: usize, value: u64) {
+        macro_rules! write {
+            ($($n:literal)*) => {
+                match index {
+                    $($n => crate::write_register!(concat!("ich_lr", $n, "_el2"), value),)*
+                    _ => {}
+                }
+            };
+        }
+        write!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    }
+
+    pub(super) fn read_control(&self) -> u32 {
+        crate::read_register!("ich_hcr_el2") as u32
+    }
+
+    pub(super) fn write_control(&self, value: u32) {
+        crate::write_register!("ich_hcr_el2", u64::from(value | ICH_HCR_ENABLE));
+    }
+}
+
+/// The redistributor of `cpu`, RD_base and SGI_base frames.
+fn redistributor(cpu: CpuId) -> Frame {
+    let base = REDISTRIBUTORS.get(cpu.index()).map_or(0, |at| at.load(Ordering::Acquire));
+    Frame { base, size: 2 * GICR_SGI }
+}
+
+fn wait_for_redistributor(gicr: Frame) {
+    let _ = (0..LOOKS).any(|_| gicr.read(GICR_CTLR) & GICR_CTLR_PENDING == 0);
+}
+
+/// Looks for the redistributor of `mpidr` in `region`.
+fn find(region: Range, stride: u64, mpidr: Mpidr) -> Option<usize> {
+    let base = usize::try_from(region.base().get()).ok()?;
+    let stride = usize::try_from(stride).ok()?;
+    let frames = usize::try_from(region.size()).ok()? / stride.max(1);
+    for index in 0..frames {
+        let frame = Frame { base: base + index * stride, size: 2 * GICR_SGI };
+        let affinity = u64::from(frame.read(GICR_TYPER + 4));
+        let last = frame.read(GICR_TYPER) & GICR_TYPER_LAST != 0;
+        // Aff3..Aff0 as four bytes; Mpidr keeps Aff3 in bits 39:32.
+        if Mpidr::new(affinity & 0xff_ffff | (affinity >> 24) << 32) == mpidr {
+            return Some(frame.base);
+        }
+        if last {
+            break;
+        }
+    }
+    None
+}

@@ -1,0 +1,83 @@
+//! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
+
+use crate::arm::registers::Registers;
+use crate::words::{Ipa, Va};
+use aarch64_cpu::asm::barrier;
+use core::arch::asm;
+
+/// PAR_EL1.F: the translation failed.
+const PAR_FAILED: u64 = 1;
+/// PAR_EL1.PA with the 4 KiB granule: bits 47:12.
+const PAR_ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+
+/// Translates `address` as the guest reads it at EL1, or at EL0: its own stage 1 alone. PAR_EL1, the guest's, is kept.
+#[must_use]
+pub fn translate(address: Va, el0: bool) -> Option<Ipa> {
+    let kept = crate::read_register!("par_el1");
+    let raw = address.get();
+    if el0 {
+        // SAFETY: an address translation writes PAR_EL1 only.
+        unsafe { asm!("at s1e0r, {}", in(reg) raw, options(nostack, preserves_flags)) };
+    } else {
+        // SAFETY: as above.
+        unsafe { asm!("at s1e1r, {}", in(reg) raw, options(nostack, preserves_flags)) };
+    }
+    barrier::isb(barrier::SY);
+    let par = crate::read_register!("par_el1");
+    crate::write_register!("par_el1", kept);
+    (par & PAR_FAILED == 0).then(|| Ipa::new(par & PAR_ADDRESS | raw & 0xfff))
+}
+
+/// The ID register op0 3, op1 0, CRn 0, `crm`, `op2`, as the core has it; zero for those that are none (all of the
+/// space CRm 1 to 7 reads as zero where nothing is defined, Arm ARM D23.3.1).
+#[must_use]
+pub fn id_register(crm: u8, op2: u8) -> u64 {
+    macro_rules! read {
+        ($($crm:literal: $($op2:literal)*;)*) => {
+            match (crm, op2) {
+                $($(($crm, $op2) => crate::read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
+                _ => 0,
+            }
+        };
+    }
+    read! {
+        1: 0 1 2 3 4 5 6 7;
+        2: 0 1 2 3 4 5 6 7;
+        3: 0 1 2 3 4 5 6 7;
+        4: 0 1 2 3 4 5 6 7;
+        5: 0 1 2 3 4 5 6 7;
+        6: 0 1 2 3 4 5 6 7;
+        7: 0 1 2 3 4 5 6 7;
+    }
+}
+
+/// Sets what EL1 reads of an exception it takes at `registers`.
+pub fn set_exception(registers: &Registers, esr: u64, far: Option<u64>) {
+    crate::write_register!("elr_el1", registers.pc);
+    crate::write_register!("spsr_el1", registers.pstate);
+    crate::write_register!("esr_el1", esr);
+    if let Some(far) = far {
+        crate::write_register!("far_el1", far);
+    }
+}
+
+/// SCTLR_EL1 and VBAR_EL1, which decide how an exception enters EL1.
+#[must_use]
+pub fn exception_controls() -> (u64, u64) {
+    (crate::read_register!("sctlr_el1"), crate::read_register!("vbar_el1"))
+}
+
+/// SP_EL1 or SP_EL0.
+#[must_use]
+pub fn stack_pointer(el1: bool) -> u64 {
+    if el1 { crate::read_register!("sp_el1") } else { crate::read_register!("sp_el0") }
+}
+
+/// Sets SP_EL1 or SP_EL0.
+pub fn set_stack_pointer(el1: bool, value: u64) {
+    if el1 {
+        crate::write_register!("sp_el1", value);
+    } else {
+        crate::write_register!("sp_el0", value);
+    }
+}

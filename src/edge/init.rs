@@ -1,0 +1,242 @@
+//! The control registers of EL2 and of a guest's EL1: each is written on every core, nothing is left as it was found.
+
+use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
+use crate::arm::id::HostFeatures;
+use super::context::vector_base;
+use crate::{read_register, write_register};
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{
+    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, Readable, VBAR_EL2, VMPIDR_EL2, VTCR_EL2,
+    VTTBR_EL2, Writeable,
+};
+
+/// MPIDR_EL1 bit 31, RES1.
+const MPIDR_RES1: u64 = 1 << 31;
+/// VTTBR_EL2.VMID.
+const VMID_SHIFT: u32 = 48;
+/// PMCR_EL0.N: how many event counters the core has.
+const PMCR_N: u32 = 11;
+
+/// Whom a core is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    /// Root of the stage-2 tables.
+    pub stage2_root: u64,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+    /// The partition's VMID: not zero.
+    pub vmid: u8,
+    /// The vCPU's number, Aff0 of its MPIDR.
+    pub vcpu: u8,
+}
+
+/// Sets EL2's controls on the calling core, for a guest or, before one is known, for none.
+pub fn el2(features: &HostFeatures) {
+    VBAR_EL2.set(vector_base());
+    HCR_EL2.set((HCR_GUEST | optional_hcr(features)).bits());
+    CPTR_EL2.set(control::CPTR_GUEST);
+    CNTHCTL_EL2.set(control::CNTHCTL_GUEST);
+    CNTHP_CTL_EL2.set(0);
+    write_register!("hstr_el2", 0);
+    write_register!("hacr_el2", 0);
+    write_register!("vpidr_el2", read_register!("midr_el1"));
+    MDCR_EL2.set(mdcr(features));
+    optional(features);
+    barrier::isb(barrier::SY);
+}
+
+fn mdcr(features: &HostFeatures) -> u64 {
+    let mut bits = Mdcr::empty();
+    bits.set(Mdcr::TPMS, features.spe);
+    bits.set(Mdcr::TTRF, features.trf);
+    bits.set(Mdcr::HPMD, features.pmu >= 4);
+    bits.set(Mdcr::HCCD, features.pmu >= 6);
+    let counters = if features.pmu > 0 { read_register!("pmcr_el0") >> PMCR_N & 0x1f } else { 0 };
+    control::mdcr_guest(counters, bits)
+}
+
+fn optional_hcr(features: &HostFeatures) -> Hcr {
+    let mut bits = Hcr::empty();
+    bits.set(Hcr::API | Hcr::APK, features.pauth);
+    bits.set(Hcr::TLOR, features.lor);
+    bits.set(Hcr::TERR, features.ras);
+    bits.set(Hcr::ENSCXT, features.csv2_2);
+    bits.set(Hcr::TID5, features.mte);
+    bits
+}
+
+/// Control registers of optional features; all grant nothing.
+fn optional(features: &HostFeatures) {
+    if features.hcx {
+        write_register!("s3_4_c1_c2_2", 0); // HCRX_EL2
+    }
+    if features.fgt {
+        write_register!("s3_4_c1_c1_4", 0); // HFGRTR_EL2
+        write_register!("s3_4_c1_c1_5", 0); // HFGWTR_EL2
+        write_register!("s3_4_c1_c1_6", 0); // HFGITR_EL2
+        write_register!("s3_4_c3_c1_4", 0); // HDFGRTR_EL2
+        write_register!("s3_4_c3_c1_5", 0); // HDFGWTR_EL2
+    }
+    if features.spe {
+        write_register!("s3_4_c9_c9_0", 0); // PMSCR_EL2
+    }
+    if features.trf {
+        write_register!("s3_4_c1_c2_1", 0); // TRFCR_EL2
+    }
+    if features.ras {
+        write_register!("s3_4_c5_c2_3", 0); // VSESR_EL2
+        write_register!("s3_0_c12_c1_1", 0); // DISR_EL1
+    }
+    if features.mpam {
+        // MPAM2_EL2: trap MPAM0_EL1 and MPAM1_EL1 (49, 48), partition 0.
+        write_register!("s3_4_c10_c5_0", 0b11 << 48);
+    }
+}
+
+/// Points the calling core's stage 2 and identification at its guest.
+pub fn guest(guest: Guest, counter_offset: u64) {
+    VTCR_EL2.set(guest.vtcr);
+    // The tables must be in memory before the walker can see them; the barrier is the compiler's too.
+    barrier::dsb(barrier::ISH);
+    VTTBR_EL2.set(u64::from(guest.vmid) << VMID_SHIFT | guest.stage2_root);
+    VMPIDR_EL2.set(MPIDR_RES1 | u64::from(guest.vcpu));
+    CNTVOFF_EL2.set(counter_offset);
+    barrier::isb(barrier::SY);
+    crate::edge::tlb::invalidate_guest();
+}
+
+/// Puts what EL1 and EL0 own of the calling core back to reset: nothing of a former guest is readable.
+pub fn reset_el1(features: &HostFeatures) {
+    write_register!("sctlr_el1", control::SCTLR_EL1_RESET);
+    for_zero();
+    timers();
+    debug(features);
+    if features.pmu > 0 {
+        performance_monitors();
+    }
+    if features.pauth {
+        pointer_authentication();
+    }
+    if features.csv2_2 {
+        write_register!("s3_3_c13_c0_7", 0); // SCXTNUM_EL0
+        write_register!("s3_0_c13_c0_7", 0); // SCXTNUM_EL1
+    }
+    crate::edge::fp::reset();
+    barrier::isb(barrier::SY);
+}
+
+fn for_zero() {
+    write_register!("actlr_el1", 0);
+    write_register!("cpacr_el1", 0);
+    write_register!("ttbr0_el1", 0);
+    write_register!("ttbr1_el1", 0);
+    write_register!("tcr_el1", 0);
+    write_register!("mair_el1", 0);
+    write_register!("amair_el1", 0);
+    write_register!("vbar_el1", 0);
+    write_register!("contextidr_el1", 0);
+    write_register!("tpidr_el0", 0);
+    write_register!("tpidrro_el0", 0);
+    write_register!("tpidr_el1", 0);
+    write_register!("sp_el0", 0);
+    write_register!("sp_el1", 0);
+    write_register!("elr_el1", 0);
+    write_register!("spsr_el1", 0);
+    write_register!("esr_el1", 0);
+    write_register!("far_el1", 0);
+    write_register!("afsr0_el1", 0);
+    write_register!("afsr1_el1", 0);
+    write_register!("par_el1", 0);
+    write_register!("csselr_el1", 0);
+}
+
+fn timers() {
+    write_register!("cntkctl_el1", 0);
+    write_register!("cntv_ctl_el0", 0);
+    write_register!("cntv_cval_el0", 0);
+    write_register!("cntp_ctl_el0", 0);
+    write_register!("cntp_cval_el0", 0);
+}
+
+fn debug(features: &HostFeatures) {
+    write_register!("mdscr_el1", 0);
+    write_register!("mdccint_el1", 0);
+    macro_rules! zero {
+        ($count:expr, $prefix:literal: $($n:literal)*) => {
+            $(if $n < $count {
+                write_register!(concat!($prefix, "cr", $n, "_el1"), 0);
+                write_register!(concat!($prefix, "vr", $n, "_el1"), 0);
+            })*
+        };
+    }
+    zero!(features.breakpoints, "dbgb": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    zero!(features.watchpoints, "dbgw": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
+
+fn performance_monitors() {
+    /// PMCR_EL0: reset event counters (P) and the cycle counter (C), all stopped.
+    const PMCR_RESET: u64 = 0b110;
+    write_register!("pmcr_el0", PMCR_RESET);
+    write_register!("pmcntenclr_el0", u64::from(u32::MAX));
+    write_register!("pmintenclr_el1", u64::from(u32::MAX));
+    write_register!("pmovsclr_el0", u64::from(u32::MAX));
+    write_register!("pmuserenr_el0", 0);
+    write_register!("pmselr_el0", 0);
+    write_register!("pmccfiltr_el0", 0);
+    for counter in 0..read_register!("pmcr_el0") >> PMCR_N & 0x1f {
+        write_register!("pmselr_el0", counter);
+        barrier::isb(barrier::SY);
+        write_register!("pmxevtyper_el0", 0);
+    }
+    write_register!("pmselr_el0", 0);
+}
+
+fn pointer_authentication() {
+    write_register!("s3_0_c2_c1_0", 0); // APIAKeyLo_EL1
+    write_register!("s3_0_c2_c1_1", 0); // APIAKeyHi_EL1
+    write_register!("s3_0_c2_c1_2", 0); // APIBKeyLo_EL1
+    write_register!("s3_0_c2_c1_3", 0); // APIBKeyHi_EL1
+    write_register!("s3_0_c2_c2_0", 0); // APDAKeyLo_EL1
+    write_register!("s3_0_c2_c2_1", 0); // APDAKeyHi_EL1
+    write_register!("s3_0_c2_c2_2", 0); // APDBKeyLo_EL1
+    write_register!("s3_0_c2_c2_3", 0); // APDBKeyHi_EL1
+    write_register!("s3_0_c2_c3_0", 0); // APGAKeyLo_EL1
+    write_register!("s3_0_c2_c3_1", 0); // APGAKeyHi_EL1
+}
+
+/// The bits of physical address the core has.
+#[must_use]
+pub fn pa_bits() -> u8 {
+    control::pa_bits(read_register!("id_aa64mmfr0_el1"))
+}
+
+/// ESR_EL2, FAR_EL2 and HPFAR_EL2 of the exit.
+#[must_use]
+pub fn syndrome() -> (u64, u64, u64) {
+    use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, HPFAR_EL2};
+    (ESR_EL2.get(), FAR_EL2.get(), HPFAR_EL2.get())
+}
+
+/// What the calling core has, by its ID registers.
+#[must_use]
+pub fn features() -> HostFeatures {
+    crate::arm::id::features(crate::edge::guest::id_register)
+}
+
+/// The calling core's affinity.
+#[must_use]
+pub fn affinity() -> crate::words::Mpidr {
+    crate::words::Mpidr::new(read_register!("mpidr_el1"))
+}
+
+/// Says that TPIDR_EL2 points nowhere: the core has no block yet, and its vectors are set for faults to be seen.
+pub fn no_core_yet() {
+    write_register!("tpidr_el2", 0);
+}
+
+/// The physical counter.
+#[must_use]
+pub fn counter() -> u64 {
+    barrier::isb(barrier::SY);
+    read_register!("cntpct_el0")
+}

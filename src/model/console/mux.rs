@@ -1,0 +1,496 @@
+//! Who may speak, and what the UART gets: tags, line ends, whole lines, the prompt put back.
+//!
+//! Invariant: bytes of two speakers never share a line of output, and every line begins with its speaker's tag.
+
+use super::{Ring, SPEAKERS, Speaker, Speakers};
+use arrayvec::ArrayVec;
+
+/// Bytes of a line after which a speaker out of focus must end it.
+pub const PIECE: usize = LIMIT as usize;
+const LIMIT: u32 = 240;
+/// Bytes a speaker may take from its ring before others have their turn.
+pub const QUANTUM: usize = 256;
+/// Bytes of a name a tag shows.
+const NAME: usize = 32;
+/// Bytes of an unfinished line that can be shown again.
+const SHOWN: usize = PIECE + NAME + 3;
+/// What is staged at most: a line shown again; or the ends of two lines, a carriage return, a tag and a byte.
+const STAGED: usize = SHOWN + 8;
+
+/// Where the output stands.
+///
+/// | state | who may go on | to |
+/// |---|---|---|
+/// | `Closed` | the focus with a byte; others with a piece | `Partial`; `Whole` |
+/// | `Partial` | its speaker; others with a piece if it rests; nobody else | `Closed` at the line's end; `Whole` |
+/// | `Whole` | its speaker | `Closed` when the piece is out |
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Line {
+    /// At the start of a line.
+    Closed,
+    /// In a line of the focus, shown as it comes.
+    Partial {
+        speaker: Speaker,
+        /// Nothing more was there when its speaker was last served, or its time was up: others may break in.
+        rests: bool,
+    },
+    /// In a piece that lies in its speaker's ring completely.
+    Whole { speaker: Speaker, left: u32 },
+}
+
+/// How far [`Mux::pump`] came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The speaker has nothing showable.
+    Idle,
+    /// The UART is full.
+    Blocked,
+    /// The quantum is used up, and nobody else waits.
+    More,
+    /// Another's line is open, or it is another's turn: the speaker is kicked when it may go on.
+    Parked,
+}
+
+/// What [`Mux::pump`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Pumped {
+    /// How far it came.
+    pub state: State,
+    /// The speaker whose turn it is now.
+    pub kick: Speakers,
+}
+
+/// What a speaker left behind.
+#[derive(Clone, Debug)]
+struct Voice {
+    name: ArrayVec<u8, NAME>,
+    /// A carriage return has been taken and not been shown.
+    carriage_return: bool,
+    /// Bytes of the ring that are known not to end a line.
+    scanned: u32,
+    /// Its partition has stopped: what is there is all there will be of the line.
+    ended: bool,
+    /// Its last piece ended without a line end: one that follows is not a line of its own.
+    cut: bool,
+}
+
+impl Voice {
+    const fn new() -> Self {
+        Self {
+            name: ArrayVec::new_const(),
+            carriage_return: false,
+            scanned: 0,
+            ended: false,
+            cut: false,
+        }
+    }
+}
+
+/// The multiplexer, under the console lock.
+#[derive(Clone, Debug)]
+pub struct Mux {
+    voices: [Voice; SPEAKERS],
+    line: Line,
+    /// The terminal's line has its tag.
+    begun: bool,
+    /// The unfinished line of the focus as the terminal has it, tag included.
+    shown: ArrayVec<u8, SHOWN>,
+    /// `shown` is to be shown again when the others are done.
+    resume: Option<Speaker>,
+    /// Bytes decided on, the UART did not take yet.
+    staged: ArrayVec<u8, STAGED>,
+    sent: usize,
+    parked: Speakers,
+}
+
+impl Default for Mux {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What one look for work found.
+enum Step {
+    /// Bytes taken from the ring; whether a line or piece is complete.
+    Took {
+        line_ends: bool,
+    },
+    Nothing,
+    NotYet,
+}
+
+impl Mux {
+    /// At the start of a line, nobody named.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            voices: [const { Voice::new() }; SPEAKERS],
+            line: Line::Closed,
+            begun: false,
+            shown: ArrayVec::new_const(),
+            resume: None,
+            staged: ArrayVec::new_const(),
+            sent: 0,
+            parked: Speakers::NONE,
+        }
+    }
+
+    /// Names `speaker`: the first [`NAME`] bytes, unprintable ones as `?`.
+    pub fn set_name(&mut self, speaker: Speaker, name: &str) {
+        let printable = |byte: u8| if byte.is_ascii_graphic() { byte } else { b'?' };
+        if let Some(voice) = self.voices.get_mut(speaker.index()) {
+            voice.name = name.bytes().take(NAME).map(printable).collect();
+        }
+    }
+
+    /// Ends the line `speaker` may have open, and makes the rest of its ring showable.
+    pub fn release(&mut self, speaker: Speaker) {
+        let open = match self.line {
+            Line::Closed => false,
+            Line::Partial { speaker: owner, .. } | Line::Whole { speaker: owner, .. } => {
+                owner == speaker
+            }
+        };
+        if open {
+            self.close();
+        }
+        if self.resume == Some(speaker) {
+            self.resume = None;
+        }
+        if let Some(voice) = self.voices.get_mut(speaker.index()) {
+            voice.ended = true;
+        }
+    }
+
+    /// Moves bytes of `me`, whose ring is `ring`, to `out` until there are none, `out` takes no more, or the quantum is
+    /// used up at the end of a line.
+    pub fn pump(
+        &mut self,
+        me: Speaker,
+        focus: Speaker,
+        ring: &Ring,
+        out: &mut impl FnMut(u8) -> bool,
+    ) -> Pumped {
+        let state = self.advance(me, focus, ring, out);
+        self.hand_over(me, state, out)
+    }
+
+    fn advance(
+        &mut self,
+        me: Speaker,
+        focus: Speaker,
+        ring: &Ring,
+        out: &mut impl FnMut(u8) -> bool,
+    ) -> State {
+        if !self.flush(out) {
+            return self.blocked(me);
+        }
+        self.follow_focus(focus);
+        let mut taken = 0;
+        loop {
+            let step = self.step(me, focus, ring);
+            if !self.flush(out) {
+                return self.blocked(me);
+            }
+            match step {
+                Step::Took { line_ends } => {
+                    taken += 1;
+                    let in_piece = matches!(self.line, Line::Whole { .. });
+                    if taken >= QUANTUM && !in_piece
+                        || line_ends && !self.parked.without(Speakers::only(me)).is_empty()
+                    {
+                        return State::More;
+                    }
+                }
+                Step::Nothing => return State::Idle,
+                Step::NotYet => return State::Parked,
+            }
+        }
+    }
+
+    /// Keeps others out of the line of `me` that waits for the UART: its bytes are at hand.
+    fn blocked(&mut self, me: Speaker) -> State {
+        if let Line::Partial { speaker, rests } = &mut self.line {
+            *rests &= *speaker != me;
+        }
+        State::Blocked
+    }
+
+    /// Decides whose turn it is, and puts the prompt back if it is nobody's.
+    fn hand_over(&mut self, me: Speaker, state: State, out: &mut impl FnMut(u8) -> bool) -> Pumped {
+        let mine = Speakers::only(me);
+        let mut kick = Speakers::NONE;
+        if state == State::Blocked || state == State::Parked {
+            if state == State::Parked {
+                self.parked = self.parked.with(mine);
+            }
+            return Pumped { state, kick };
+        }
+        if let Line::Partial { rests, .. } = &mut self.line {
+            *rests = true;
+        }
+        self.parked = self.parked.without(mine);
+        if let Some(next) = self.parked.next_after(me) {
+            kick = Speakers::only(next);
+            self.parked = self.parked.without(kick);
+            if state == State::More {
+                self.parked = self.parked.with(mine);
+                return Pumped {
+                    state: State::Parked,
+                    kick,
+                };
+            }
+            return Pumped { state, kick };
+        }
+        if state == State::Idle && self.line == Line::Closed {
+            self.show_again();
+            if !self.flush(out) {
+                return Pumped {
+                    state: self.blocked(me),
+                    kick,
+                };
+            }
+        }
+        Pumped { state, kick }
+    }
+
+    /// Ends a line that was shown as it came when its speaker has lost the focus.
+    fn follow_focus(&mut self, focus: Speaker) {
+        if matches!(self.line, Line::Partial { speaker, .. } if speaker != focus) {
+            self.close();
+        }
+        if self.resume.is_some_and(|speaker| speaker != focus) {
+            self.resume = None;
+        }
+    }
+
+    /// Takes the next byte of `me`, if it may speak and has one.
+    fn step(&mut self, me: Speaker, focus: Speaker, ring: &Ring) -> Step {
+        match self.line {
+            Line::Whole { speaker, left } if speaker == me => self.continue_piece(me, left, ring),
+            Line::Partial { speaker, .. } if speaker == me => self.continue_line(me, ring),
+            Line::Closed if me == focus => self.continue_line(me, ring),
+            Line::Whole { .. } => self.wait_with(me, focus, ring),
+            Line::Partial { rests: false, .. } => self.wait_with(me, focus, ring),
+            Line::Closed | Line::Partial { rests: true, .. } => self.begin_piece(me, ring),
+        }
+    }
+
+    /// Waits for another's line if there is anything to say afterwards.
+    fn wait_with(&mut self, me: Speaker, focus: Speaker, ring: &Ring) -> Step {
+        let showable = if me == focus {
+            !ring.is_empty()
+        } else {
+            self.piece(me, ring).is_some()
+        };
+        if showable {
+            Step::NotYet
+        } else {
+            Step::Nothing
+        }
+    }
+
+    /// Begins a piece, breaking into the resting line of the focus if there is one.
+    fn begin_piece(&mut self, me: Speaker, ring: &Ring) -> Step {
+        let Some(left) = self.piece(me, ring) else {
+            self.forget_end(me, ring);
+            return Step::Nothing;
+        };
+        if let Line::Partial { speaker, .. } = self.line {
+            self.close();
+            self.resume = Some(speaker);
+        }
+        if let Some(voice) = self.voices.get_mut(me.index()) {
+            voice.scanned = 0;
+        }
+        self.line = Line::Whole { speaker: me, left };
+        Step::Took { line_ends: false }
+    }
+
+    /// Gives the length of the piece at the front of the ring: a line, [`PIECE`] bytes of one, or all a stopped
+    /// partition has left.
+    fn piece(&mut self, me: Speaker, ring: &Ring) -> Option<u32> {
+        let voice = self.voices.get_mut(me.index())?;
+        while voice.scanned < LIMIT {
+            match ring.peek(voice.scanned) {
+                Some(b'\n') => return Some(voice.scanned + 1),
+                Some(_) => voice.scanned += 1,
+                None => return (voice.ended && voice.scanned > 0).then_some(voice.scanned),
+            }
+        }
+        Some(LIMIT)
+    }
+
+    /// Takes a byte of the piece that is out in part.
+    fn continue_piece(&mut self, me: Speaker, left: u32, ring: &Ring) -> Step {
+        let left = left.saturating_sub(1);
+        self.line = Line::Whole { speaker: me, left };
+        let mut line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
+        if left == 0 {
+            if self.begun {
+                self.close();
+                self.voice(me, |voice| voice.cut = true);
+            }
+            self.line = Line::Closed;
+            line_ends = true;
+        }
+        Step::Took { line_ends }
+    }
+
+    /// Takes a byte of the focus, which is shown as it comes.
+    fn continue_line(&mut self, me: Speaker, ring: &Ring) -> Step {
+        if ring.is_empty() {
+            if self.forget_end(me, ring) && self.line != Line::Closed {
+                self.close();
+                self.shown.clear();
+            }
+            return Step::Nothing;
+        }
+        if self.resume.is_some() {
+            self.show_again();
+            return Step::Took { line_ends: false };
+        }
+        self.voice(me, |voice| voice.scanned = 0);
+        let line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
+        self.line = if self.begun {
+            Line::Partial {
+                speaker: me,
+                rests: false,
+            }
+        } else {
+            Line::Closed
+        };
+        Step::Took { line_ends }
+    }
+
+    /// Gives whether a stopped partition's last byte is out, once.
+    fn forget_end(&mut self, me: Speaker, ring: &Ring) -> bool {
+        let mut ended = false;
+        if ring.is_empty() {
+            self.voice(me, |voice| ended = core::mem::take(&mut voice.ended));
+        }
+        ended
+    }
+
+    /// Stages what one byte of `me` becomes: NUL nothing, a line end CR LF, a lone carriage return itself and the tag
+    /// anew, the first byte of a line the tag and itself. Gives whether the line has ended.
+    fn show(&mut self, me: Speaker, byte: u8) -> bool {
+        let Some(voice) = self.voices.get_mut(me.index()) else {
+            return false;
+        };
+        match byte {
+            0 => return false,
+            b'\r' => {
+                voice.carriage_return = true;
+                return false;
+            }
+            _ => {}
+        }
+        let returned = core::mem::take(&mut voice.carriage_return);
+        let cut = core::mem::take(&mut voice.cut);
+        let first = !self.begun;
+        if byte == b'\n' {
+            if cut && first {
+                return false;
+            }
+            if first {
+                self.stage_tag(me);
+            }
+            self.close();
+            return true;
+        }
+        if returned && !first {
+            self.stage(b"\r");
+        }
+        if first || returned {
+            self.stage_tag(me);
+        }
+        self.stage(&[byte]);
+        self.remember(me, byte, first || returned);
+        false
+    }
+
+    /// Keeps what the focus has shown of its line, from its tag on; only the tag if that grows too long.
+    fn remember(&mut self, me: Speaker, byte: u8, anew: bool) {
+        if matches!(self.line, Line::Whole { .. }) {
+            return;
+        }
+        if anew || self.shown.is_full() {
+            let tag: ArrayVec<u8, SHOWN> = self.tag(me).collect();
+            self.shown = tag;
+        }
+        let _ = self.shown.try_push(byte);
+    }
+
+    /// Shows the line of the focus again that others have broken into.
+    fn show_again(&mut self) {
+        if let Some(speaker) = self.resume.take() {
+            let shown = self.shown.clone();
+            self.stage(&shown);
+            self.begun = true;
+            self.line = Line::Partial {
+                speaker,
+                rests: true,
+            };
+        }
+    }
+
+    /// Ends the terminal's line.
+    fn close(&mut self) {
+        self.stage(b"\r\n");
+        self.begun = false;
+        self.line = Line::Closed;
+    }
+
+    fn stage_tag(&mut self, me: Speaker) {
+        let tag: ArrayVec<u8, { NAME + 3 }> = self.tag(me).collect();
+        self.stage(&tag);
+        self.begun = true;
+    }
+
+    /// The tag of `me`: its name in brackets and a space.
+    fn tag(&self, me: Speaker) -> impl Iterator<Item = u8> + '_ {
+        let name = self
+            .voices
+            .get(me.index())
+            .map(|voice| voice.name.as_slice());
+        b"[".iter()
+            .chain(name.unwrap_or_default())
+            .chain(b"] ")
+            .copied()
+    }
+
+    /// Puts bytes behind what the UART is to get. There is always room: see [`STAGED`].
+    fn stage(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let _ = self.staged.try_push(*byte);
+        }
+    }
+
+    /// Gives the staged bytes to the UART; gives whether it took them all.
+    fn flush(&mut self, out: &mut impl FnMut(u8) -> bool) -> bool {
+        while let Some(byte) = self.staged.get(self.sent) {
+            if !out(*byte) {
+                return false;
+            }
+            self.sent += 1;
+        }
+        self.staged.clear();
+        self.sent = 0;
+        true
+    }
+
+    fn voice(&mut self, me: Speaker, change: impl FnOnce(&mut Voice)) {
+        if let Some(voice) = self.voices.get_mut(me.index()) {
+            change(voice);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_names(&mut self, other: Self) {
+        for (voice, old) in self.voices.iter_mut().zip(other.voices) {
+            voice.name = old.name;
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Holds the decoder against an assembler's output and against a second reading of the encoding tables.
+
+use super::*;
+use proptest::prelude::*;
+
+const ENCODINGS: &str = include_str!("encodings.txt");
+const REFUSED: &str = include_str!("refused.txt");
+
+fn table(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (word, text) = line.split_once(' ').unwrap();
+            (u32::from_str_radix(word, 16).unwrap(), text)
+        })
+}
+
+fn number(register: &str) -> u8 {
+    match register {
+        "sp" | "xzr" | "wzr" => 31,
+        _ => register[1..].parse().unwrap(),
+    }
+}
+
+fn immediate(text: Option<&str>) -> i64 {
+    text.map_or(0, |text| text.strip_prefix('#').unwrap().parse().unwrap())
+}
+
+/// Reads the assembler's text: direction, size and sign from the mnemonic, the rest from the operands.
+fn parse(text: &str) -> Access {
+    let (mnemonic, operands) = text.split_once(' ').unwrap();
+    let (data, rest) = operands.split_once(", [").unwrap();
+    let data: Vec<&str> = data.split(", ").collect();
+    let wide = data[0].starts_with('x');
+    let (inside, after) = rest.split_once(']').unwrap();
+    let parts: Vec<&str> = inside.split(", ").collect();
+    let is_pair = data.len() == 2;
+    let (bytes, signed) = if mnemonic.ends_with("sw") {
+        (4, true)
+    } else if mnemonic.ends_with("sb") {
+        (1, true)
+    } else if mnemonic.ends_with("sh") {
+        (2, true)
+    } else if mnemonic.ends_with('b') {
+        (1, false)
+    } else if mnemonic.ends_with('h') {
+        (2, false)
+    } else if wide {
+        (8, false)
+    } else {
+        (4, false)
+    };
+    let base = number(parts[0].trim_start_matches("pc"));
+    let address = if after == "!" {
+        Address::PreIndex {
+            base,
+            bytes: immediate(parts.get(1).copied()),
+        }
+    } else if let Some(bytes) = after.strip_prefix(", ") {
+        Address::PostIndex {
+            base,
+            bytes: immediate(Some(bytes)),
+        }
+    } else if parts.len() > 1 && !parts[1].starts_with('#') {
+        let (extension, shift) = match parts.get(2) {
+            None => ("lsl", 0),
+            Some(text) => match text.split_once(" #") {
+                None => (*text, 0),
+                Some((extension, shift)) => (extension, shift.parse().unwrap()),
+            },
+        };
+        Address::Indexed {
+            base,
+            index: number(parts[1]),
+            extension: match extension {
+                "uxtw" => Index::Word,
+                "sxtw" => Index::SignedWord,
+                "lsl" | "sxtx" => Index::Full,
+                other => panic!("{other}"),
+            },
+            shift,
+        }
+    } else {
+        Address::Offset {
+            base,
+            bytes: immediate(parts.get(1).copied()),
+        }
+    };
+    Access {
+        direction: if mnemonic.starts_with("ld") {
+            Direction::Load
+        } else {
+            Direction::Store
+        },
+        first: number(data[0]),
+        second: is_pair.then(|| number(data[1])),
+        bytes,
+        extend: match (signed, wide) {
+            (false, _) => Extend::Zero,
+            (true, true) => Extend::SignTo64,
+            (true, false) => Extend::SignTo32,
+        },
+        address,
+    }
+}
+
+/// Reads a literal's text, which has no base register.
+fn parse_literal(text: &str) -> Access {
+    let bytes = text.split_once("[pc, #").unwrap().1.trim_end_matches(']');
+    let access = parse(&text.replace("[pc,", "[sp,"));
+    Access {
+        address: Address::Literal {
+            bytes: bytes.parse().unwrap(),
+        },
+        ..access
+    }
+}
+
+#[test]
+fn decodes_what_the_assembler_encodes() {
+    let mut seen = 0;
+    for (word, text) in table(ENCODINGS) {
+        let expected = if text.contains("[pc") {
+            parse_literal(text)
+        } else {
+            parse(text)
+        };
+        assert_eq!(decode(word), Some(expected), "{word:08x} {text}");
+        seen += 1;
+    }
+    assert!(seen > 500, "the table has {seen} rows");
+}
+
+#[test]
+fn refuses_everything_that_is_not_a_plain_access() {
+    let mut seen = 0;
+    for (word, text) in table(REFUSED) {
+        assert_eq!(decode(word), None, "{word:08x} {text}");
+        seen += 1;
+    }
+    assert!(seen > 50, "the table has {seen} rows");
+}
+
+/// What the assembler will not make, by the encoding diagrams of C6.2: each row is unpredictable or unallocated.
+#[test]
+fn refuses_unpredictable_forms() {
+    let rows = [
+        (0xf840_8421_u32, "ldr x1, [x1], #8"),
+        (0xf800_8421, "str x1, [x1], #8"),
+        (0x3840_1c42, "ldrb w2, [x2, #1]!"),
+        (0xa940_0c63, "ldp x3, x3, [x3]"),
+        (0xa840_0c63, "ldnp x3, x3, [x3]"),
+        (0x6940_0c63, "ldpsw x3, x3, [x3]"),
+        (0xa8c1_0400, "ldp x0, x1, [x0], #16"),
+        (0xa9bf_0420, "stp x0, x1, [x1, #-16]!"),
+        (0x6840_0440, "LDPSW without allocation hint, unallocated"),
+        (0x6900_0440, "STGP"),
+        (0xe940_0440, "opc 11 of the pairs"),
+        (0xb8c0_0020, "opc 11 of a word"),
+        (0xf8c0_0020, "opc 11 of a doubleword"),
+        (0xf862_0820, "option 000 of a register offset"),
+        (0xf862_a820, "option 101 of a register offset"),
+        (0xc8c0_fc20, "LDAR with Rs not all ones"),
+        (0xc8df_8020, "LDAR with Rt2 not all ones"),
+    ];
+    for (word, text) in rows {
+        assert_eq!(decode(word), None, "{word:08x} {text}");
+    }
+}
+
+#[test]
+fn same_register_without_writeback_is_fine() {
+    assert!(decode(0xf940_0021).is_some(), "ldr x1, [x1]");
+    assert!(decode(0xa900_0c63).is_some(), "stp x3, x3, [x3]");
+    assert!(decode(0xf840_87ff).is_some(), "ldr xzr, [sp], #8");
+}
+
+fn general() -> [u64; 31] {
+    core::array::from_fn(|index| 0x1000 * (u64::try_from(index).unwrap() + 1))
+}
+
+fn address_of(word: u32, general: &[u64; 31]) -> (u64, Option<(u8, u64)>) {
+    let registers = Registers {
+        general,
+        stack_pointer: 0xffff_0000_0000_8000,
+        program_counter: 0x4020_0000,
+    };
+    let access = decode(word).unwrap();
+    (
+        access.effective_address(&registers),
+        access.writeback(&registers),
+    )
+}
+
+#[test]
+fn effective_address_and_writeback_follow_the_mode() {
+    let mut general = general();
+    assert_eq!(address_of(0xf940_0420, &general), (0x2008, None)); // ldr x0, [x1, #8]
+    assert_eq!(
+        address_of(0xf840_8c20, &general), // ldr x0, [x1, #8]!
+        (0x2008, Some((1, 0x2008)))
+    );
+    assert_eq!(
+        address_of(0xf840_8420, &general), // ldr x0, [x1], #8
+        (0x2000, Some((1, 0x2008)))
+    );
+    assert_eq!(
+        address_of(0xa9bf_07e0, &general), // stp x0, x1, [sp, #-16]!
+        (0xffff_0000_0000_7ff0, Some((31, 0xffff_0000_0000_7ff0)))
+    );
+    general[2] = 0xffff_ffff; // as a word: -1
+    assert_eq!(address_of(0xb862_d820, &general), (0x1ffc, None)); // ldr w0, [x1, w2, sxtw #2]
+    assert_eq!(
+        address_of(0xb862_5820, &general), // ldr w0, [x1, w2, uxtw #2]
+        (0x2000 + 4 * 0xffff_ffff, None)
+    );
+    assert_eq!(
+        address_of(0xb862_6820, &general), // ldr w0, [x1, x2]
+        (0x2000 + 0xffff_ffff, None)
+    );
+    assert_eq!(address_of(0xf87f_7820, &general), (0x2000, None)); // ldr x0, [x1, xzr, lsl #3]
+    assert_eq!(address_of(0x58ff_ffe0, &general), (0x401f_fffc, None)); // ldr x0, .-4
+}
+
+#[test]
+fn loaded_values_are_extended_to_the_target() {
+    let load = |word: u32, raw| decode(word).unwrap().loaded(raw);
+    assert_eq!(load(0x3940_0000, 0xffff_ff80), 0x80); // ldrb w0
+    assert_eq!(load(0x39c0_0000, 0x80), 0xffff_ff80); // ldrsb w0
+    assert_eq!(load(0x3980_0000, 0x80), 0xffff_ffff_ffff_ff80); // ldrsb x0
+    assert_eq!(load(0x79c0_0000, 0x7fff), 0x7fff); // ldrsh w0
+    assert_eq!(load(0xb980_0000, 0x8000_0000), 0xffff_ffff_8000_0000); // ldrsw x0
+    assert_eq!(load(0xb940_0000, u64::MAX), 0xffff_ffff); // ldr w0
+    assert_eq!(load(0xf940_0000, u64::MAX), u64::MAX); // ldr x0
+    assert_eq!(decode(0x7900_0000).unwrap().stored(0x1234_5678), 0x5678); // strh w0
+}
+
+/// The same question as [`decode`]'s, asked as mask and value from the diagrams of C4.1.94, one row a form:
+/// does the word belong to a form that moves general registers?
+fn belongs(word: u32) -> bool {
+    const FORMS: &[(u32, u32)] = &[
+        (0x3fff_fc00, 0x08df_fc00), // LDAR
+        (0x3fff_fc00, 0x089f_fc00), // STLR
+        (0x3fff_fc00, 0x08df_7c00), // LDLAR
+        (0x3fff_fc00, 0x089f_7c00), // STLLR
+        (0x3fff_fc00, 0x38bf_c000), // LDAPR
+        (0x3fa0_0c00, 0x1900_0000), // STLUR, LDAPUR
+        (0xffe0_0c00, 0x9980_0000), // LDAPURSW
+        (0xbfa0_0c00, 0x1980_0000), // LDAPURSB, LDAPURSH
+        (0xbf00_0000, 0x1800_0000), // LDR literal
+        (0xff00_0000, 0x9800_0000), // LDRSW literal
+        (0x7e00_0000, 0x2800_0000), // LDP, STP, LDNP, STNP
+        (0xffc0_0000, 0x6940_0000), // LDPSW, offset
+        (0xfec0_0000, 0x68c0_0000), // LDPSW, post- and pre-index
+        (0x3f80_0000, 0x3900_0000), // STR, LDR unsigned offset
+        (0xffc0_0000, 0xb980_0000), // LDRSW unsigned offset
+        (0xbf80_0000, 0x3980_0000), // LDRSB, LDRSH unsigned offset
+        (0x3fa0_0000, 0x3800_0000), // STR, LDR with imm9
+        (0xffe0_0000, 0xb880_0000), // LDRSW with imm9
+        (0xbfa0_0000, 0x3880_0000), // LDRSB, LDRSH with imm9
+        (0x3fa0_4c00, 0x3820_4800), // STR, LDR register offset
+        (0xffe0_4c00, 0xb8a0_4800), // LDRSW register offset
+        (0xbfa0_4c00, 0x38a0_4800), // LDRSB, LDRSH register offset
+    ];
+    FORMS.iter().any(|&(mask, value)| word & mask == value)
+}
+
+/// Whether the word writes back over its own data, or loads a pair into one register.
+fn unpredictable(word: u32) -> bool {
+    let (rt, rn, rt2) = (word & 31, (word >> 5) & 31, (word >> 10) & 31);
+    let is_pair = word & 0x3a00_0000 == 0x2800_0000;
+    if is_pair {
+        let writeback = word & (1 << 23) != 0;
+        let load = word & (1 << 22) != 0;
+        return (load && rt == rt2) || (writeback && rn != 31 && (rn == rt || rn == rt2));
+    }
+    let immediate_nine = word & 0x3f20_0000 == 0x3800_0000;
+    immediate_nine && word & (1 << 10) != 0 && rn != 31 && rn == rt
+}
+
+/// A word of the load and store class more often than chance would give.
+fn any_word() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        any::<u32>(),
+        any::<u32>().prop_map(|word| (word & !0x0a00_0000) | 0x0800_0000),
+        any::<u32>().prop_map(|word| (word & !0x0600_0000) | 0x3800_0000),
+        any::<u32>().prop_map(|word| (word & !0x1600_0000) | 0x2800_0000),
+        (any::<u32>(), prop::sample::select(table(ENCODINGS).map(|row| row.0).collect::<Vec<_>>()))
+            .prop_map(|(noise, word)| word ^ (noise & noise.rotate_left(7) & noise.rotate_left(19))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
+    #[test]
+    fn agrees_with_the_diagrams_on_any_word(word in any_word()) {
+        let decoded = decode(word);
+        prop_assert_eq!(decoded.is_some(), belongs(word) && !unpredictable(word), "{:08x}", word);
+        if let Some(access) = decoded {
+            // C4.1: loads and stores are op0 = x1x0.
+            prop_assert_eq!(word >> 25 & 0b0101, 0b0100);
+            let general = general();
+            let registers = Registers { general: &general, stack_pointer: u64::MAX, program_counter: 4 };
+            let _ = access.effective_address(&registers);
+            let _ = access.writeback(&registers);
+            let _ = access.loaded(u64::MAX);
+            prop_assert!(matches!(access.bytes, 1 | 2 | 4 | 8));
+            prop_assert!(access.first < 32 && access.second.is_none_or(|second| second < 32));
+        }
+    }
+}

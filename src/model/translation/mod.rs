@@ -1,0 +1,227 @@
+//! Translation tables of the 4 KiB granule (Arm ARM D8): stage 2 of a partition, and EL2's own stage 1.
+//!
+//! One radix tree serves both; they differ in attributes and in where the walk starts. Invariant: a table is built
+//! while nothing walks it, from empty, each address mapped at most once, so no break-before-make is ever needed.
+
+mod attributes;
+#[cfg(test)]
+mod tests;
+
+pub use attributes::{Access, Memory, el2_leaf, stage2_leaf};
+
+use crate::words::{PAGE_SIZE, Pa};
+use thiserror::Error;
+
+/// Entries in one table.
+pub const ENTRIES: usize = 512;
+/// The last level.
+const LAST_LEVEL: u8 = 3;
+/// Entries a contiguous run has with the 4 KiB granule (D8.7.1).
+const CONTIGUOUS_RUN: u64 = 16;
+/// Descriptor bit: valid.
+const VALID: u64 = 1;
+/// Descriptor bit: table at levels 0 to 2, page at level 3.
+const TABLE_OR_PAGE: u64 = 1 << 1;
+/// Descriptor bit: one of a contiguous run.
+const CONTIGUOUS: u64 = 1 << 52;
+/// Output-address bits of a descriptor (48-bit addresses).
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+
+/// Memory that holds translation tables.
+pub trait TableMemory {
+    /// Gives a table of 512 zero entries, or `None` when there is no more memory.
+    fn allocate(&mut self) -> Option<Pa>;
+    /// Reads entry `index` of `table`.
+    fn read(&self, table: Pa, index: usize) -> u64;
+    /// Writes entry `index` of `table`.
+    fn write(&mut self, table: Pa, index: usize, descriptor: u64);
+}
+
+/// What can go wrong when a range is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum MapError {
+    /// An address or the size is not a multiple of the page.
+    #[error("not aligned to 4 KiB")]
+    Unaligned,
+    /// The range does not fit the input address size.
+    #[error("beyond the address size")]
+    TooHigh,
+    /// A part of the range is mapped already.
+    #[error("mapped already")]
+    Mapped,
+    /// No memory for another table.
+    #[error("no memory for translation tables")]
+    NoMemory,
+}
+
+/// A translation tree: where its root is and how its walk starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Tree {
+    root: Pa,
+    bits: u8,
+    start_level: u8,
+}
+
+/// Bytes one entry of `level` covers.
+const fn entry_size(level: u8) -> u64 {
+    PAGE_SIZE << (9 * (LAST_LEVEL - level) as u32)
+}
+
+impl Tree {
+    /// Makes an EL2 stage-1 tree for 48-bit addresses, whose walk starts at level 0.
+    ///
+    /// # Errors
+    /// `NoMemory` if the root cannot be had.
+    pub fn new_el2(memory: &mut impl TableMemory) -> Result<Self, MapError> {
+        let root = memory.allocate().ok_or(MapError::NoMemory)?;
+        Ok(Self { root, bits: 48, start_level: 0 })
+    }
+
+    /// Makes a stage-2 tree over `root`, whose walk starts at level 1. `bits` of intermediate physical address, 31 to
+    /// 40; `root` is [`Self::stage2_root_tables`] zeroed tables, aligned to their size.
+    #[must_use]
+    pub const fn new_stage2(root: Pa, bits: u8) -> Self {
+        Self { root, bits, start_level: 1 }
+    }
+
+    /// How many concatenated tables a stage-2 root of `bits` has when the walk starts at level 1 (D8.2.2): one up to
+    /// 39 bits, two for 40.
+    #[must_use]
+    pub const fn stage2_root_tables(bits: u8) -> u64 {
+        if bits > 39 { 1 << (bits - 39) } else { 1 }
+    }
+
+    /// The root's address.
+    #[must_use]
+    pub const fn root(&self) -> Pa {
+        self.root
+    }
+
+    /// VTCR_EL2 for this tree on a core with `pa_bits` of physical address (D24.2.202): walks cacheable and inner
+    /// shareable, 4 KiB granule, RES1 bit 31.
+    #[must_use]
+    pub const fn vtcr(&self, pa_bits: u8) -> u64 {
+        let start = (2 - self.start_level) as u64;
+        1 << 31
+            | crate::arm::control::pa_size_field(pa_bits) << 16
+            | 0b11 << 12
+            | 0b01 << 10
+            | 0b01 << 8
+            | start << 6
+            | (64 - self.bits as u64)
+    }
+
+    /// Maps `size` bytes at `input` to `output` with the leaf attributes `leaf`, in the largest blocks the alignment
+    /// allows, with the contiguous hint where a run of sixteen is complete.
+    ///
+    /// # Errors
+    /// See [`MapError`]. The tree may hold a part of the range afterwards; its owner gives it up.
+    pub fn map(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        output: Pa,
+        size: u64,
+        leaf: u64,
+    ) -> Result<(), MapError> {
+        if (input | output.get() | size) & (PAGE_SIZE - 1) != 0 {
+            return Err(MapError::Unaligned);
+        }
+        let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
+        if end > 1 << self.bits || output.get().checked_add(size).is_none_or(|top| top > ADDRESS + PAGE_SIZE) {
+            return Err(MapError::TooHigh);
+        }
+        let mut done = 0;
+        let mut run_end = 0;
+        while done < size {
+            let (at, to) = (input + done, output.get() + done);
+            let level = largest_level(at, to, size - done);
+            let run = entry_size(level) * CONTIGUOUS_RUN;
+            if level > self.start_level && (at | to) & (run - 1) == 0 && size - done >= run {
+                run_end = done + run;
+            }
+            let contiguous = if done < run_end { CONTIGUOUS } else { 0 };
+            self.put(memory, at, level, to | leaf | contiguous)?;
+            done += entry_size(level);
+        }
+        Ok(())
+    }
+
+    /// Writes the leaf for `input` at `level`.
+    fn put(&self, memory: &mut impl TableMemory, input: u64, level: u8, leaf: u64) -> Result<(), MapError> {
+        let (table, index) = self.table_at(memory, input, level)?;
+        if memory.read(table, index) & VALID != 0 {
+            return Err(MapError::Mapped);
+        }
+        let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
+        memory.write(table, index, leaf | kind | VALID);
+        Ok(())
+    }
+
+    /// Finds the table of `level` that covers `input`, making those that are missing, and the entry's index in it.
+    fn table_at(&self, memory: &mut impl TableMemory, input: u64, level: u8) -> Result<(Pa, usize), MapError> {
+        let (mut table, mut index) = self.root_entry(input);
+        for above in self.start_level..level {
+            let descriptor = memory.read(table, index);
+            let next = if descriptor & VALID == 0 {
+                let next = memory.allocate().ok_or(MapError::NoMemory)?;
+                memory.write(table, index, next.get() | TABLE_OR_PAGE | VALID);
+                next
+            } else if descriptor & TABLE_OR_PAGE != 0 {
+                Pa::new(descriptor & ADDRESS)
+            } else {
+                return Err(MapError::Mapped);
+            };
+            table = next;
+            index = index_at(input, above + 1);
+        }
+        Ok((table, index))
+    }
+
+    /// The root table (of several, when concatenated) and the index in it where the walk of `input` starts.
+    fn root_entry(&self, input: u64) -> (Pa, usize) {
+        let entry = input / entry_size(self.start_level);
+        let table = Pa::new(self.root.get() + entry / 512 * PAGE_SIZE);
+        (table, index_at(input, self.start_level))
+    }
+
+    /// Looks `input` up: the output address and the leaf descriptor, or `None` where nothing is mapped.
+    #[must_use]
+    pub fn look_up(&self, memory: &impl TableMemory, input: u64) -> Option<(Pa, u64)> {
+        if input >> self.bits != 0 {
+            return None;
+        }
+        let (mut table, mut index) = self.root_entry(input);
+        for level in self.start_level..=LAST_LEVEL {
+            let descriptor = memory.read(table, index);
+            if descriptor & VALID == 0 {
+                return None;
+            }
+            if level == LAST_LEVEL || descriptor & TABLE_OR_PAGE == 0 {
+                let within = input & (entry_size(level) - 1);
+                let base = descriptor & ADDRESS & !(entry_size(level) - 1);
+                return Some((Pa::new(base | within), descriptor));
+            }
+            table = Pa::new(descriptor & ADDRESS);
+            index = index_at(input, level + 1);
+        }
+        None
+    }
+}
+
+/// The index of `input` in a table of `level`.
+fn index_at(input: u64, level: u8) -> usize {
+    usize::try_from(input / entry_size(level) % 512).unwrap_or(0)
+}
+
+/// The highest level whose entry both addresses are aligned to and `size` fills.
+fn largest_level(input: u64, output: u64, size: u64) -> u8 {
+    let fits = |level: u8| (input | output) & (entry_size(level) - 1) == 0 && size >= entry_size(level);
+    if fits(1) {
+        1
+    } else if fits(2) {
+        2
+    } else {
+        LAST_LEVEL
+    }
+}

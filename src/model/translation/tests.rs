@@ -1,0 +1,151 @@
+//! Properties of the tables; constants are written again from the manual (D8.3).
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// Tables in a map, `limit` of them at most.
+struct Fake {
+    tables: HashMap<u64, Vec<u64>>,
+    next: u64,
+    limit: usize,
+}
+
+impl Fake {
+    fn new(limit: usize) -> Self {
+        Self { tables: HashMap::new(), next: 0x8000_0000, limit }
+    }
+
+    fn stage2(bits: u8) -> (Self, Tree) {
+        let mut fake = Self::new(1000);
+        let root = fake.allocate().unwrap();
+        for _ in 1..Tree::stage2_root_tables(bits) {
+            fake.allocate().unwrap();
+        }
+        (fake, Tree::new_stage2(root, bits))
+    }
+}
+
+impl TableMemory for Fake {
+    fn allocate(&mut self) -> Option<Pa> {
+        if self.tables.len() >= self.limit {
+            return None;
+        }
+        let at = self.next;
+        self.next += 4096;
+        self.tables.insert(at, vec![0; 512]);
+        Some(Pa::new(at))
+    }
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        self.tables[&table.get()][index]
+    }
+    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
+        self.tables.get_mut(&table.get()).unwrap()[index] = descriptor;
+    }
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+#[test]
+fn a_gigabyte_aligned_alike_takes_one_level_1_block() {
+    let (mut fake, tree) = Fake::stage2(40);
+    tree.map(&mut fake, GIB, Pa::new(4 * GIB), GIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    assert_eq!(fake.tables.len(), 2, "no table below the two of the root");
+    let (pa, descriptor) = tree.look_up(&fake, GIB + 0x1234_5678).unwrap();
+    assert_eq!(pa, Pa::new(4 * GIB + 0x1234_5678));
+    assert_eq!(descriptor & 0b11, 0b01, "a block");
+}
+
+#[test]
+fn two_megabyte_blocks_serve_what_is_not_gigabyte_aligned() {
+    let (mut fake, tree) = Fake::stage2(39);
+    tree.map(&mut fake, GIB, Pa::new(0x4260_0000), 6 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    assert_eq!(fake.tables.len(), 2, "one table below the root");
+}
+
+#[test]
+fn a_whole_run_of_sixteen_carries_the_contiguous_hint_and_nothing_else_does() {
+    let (mut fake, tree) = Fake::stage2(39);
+    tree.map(&mut fake, GIB, Pa::new(GIB), 34 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    for block in 0..17 {
+        let (_, descriptor) = tree.look_up(&fake, GIB + block * 2 * MIB).unwrap();
+        assert_eq!(descriptor >> 52 & 1, u64::from(block < 16), "block {block}");
+    }
+}
+
+#[test]
+fn forty_bits_start_with_two_concatenated_tables() {
+    let (mut fake, tree) = Fake::stage2(40);
+    let top = (1 << 40) - 2 * MIB;
+    tree.map(&mut fake, top, Pa::new(GIB), 2 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    assert_eq!(tree.look_up(&fake, top + 5).unwrap().0, Pa::new(GIB + 5));
+    assert_ne!(fake.read(Pa::new(tree.root().get() + 4096), 511), 0, "the last entry of the second table");
+    assert_eq!(tree.look_up(&fake, 1 << 40), None, "beyond the address size");
+}
+
+#[test]
+fn vtcr_starts_the_walk_at_level_1() {
+    let (_, tree) = Fake::stage2(40);
+    // SL0 = 0b01 (start at level 1), T0SZ = 24, TG0 = 0, PS = 44 bits, SH0 = inner, ORGN0 = IRGN0 = write-back, RES1.
+    assert_eq!(tree.vtcr(44), 1 << 31 | 4 << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 0b01 << 6 | 24);
+}
+
+#[test]
+fn what_is_mapped_cannot_be_mapped_again() {
+    let (mut fake, tree) = Fake::stage2(39);
+    let leaf = stage2_leaf(Memory::Normal, Access::All);
+    tree.map(&mut fake, GIB, Pa::new(GIB), 4 * MIB, leaf).unwrap();
+    assert_eq!(tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 4096, leaf), Err(MapError::Mapped));
+    assert_eq!(tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 2 * MIB, leaf), Err(MapError::Mapped));
+}
+
+#[test]
+fn running_out_of_tables_is_an_error() {
+    let mut fake = Fake::new(1);
+    let root = fake.allocate().unwrap();
+    let tree = Tree::new_stage2(root, 39);
+    assert_eq!(tree.map(&mut fake, 0, Pa::new(0), 4096, 0), Err(MapError::NoMemory));
+}
+
+#[test]
+fn el2_has_nothing_writable_and_executable() {
+    for access in [Access::ReadOnly, Access::ReadWrite, Access::ReadExecute, Access::All] {
+        let leaf = el2_leaf(Memory::Normal, access);
+        let writable = leaf >> 7 & 1 == 0;
+        let executable = leaf >> 54 & 1 == 0;
+        assert!(!(writable && executable), "{access:?}");
+    }
+}
+
+#[test]
+fn stage2_devices_and_channels_are_never_executable() {
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        assert_eq!(stage2_leaf(Memory::Device, access) >> 53 & 0b11, 0b10);
+    }
+}
+
+proptest! {
+    /// The tree against a map of pages.
+    #[test]
+    fn the_tree_translates_as_a_map_of_pages_does(
+        ranges in prop::collection::vec((0_u64..2048, 0_u64..4096, 1_u64..1200), 1..6)
+    ) {
+        let (mut fake, tree) = Fake::stage2(36);
+        let leaf = stage2_leaf(Memory::Normal, Access::All);
+        let mut model: HashMap<u64, u64> = HashMap::new();
+        for (input, output, pages) in ranges {
+            let taken = (input..input + pages).any(|page| model.contains_key(&page));
+            let result = tree.map(&mut fake, input * 4096, Pa::new(output * 4096), pages * 4096, leaf);
+            prop_assert_eq!(result.is_err(), taken);
+            if taken {
+                return Ok(()); // the owner gives the tree up
+            }
+            model.extend((0..pages).map(|page| (input + page, output + page)));
+        }
+        for page in 0..4096 {
+            let found = tree.look_up(&fake, page * 4096 + 7).map(|(pa, _)| pa.get());
+            prop_assert_eq!(found, model.get(&page).map(|output| output * 4096 + 7));
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! The whole, against the reference: whatever the guest and its devices do, each vCPU is offered what a GIC would offer.
+
+use super::reference::Reference;
+use super::system::System;
+use super::*;
+use proptest::prelude::*;
+
+const INTIDS: [u16; 9] = [
+    0,
+    1,
+    2,
+    TIMER,
+    LINE,
+    DOORBELL,
+    DOORBELL_2,
+    DEVICE,
+    DEVICE_EDGE,
+];
+
+#[derive(Clone, Debug)]
+enum Step {
+    GroupEnables(u8),
+    Enable(u8, u16),
+    Disable(u8, u16),
+    SetPending(u8, u16),
+    ClearPending(u8, u16),
+    SetActive(u8, u16),
+    ClearActive(u8, u16),
+    Priority(u8, u16, u8),
+    Group(u8, u16, bool),
+    Target(u8, u16, u8),
+    Edge(u8, u16, bool),
+    Sgi(u8, u16, u8),
+    ClearSource(u8, u16, u8),
+    SetSource(u8, u16, u8),
+    Line(bool),
+    Raise(u16),
+    Device(u8, u16, bool),
+    Acknowledge(u8),
+    End(u8),
+    Deactivate(u8, u8),
+    Visit(u8),
+    Read(u8, u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cpu = 0u8..4;
+    let intid = prop::sample::select(&INTIDS[..]);
+    let spi = prop::sample::select(&INTIDS[4..]);
+    let device = prop::sample::select(vec![TIMER, DEVICE, DEVICE_EDGE]);
+    prop_oneof![
+        1 => (0u8..4).prop_map(Step::GroupEnables),
+        4 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::Enable(c, i)),
+        2 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::Disable(c, i)),
+        3 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::SetPending(c, i)),
+        2 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::ClearPending(c, i)),
+        1 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::SetActive(c, i)),
+        1 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::ClearActive(c, i)),
+        3 => (cpu.clone(), intid.clone(), any::<u8>()).prop_map(|(c, i, p)| Step::Priority(c, i, p)),
+        1 => (cpu.clone(), intid.clone(), any::<bool>()).prop_map(|(c, i, g)| Step::Group(c, i, g)),
+        2 => (cpu.clone(), spi.clone(), 0u8..6).prop_map(|(c, i, t)| Step::Target(c, i, t)),
+        1 => (cpu.clone(), spi.clone(), any::<bool>()).prop_map(|(c, i, e)| Step::Edge(c, i, e)),
+        5 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::Sgi(c, i, t)),
+        1 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::ClearSource(c, i, t)),
+        1 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::SetSource(c, i, t)),
+        3 => any::<bool>().prop_map(Step::Line),
+        4 => prop::sample::select(vec![DOORBELL, DOORBELL_2]).prop_map(Step::Raise),
+        6 => (cpu.clone(), device, any::<bool>()).prop_map(|(c, i, l)| Step::Device(c, i, l)),
+        12 => cpu.clone().prop_map(Step::Acknowledge),
+        8 => cpu.clone().prop_map(Step::End),
+        6 => (cpu.clone(), 0u8..8).prop_map(|(c, n)| Step::Deactivate(c, n)),
+        2 => cpu.clone().prop_map(Step::Visit),
+        3 => (cpu, intid).prop_map(|(c, i)| Step::Read(c, i)),
+    ]
+}
+
+fn setup() -> impl Strategy<Value = (Config, bool, bool)> {
+    let version = prop::sample::select(vec![GicVersion::V2, GicVersion::V3]);
+    let ways = prop::sample::select(vec![Deactivation::Hardware, Deactivation::Software]);
+    (version, ways, 1u8..5, 1u8..5, any::<bool>(), any::<bool>()).prop_map(
+        |(version, deactivation, vcpus, list_registers, split, direct)| {
+            let config = Config {
+                deactivation,
+                ..super::config(version, vcpus, list_registers)
+            };
+            (config, split, direct)
+        },
+    )
+}
+
+/// The system and the reference side by side, and the guest's own memory of what it has acknowledged.
+struct Pair {
+    system: System,
+    reference: Reference,
+    /// Acknowledged and not ended, for each vCPU, the latest last.
+    nested: Vec<Vec<(u16, u8)>>,
+    /// Ended but not deactivated (EOImode 1).
+    dropped: Vec<Vec<(u16, u8)>>,
+}
+
+impl Pair {
+    fn new((config, split, direct): (Config, bool, bool)) -> Self {
+        let vcpus = usize::from(config.vcpus);
+        let mut pair = Self {
+            system: System::new(config, split, direct),
+            reference: Reference::new(config.version, config.vcpus),
+            nested: vec![vec![]; vcpus],
+            dropped: vec![vec![]; vcpus],
+        };
+        // Most things are on at first, so that short sequences reach far.
+        pair.apply(&Step::GroupEnables(3));
+        for vcpu in 0..config.vcpus {
+            for intid in INTIDS {
+                if intid < 32 || vcpu == 0 {
+                    pair.apply(&Step::Enable(vcpu, intid));
+                    pair.apply(&Step::Priority(vcpu, intid, (intid as u8 % 5) << 4 | 0x80));
+                    pair.apply(&Step::Target(0, intid, (intid % 3) as u8));
+                }
+            }
+        }
+        pair
+    }
+
+    fn v3(&self) -> bool {
+        self.system.config.version == GicVersion::V3
+    }
+
+    fn write_bit(&mut self, by: u8, offset: u32, intid: u16) {
+        let (frame, offset) = self.system.bank(by, offset, u32::from(intid / 32));
+        self.system.write(by, frame, offset, 4, 1 << (intid % 32));
+    }
+
+    fn write_byte(&mut self, by: u8, offset: u32, intid: u16, value: u8) {
+        let (frame, base) = self.system.bank(by, offset, u32::from(intid / 32) & 0);
+        let frame = if intid < 32 {
+            frame
+        } else {
+            Frame::Distributor
+        };
+        let base = if intid < 32 { base } else { offset };
+        self.system
+            .write(by, frame, base + u32::from(intid), 1, value.into());
+    }
+
+    /// Changes one field of a register: reads it, and writes it back.
+    fn update(&mut self, by: u8, offset: u32, register: u32, clear: u32, set: u32, private: bool) {
+        let (frame, base) = self.system.bank(by, offset, u32::from(!private));
+        let base = if private { base } else { base - 4 } + 4 * register;
+        let old = self.system.read(by, frame, base);
+        self.system
+            .write(by, frame, base, 4, u64::from(old & !clear | set));
+    }
+
+    fn apply(&mut self, step: &Step) {
+        let vcpus = self.reference.vcpus;
+        let at = |cpu: &u8| cpu % vcpus;
+        match step {
+            Step::GroupEnables(value) => {
+                self.system
+                    .write(0, Frame::Distributor, 0, 4, u64::from(*value));
+                self.reference.group_enable = [value & 1 != 0, value & 2 != 0];
+            }
+            Step::Enable(cpu, intid) => {
+                self.write_bit(at(cpu), 0x100, *intid);
+                self.reference.get(at(cpu), *intid).unwrap().enabled = true;
+            }
+            Step::Disable(cpu, intid) => {
+                self.write_bit(at(cpu), 0x180, *intid);
+                if self.v3() || *intid >= 16 {
+                    self.reference.get(at(cpu), *intid).unwrap().enabled = false;
+                }
+            }
+            Step::SetPending(cpu, intid) => {
+                self.write_bit(at(cpu), 0x200, *intid);
+                if self.v3() || *intid >= 16 {
+                    self.reference.get(at(cpu), *intid).unwrap().latch = true;
+                }
+            }
+            Step::ClearPending(cpu, intid) => {
+                self.write_bit(at(cpu), 0x280, *intid);
+                if self.v3() || *intid >= 16 {
+                    self.reference.clear_pending(at(cpu), *intid);
+                }
+            }
+            Step::SetActive(cpu, intid) => self.set_active(at(cpu), *intid),
+            Step::ClearActive(cpu, intid) => self.clear_active(at(cpu), *intid),
+            Step::Priority(cpu, intid, value) => {
+                self.write_byte(at(cpu), 0x400, *intid, *value);
+                self.reference.get(at(cpu), *intid).unwrap().priority = value & 0xf8;
+            }
+            Step::Group(cpu, intid, group1) => {
+                let bit = 1 << (intid % 32);
+                let register = u32::from(intid / 32);
+                self.update(
+                    at(cpu),
+                    0x80,
+                    register,
+                    bit,
+                    if *group1 { bit } else { 0 },
+                    *intid < 32,
+                );
+                self.reference.get(at(cpu), *intid).unwrap().group1 = *group1;
+            }
+            Step::Target(cpu, intid, target) => self.target(at(cpu), *intid, *target),
+            Step::Edge(cpu, intid, edge) => {
+                let interrupt = self.reference.get(0, *intid).unwrap();
+                if !interrupt.physical {
+                    interrupt.edge = *edge;
+                    let bit = 2 << (intid % 16 * 2);
+                    let register = u32::from(intid / 16);
+                    self.update(
+                        at(cpu),
+                        0xc00,
+                        register,
+                        bit,
+                        if *edge { bit } else { 0 },
+                        false,
+                    );
+                }
+            }
+            Step::Sgi(cpu, sgi, targets) => self.send(at(cpu), *sgi, *targets),
+            Step::ClearSource(cpu, sgi, sources) if !self.v3() => {
+                self.write_byte_at(at(cpu), 0xf10, *sgi, *sources);
+                let interrupt = self.reference.get(at(cpu), *sgi).unwrap();
+                interrupt.sources &= !sources;
+                interrupt.latch = interrupt.sources != 0;
+            }
+            Step::SetSource(cpu, sgi, sources) if !self.v3() => {
+                self.write_byte_at(at(cpu), 0xf20, *sgi, *sources);
+                let everyone = (1u8 << vcpus) - 1;
+                let interrupt = self.reference.get(at(cpu), *sgi).unwrap();
+                interrupt.sources |= sources & everyone;
+                interrupt.latch = interrupt.sources != 0;
+            }
+            Step::ClearSource(..) | Step::SetSource(..) => {}
+            Step::Line(level) => {
+                self.system
+                    .call(|gic, effects| gic.set_level(LINE, *level, effects));
+                self.reference.set_line(LINE, *level);
+            }
+            Step::Raise(intid) => {
+                self.system.call(|gic, effects| gic.raise(*intid, effects));
+                self.reference.get(0, *intid).unwrap().latch = true;
+            }
+            Step::Device(cpu, intid, level) => self.device(at(cpu), *intid, *level),
+            Step::Acknowledge(cpu) => self.acknowledge(at(cpu)),
+            Step::End(cpu) => self.end(at(cpu)),
+            Step::Deactivate(cpu, which) => self.deactivate(at(cpu), *which),
+            Step::Visit(cpu) => self.system.fold_and_fill(at(cpu)),
+            Step::Read(cpu, intid) => self.read(at(cpu), *intid),
+        }
+        self.system.settle();
+        self.reference.settle();
+    }
+
+    fn write_byte_at(&mut self, by: u8, offset: u32, sgi: u16, value: u8) {
+        self.system.write(
+            by,
+            Frame::Distributor,
+            offset + u32::from(sgi),
+            1,
+            value.into(),
+        );
+    }
+
+    fn on_a_stack(&self, intid: u16) -> bool {
+        self.nested
+            .iter()
+            .flatten()
+            .any(|(other, _)| *other == intid)
+    }
+
+    // By hand, active states are changed only with EOImode 1: with EOImode 0 the guest would have to end what is not
+    // active, or in another order than that of priorities, which the architecture leaves UNPREDICTABLE.
+    fn set_active(&mut self, by: u8, intid: u16) {
+        if !self.system.split_eoi || self.on_a_stack(intid) {
+            return;
+        }
+        let interrupt = self.reference.get(by, intid).unwrap().clone();
+        if interrupt.active || !self.v3() && intid < 16 {
+            return;
+        }
+        // More than GICv2's list registers can hold would need a trap on GICV_DIR.
+        let holder = usize::from(interrupt.target.unwrap_or(by));
+        let held = self.nested[holder].len() + self.dropped[holder].len();
+        if !self.v3() && held >= usize::from(self.system.config.list_registers) {
+            return;
+        }
+        let interrupt = self.reference.get(by, intid).unwrap();
+        interrupt.active = true;
+        interrupt.holder = interrupt.target.unwrap_or(by);
+        let holder = interrupt.holder;
+        self.dropped[usize::from(holder)].push((intid, 0));
+        self.write_bit(by, 0x300, intid);
+    }
+
+    fn clear_active(&mut self, by: u8, intid: u16) {
+        if !self.system.split_eoi || self.on_a_stack(intid) {
+            return;
+        }
+        for (vcpu, dropped) in self.dropped.iter_mut().enumerate() {
+            dropped.retain(|(other, _)| *other != intid || intid < 32 && vcpu != usize::from(by));
+        }
+        self.reference.deactivate(by, intid);
+        self.write_bit(by, 0x380, intid);
+    }
+
+    fn target(&mut self, by: u8, intid: u16, target: u8) {
+        if intid < 32 {
+            return;
+        }
+        let vcpus = self.reference.vcpus;
+        if self.v3() {
+            let offset = 0x6000 + 8 * u32::from(intid);
+            self.system
+                .write(by, Frame::Distributor, offset, 8, target.into());
+            self.reference.get(0, intid).unwrap().target = (target < vcpus).then_some(target);
+        } else {
+            let mask = if target < 4 { 1 << target } else { 0 };
+            self.write_byte(by, 0x800, intid, mask);
+            if vcpus > 1 {
+                self.reference.get(0, intid).unwrap().target =
+                    (target < vcpus.min(4)).then_some(target);
+            }
+        }
+    }
+
+    fn send(&mut self, by: u8, sgi: u16, targets: u8) {
+        self.reference.send(by, sgi, targets);
+        let everyone = (1 << self.reference.vcpus) - 1;
+        if targets & everyone == 1 << by && self.system.self_sgi_directly(by, sgi) {
+            return;
+        }
+        if self.v3() {
+            let value = u64::from(sgi) << 24 | u64::from(targets);
+            self.system
+                .call(|gic, effects| gic.send_sgi1r(vcpu(by), value, effects));
+        } else {
+            let value = u64::from(targets) << 16 | u64::from(sgi);
+            self.system.write(by, Frame::Distributor, 0xf00, 4, value);
+        }
+    }
+
+    fn device(&mut self, by: u8, intid: u16, level: bool) {
+        let private = |bank: Option<u8>| bank.is_none_or(|bank| bank == by);
+        let physical = self
+            .system
+            .physical
+            .iter_mut()
+            .find(|physical| physical.intid == intid && private(physical.bank))
+            .unwrap();
+        if level && !physical.line && physical.edge {
+            physical.latch = true;
+        }
+        physical.line = level;
+        self.reference.set_device(by, intid, level);
+    }
+
+    fn acknowledge(&mut self, by: u8) {
+        let got = self.system.acknowledge(by);
+        let v2_split = !self.v3() && self.system.split_eoi;
+        let lrs = &self.system.cores[usize::from(by)].lrs;
+        if got.is_none() && v2_split && lrs.iter().all(|lr| lr.state() == State::Active) {
+            return;
+        }
+        let expected = self.reference.acknowledge(by);
+        assert_eq!(got, expected, "vCPU {by} acknowledges");
+        self.nested[usize::from(by)].extend(got);
+    }
+
+    fn end(&mut self, by: u8) {
+        let Some((intid, source)) = self.nested[usize::from(by)].pop() else {
+            return;
+        };
+        self.system.end(by, intid, source);
+        self.reference.drop_priority(by);
+        if self.system.split_eoi {
+            self.dropped[usize::from(by)].push((intid, source));
+        } else {
+            self.reference.deactivate(by, intid);
+        }
+    }
+
+    fn deactivate(&mut self, by: u8, which: u8) {
+        let dropped = &mut self.dropped[usize::from(by)];
+        if dropped.is_empty() {
+            return;
+        }
+        let (intid, source) = dropped.remove(usize::from(which) % dropped.len());
+        self.system.deactivate(by, intid, source);
+        self.reference.deactivate(by, intid);
+    }
+
+    fn read(&mut self, by: u8, intid: u16) {
+        let expected = self.reference.get(by, intid).unwrap().clone();
+        for (offset, bit) in [
+            (0x80, expected.group1),
+            (0x100, expected.enabled),
+            (0x180, expected.enabled),
+            (0x200, expected.pending()),
+            (0x280, expected.pending()),
+            (0x300, expected.active),
+            (0x380, expected.active),
+        ] {
+            let (frame, offset) = self.system.bank(by, offset, u32::from(intid / 32));
+            let read = self.system.read(by, frame, offset) >> (intid % 32) & 1;
+            assert_eq!(read, u32::from(bit), "register {offset:#x} for {intid}");
+        }
+        if !self.v3() && intid < 16 {
+            let (register, shift) = (0xf20 + u32::from(intid & !3), u32::from(intid & 3) * 8);
+            let read = self.system.read(by, Frame::Distributor, register) >> shift & 0xff;
+            assert_eq!(read, u32::from(expected.sources));
+        }
+    }
+
+    /// Switches everything off but what is pending and active, and lets the guest finish all of it.
+    fn drain(&mut self) {
+        for vcpu in 0..self.reference.vcpus {
+            while !self.nested[usize::from(vcpu)].is_empty() {
+                self.apply(&Step::End(vcpu));
+            }
+            while !self.dropped[usize::from(vcpu)].is_empty() {
+                self.apply(&Step::Deactivate(vcpu, 0));
+            }
+        }
+        for vcpu in 0..self.reference.vcpus {
+            for _ in 0..200 {
+                self.apply(&Step::Line(false));
+                for intid in [TIMER, DEVICE, DEVICE_EDGE] {
+                    self.apply(&Step::Device(vcpu, intid, false));
+                }
+                let before = self.nested[usize::from(vcpu)].len();
+                self.apply(&Step::Acknowledge(vcpu));
+                if self.nested[usize::from(vcpu)].len() == before {
+                    break;
+                }
+                self.apply(&Step::End(vcpu));
+                self.apply(&Step::Deactivate(vcpu, 0));
+            }
+            for intid in INTIDS {
+                self.apply(&Step::Read(vcpu, intid));
+            }
+        }
+    }
+}
+
+/// Cases of each property: `PROPTEST_CASES`, or enough to have found every mistake made so far.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: asked.unwrap_or(1500),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+    #[test]
+    fn every_vcpu_is_offered_what_a_gic_would_offer(setup in setup(), steps in prop::collection::vec(step(), 1..120)) {
+        let mut pair = Pair::new(setup);
+        for step in &steps {
+            pair.apply(step);
+        }
+        pair.drain();
+    }
+}
+
+/// What happens when cores are late: nothing folds or fills until that core gets round to it.
+#[derive(Clone, Debug)]
+enum Late {
+    Raise(u16),
+    Sgi(u8, u16, u8),
+    Pulse,
+    Take,
+    Acknowledge(u8),
+    End(u8),
+    Deactivate(u8),
+    Visit(u8),
+    Target(u16, u8),
+}
+
+fn late() -> impl Strategy<Value = Late> {
+    let cpu = 0u8..4;
+    let spi = prop::sample::select(vec![DOORBELL, DOORBELL_2, DEVICE_EDGE]);
+    prop_oneof![
+        3 => prop::sample::select(vec![DOORBELL, DOORBELL_2]).prop_map(Late::Raise),
+        4 => (cpu.clone(), 0u16..2, cpu.clone()).prop_map(|(f, i, t)| Late::Sgi(f, i, t)),
+        3 => Just(Late::Pulse),
+        3 => Just(Late::Take),
+        6 => cpu.clone().prop_map(Late::Acknowledge),
+        5 => cpu.clone().prop_map(Late::End),
+        4 => cpu.clone().prop_map(Late::Deactivate),
+        4 => cpu.clone().prop_map(Late::Visit),
+        1 => (spi, cpu).prop_map(|(i, t)| Late::Target(i, t)),
+    ]
+}
+
+/// How often something occurred and was acknowledged, and whether an occurrence is still to be acknowledged.
+#[derive(Default)]
+struct Account {
+    occurred: u32,
+    acknowledged: u32,
+    due: bool,
+}
+
+struct LatePair {
+    pair: Pair,
+    /// By vCPU and source (0 except for GICv2's SGIs; SPIs under vCPU 0), and INTID.
+    accounts: std::collections::BTreeMap<(u8, u8, u16), Account>,
+}
+
+impl LatePair {
+    fn occurs(&mut self, vcpu: u8, source: u8, intid: u16) {
+        let account = self.accounts.entry((vcpu, source, intid)).or_default();
+        account.occurred += 1;
+        account.due = true;
+    }
+
+    fn apply(&mut self, step: &Late) {
+        let vcpus = self.pair.reference.vcpus;
+        let at = |cpu: &u8| cpu % vcpus;
+        let v3 = self.pair.v3();
+        match step {
+            Late::Raise(intid) => {
+                self.occurs(0, 0, *intid);
+                self.pair
+                    .system
+                    .call(|gic, effects| gic.raise(*intid, effects));
+            }
+            Late::Sgi(from, sgi, to) => {
+                self.occurs(at(to), if v3 { 0 } else { at(from) }, *sgi);
+                self.pair.send(at(from), *sgi, 1 << at(to));
+            }
+            Late::Pulse => {
+                self.pair.device(0, DEVICE_EDGE, false);
+                self.occurs(0, 0, DEVICE_EDGE);
+                self.pair.device(0, DEVICE_EDGE, true);
+            }
+            Late::Take => {
+                self.pair.system.take_physical();
+            }
+            Late::Acknowledge(cpu) => self.acknowledge(at(cpu)),
+            Late::End(cpu) => self.pair.end(at(cpu)),
+            Late::Deactivate(cpu) => self.pair.deactivate(at(cpu), 0),
+            Late::Visit(cpu) => self.pair.system.fold_and_fill(at(cpu)),
+            Late::Target(intid, target) => self.pair.target(0, *intid, at(target)),
+        }
+    }
+
+    fn acknowledge(&mut self, by: u8) {
+        let Some((intid, source)) = self.pair.system.acknowledge(by) else {
+            return;
+        };
+        let vcpu = if intid < 32 { by } else { 0 };
+        let account = self.accounts.entry((vcpu, source, intid)).or_default();
+        account.acknowledged += 1;
+        account.due = false;
+        assert!(
+            account.acknowledged <= account.occurred,
+            "{intid} is doubled"
+        );
+        self.pair.nested[usize::from(by)].push((intid, source));
+    }
+
+    fn finish(&mut self) {
+        let vcpus = self.pair.reference.vcpus;
+        for _ in 0..100 {
+            self.pair.system.settle();
+            for vcpu in 0..vcpus {
+                self.acknowledge(vcpu);
+                self.pair.end(vcpu);
+                self.pair.deactivate(vcpu, 0);
+            }
+        }
+        for (key, account) in &self.accounts {
+            assert!(!account.due, "{key:?} is lost");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+    #[test]
+    fn nothing_is_lost_or_doubled_when_cores_are_late(setup in setup(), steps in prop::collection::vec(late(), 1..150)) {
+        let mut pair = Pair::new(setup);
+        // Where an interrupt goes must be a vCPU.
+        for intid in [DOORBELL, DOORBELL_2, DEVICE_EDGE] {
+            pair.apply(&Step::Target(0, intid, 0));
+        }
+        let mut late = LatePair { pair, accounts: Default::default() };
+        for step in &steps {
+            late.apply(step);
+        }
+        late.finish();
+    }
+}

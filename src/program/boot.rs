@@ -1,0 +1,181 @@
+//! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
+
+use super::fault::{halt, refuse};
+use super::state::{self, Host};
+use super::system::{self, EmergencyConsole};
+use super::{core as loops, partitions, tables};
+use crate::edge::boot::{self, Regime};
+use crate::edge::firmware::{self, Conduit};
+use crate::edge::gic::HostGic;
+use crate::edge::{init, takeover, uart};
+use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
+use crate::model::bundle::{self, System};
+use crate::model::console::Speaker;
+use crate::words::{CpuId, Mpidr, PAGE_SIZE, Pa, Range};
+use aarch64_cpu::asm::wfi;
+
+/// The exception level the image is made for.
+const EL2: u64 = 2;
+/// Bytes below the spin table's users' loop: page 0 on boards that have one.
+const SPIN_TABLE_PAGE: u64 = PAGE_SIZE;
+
+/// The boot core, from boot.S: `tree` is what firmware put in x0, `level` the exception level. The MMU is off.
+pub extern "C" fn primary(tree: u64, level: u64) -> ! {
+    if level == EL2 {
+        init::no_core_yet();
+    }
+    let Some(bytes) = takeover::device_tree(Pa::new(tree)) else { mute() };
+    let board = Board::read(bytes);
+    let console = board.as_ref().ok().and_then(|board| board.console);
+    if let Some(console) = console {
+        let kind = match console.kind {
+            UartKind::Pl011 => uart::Kind::Pl011,
+            UartKind::MiniUart => uart::Kind::Mini,
+        };
+        system::EMERGENCY.call_once(|| EmergencyConsole { kind, registers: console.registers });
+    }
+    if level != EL2 {
+        halt(format_args!("entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"));
+    }
+    let board = match board {
+        Ok(board) => board,
+        Err(error) => refuse(format_args!("the board's device tree: {error}")),
+    };
+    let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
+    let regime = translate(&board, tree);
+    start(board, tree, regime)
+}
+
+/// Without a device tree there is no console to say so on.
+fn mute() -> ! {
+    loop {
+        wfi();
+    }
+}
+
+/// Builds EL2's tables and turns the MMU on.
+fn translate(board: &Board<'_>, tree: Range) -> Regime {
+    let Some(mut pages) = takeover::own_tables() else { halt(format_args!("booted twice")) };
+    match tables::build(&mut pages, board, tree, init::pa_bits()) {
+        Ok(regime) => {
+            takeover::turn_mmu_on(regime);
+            regime
+        }
+        Err(error) => refuse(format_args!("EL2's tables: {error}")),
+    }
+}
+
+/// Goes on with the MMU on.
+fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
+    let own = init::affinity();
+    let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
+        refuse(format_args!("the boot core, affinity {:#x}, is not in the device tree", own.get()));
+    };
+    let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
+    let features = init::features();
+    init::el2(&features);
+    open_console(&board);
+    system::log(format_args!(
+        "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
+        env!("CARGO_PKG_VERSION"),
+        board.model,
+        board.cpus.len(),
+        board.ram.iter().map(|range| range.size()).sum::<u64>() >> 20,
+        match board.gic {
+            Gic::V2 { .. } => "GICv2",
+            Gic::V3 { .. } => "GICv3",
+        },
+    ));
+    let host = open_host(&board, cpu, own);
+    let Some(ramdisk) = board.initrd else {
+        refuse(format_args!("no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"));
+    };
+    let system = match System::read(takeover::ramdisk(ramdisk)) {
+        Ok(system) => system,
+        Err(error) => refuse(format_args!("the bundle: {error}")),
+    };
+    if let Err(error) = bundle::fit(&system, &board) {
+        refuse(format_args!("the bundle does not fit this board: {error}"));
+    }
+    let kept = [boot::image(), tree, ramdisk, Range::new(Pa::new(0), SPIN_TABLE_PAGE).unwrap_or_default()];
+    if let Err(error) = partitions::make(&system, &board, host, &kept) {
+        refuse(format_args!("{error}"));
+    }
+    start_secondaries(&board, regime, cpu);
+    boot::continue_on_own_stack(cpu, loops::main)
+}
+
+/// Takes the console's UART, and names the speakers.
+fn open_console(board: &Board<'_>) {
+    if let Some(console) = board.console {
+        let kind = match console.kind {
+            UartKind::Pl011 => uart::Kind::Pl011,
+            UartKind::MiniUart => uart::Kind::Mini,
+        };
+        *state::UART.lock() = takeover::uart(kind, console.registers);
+    }
+    state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
+}
+
+/// Opens the interrupt controller, and writes down what every core needs to know.
+fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
+    let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
+    let (gic, maintenance) = match &board.gic {
+        Gic::V2 { distributor, cpu_interface, hypervisor, virtual_cpu, maintenance } => {
+            (Some(takeover::gic_v2(*distributor, *cpu_interface, *hypervisor, *virtual_cpu)), *maintenance)
+        }
+        Gic::V3 { distributor, redistributors, stride, maintenance } => {
+            (takeover::gic_v3(*distributor, redistributors, *stride, affinities.clone()), *maintenance)
+        }
+    };
+    let Some(gic) = gic else { refuse(format_args!("a CPU has no GICv3 redistributor")) };
+    gic.start_distributor();
+    gic.start_core(cpu, own);
+    let hardware_deactivation = match gic {
+        HostGic::V2(gic) => gic.hardware_deactivation_works(board.timer.hyp, cpu),
+        HostGic::V3(_) => true,
+    };
+    let firmware = board.psci.map(|conduit| match conduit {
+        board::Conduit::Hvc => Conduit::Hvc,
+        board::Conduit::Smc => Conduit::Smc,
+    });
+    if let Some(conduit) = firmware {
+        system::CONDUIT.call_once(|| conduit);
+    }
+    state::HOST.call_once(|| Host {
+        gic,
+        hardware_deactivation,
+        cpus: affinities.collect(),
+        firmware,
+        maintenance,
+        timer: board.timer.hyp,
+        uart: board.console.and_then(|console| console.intid),
+    })
+}
+
+/// Starts every other core by the tree's method. One that does not come is named; its partition does not start.
+fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
+    takeover::prepare_secondaries(regime, board.cpus.iter().map(|cpu| cpu.mpidr));
+    let entry = boot::secondary_entry_point();
+    for (index, cpu) in board.cpus.iter().enumerate() {
+        if index == own.index() {
+            continue;
+        }
+        match (cpu.start, system::conduit()) {
+            (CpuStart::Psci, Some(conduit)) => {
+                if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
+                    system::log(format_args!("CPU {index} does not start: PSCI says {error}"));
+                }
+            }
+            (CpuStart::SpinTable { release }, _) => takeover::release_from_spin_table(release, entry),
+            (CpuStart::Psci | CpuStart::Unknown, _) => {
+                system::log(format_args!("CPU {index} cannot be started: its enable-method is not known"));
+            }
+        }
+    }
+}
+
+/// A secondary core, from boot.S, with the MMU on and on its own stack.
+pub extern "C" fn secondary(cpu: u64) -> ! {
+    loops::main(cpu)
+}

@@ -1,0 +1,301 @@
+//! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
+
+use super::machine::Hardware;
+use super::state::{self, Host};
+use super::{load, system};
+use crate::arm::control;
+use crate::arm::registers::Registers;
+use crate::behaviour::exit::{self, Next};
+use crate::behaviour::here::Here;
+use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
+use crate::behaviour::partition::Counter;
+use crate::behaviour::console;
+use crate::edge::context::{Context, Exit, NO_INTERRUPT};
+use crate::edge::gic::{KICK, SPECIAL};
+use crate::edge::{init, takeover};
+use crate::model::console::Speaker;
+use crate::model::power::{Start, State as Power};
+use crate::words::CpuId;
+use aarch64_cpu::asm::wfi;
+use core::sync::atomic::Ordering;
+
+/// INTID field of a GICv2's IAR; GICv3's INTIDs of interest fit too.
+const INTID: u32 = 0x3ff;
+
+/// A core and the vCPU it runs.
+struct Core {
+    context: &'static mut Context,
+    hardware: Hardware,
+    here: Here<'static, 'static>,
+    /// How often the partition had been started when the vCPU last parked: it parks once in each life.
+    parked_in: Option<u64>,
+}
+
+/// Runs core `cpu` for good.
+pub extern "C" fn main(cpu: u64) -> ! {
+    let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
+    let (Some(context), Some(host)) = (takeover::claim_core(cpu), state::HOST.get()) else {
+        super::fault::halt(format_args!("started twice, or before the board was known"));
+    };
+    let features = init::features();
+    init::el2(&features);
+    if let Some(mpidr) = host.cpus.get(cpu.index()) {
+        host.gic.start_core(cpu, *mpidr);
+    }
+    let Some((partition, vcpu)) = state::assignment(cpu) else { rest(host) };
+    host.gic.enable(0, 1 << host.maintenance, cpu);
+    context.hot.vcpu = vcpu;
+    context.hot.direct = Some(&partition.direct);
+    let hardware = Hardware { host, features, partition, cpu, overflow: false };
+    let mut core = Core { context, hardware, here: Here { partition, vcpu }, parked_in: None };
+    loop {
+        let start = core.wait_until_on();
+        core.reset(start);
+        core.run();
+    }
+}
+
+/// A core without a vCPU: nothing will ever be asked of it.
+fn rest(host: &Host) -> ! {
+    loop {
+        wfi();
+        let iar = host.gic.acknowledge();
+        if iar & INTID < SPECIAL {
+            host.gic.drop_priority(iar);
+            host.gic.deactivate(iar);
+        }
+    }
+}
+
+impl Core {
+    /// Waits until the vCPU has a start, seeing to the partition's life meanwhile.
+    fn wait_until_on(&mut self) -> Start {
+        loop {
+            self.take_interrupts();
+            // What came meanwhile waits in the model: the list registers of a vCPU that is not on stay empty.
+            self.here.unload(&mut self.hardware);
+            let partition = self.here.partition;
+            match partition.life.state() {
+                State::Running => {
+                    if let Some(start) = self.powered() {
+                        return start;
+                    }
+                }
+                State::Stopping => self.stop(),
+                State::Starting => self.start(),
+                State::Off | State::Crashed => {}
+            }
+            wfi();
+        }
+    }
+
+    /// The start that another vCPU, the loader or a wake-up event has given.
+    fn powered(&mut self) -> Option<Start> {
+        let power = &self.here.shared()?.power;
+        if let Some(start) = power.take_start() {
+            return Some(start);
+        }
+        let wakes = power.state() == Power::Suspended && self.here.is_pending(&mut self.hardware);
+        self.here.unload(&mut self.hardware);
+        if wakes { power.wake() } else { None }
+    }
+
+    /// Whether this core leads its partition.
+    fn leads(&self) -> bool {
+        self.here.vcpu.get() == 0
+    }
+
+    /// One step of a stop: this core parks; the leader, once all have, decides what follows.
+    fn stop(&mut self) {
+        let partition = self.here.partition;
+        let count = partition.vcpus.len();
+        let life = Some(partition.life.starts());
+        if self.parked_in != life {
+            self.parked_in = life;
+            if let Some(vcpu) = self.here.shared() {
+                vcpu.power.switch_off();
+            }
+            init::reset_el1(&self.hardware.features);
+            if partition.life.park(self.here.vcpu, count) && !self.leads() {
+                self.kick_leader();
+            }
+        }
+        if self.leads() && partition.life.all_parked(count) {
+            let next = partition.life.finish_stop(partition.plan.on_crash);
+            system::stopped(partition, next);
+            if next == NextLife::Start {
+                self.start();
+            }
+        }
+    }
+
+    /// The leader loads the partition, and all its cores are told.
+    fn start(&mut self) {
+        if !self.leads() {
+            return;
+        }
+        let partition = self.here.partition;
+        match load::load(&self.here, &mut self.hardware) {
+            Ok(entry) => {
+                if let Some(vcpu) = self.here.shared() {
+                    let _ = vcpu.power.switch_on(entry);
+                }
+                partition.life.run();
+                self.kick_others();
+                // This core's own start is found without another event.
+                self.hardware.host.gic.kick(self.hardware.cpu);
+            }
+            Err(error) => {
+                partition.life.fail();
+                system::log(format_args!("partition {}: not started: {error}", partition.plan.name));
+                system::board_off_if_idle();
+            }
+        }
+    }
+
+    fn kick_leader(&self) {
+        if let Some(leader) = self.here.partition.cpus.first() {
+            self.hardware.host.gic.kick(*leader);
+        }
+    }
+
+    fn kick_others(&self) {
+        for cpu in self.here.partition.cpus.iter().filter(|cpu| **cpu != self.hardware.cpu) {
+            self.hardware.host.gic.kick(*cpu);
+        }
+    }
+
+    /// Puts the core's EL1 back to reset and points it at the start.
+    fn reset(&mut self, start: Start) {
+        let partition = self.here.partition;
+        init::reset_el1(&self.hardware.features);
+        self.hardware.host.gic.reset_virtual();
+        let guest = init::Guest {
+            stage2_root: partition.stage2.root().get(),
+            vtcr: partition.stage2.vtcr(init::pa_bits()),
+            vmid: partition.plan.id.get() + 1,
+            vcpu: self.here.vcpu.get(),
+        };
+        init::guest(guest, partition.counter_offset.load(Ordering::Relaxed));
+        let registers = &mut self.context.registers;
+        *registers = Registers::new();
+        registers.x[0] = start.context;
+        registers.pc = start.entry;
+        registers.pstate = control::PSTATE_ENTRY;
+        partition.quiesce.set_loaded(self.here.vcpu, true);
+        self.here.answer_call(&mut self.hardware);
+        self.here.refresh(&mut self.hardware);
+    }
+
+    /// Runs the vCPU until it is off, suspended, or its partition stops.
+    fn run(&mut self) {
+        let mut next = Next::Resume;
+        while next == Next::Resume {
+            self.context.hot.overflow = self.hardware.overflow;
+            let exit = self.context.enter();
+            next = match exit {
+                Exit::Synchronous => self.synchronous(),
+                Exit::Interrupt => self.interrupt(),
+                Exit::FastInterrupt => Next::Resume,
+                Exit::SystemError => Next::Stop(Reason::Crash),
+            };
+            if next == Next::Standby {
+                self.standby();
+                next = Next::Resume;
+            }
+            if self.here.partition.life.state() == State::Stopping {
+                break;
+            }
+        }
+        self.leave(next);
+    }
+
+    fn synchronous(&mut self) -> Next {
+        let (esr, far, hpfar) = init::syndrome();
+        self.here.count(Counter::Exits);
+        let exit = exit::Exit { esr, far, hpfar };
+        exit::synchronous(&self.here, &state::CONSOLE, &mut self.hardware, &mut self.context.registers, &exit)
+    }
+
+    /// Sees to the interrupt the short path left.
+    fn interrupt(&mut self) -> Next {
+        self.here.count(Counter::Exits);
+        let iar = core::mem::replace(&mut self.context.acknowledged, NO_INTERRUPT);
+        if let Ok(iar) = u32::try_from(iar) {
+            self.take(iar);
+        }
+        Next::Resume
+    }
+
+    /// Takes every interrupt that is pending, while the vCPU does not run.
+    fn take_interrupts(&mut self) {
+        // Each look takes one interrupt, of which a core has no more than INTIDs; a storm waits for the next turn.
+        for _ in 0..64 {
+            let iar = self.hardware.host.gic.acknowledge();
+            if iar & INTID >= SPECIAL {
+                return;
+            }
+            self.hardware.host.gic.drop_priority(iar);
+            self.take(iar);
+        }
+    }
+
+    /// Sees to the interrupt `iar` acknowledged; its priority is dropped.
+    fn take(&mut self, iar: u32) {
+        let intid = iar & INTID;
+        let host = self.hardware.host;
+        if intid == KICK {
+            host.gic.deactivate(iar);
+            self.kicked();
+        } else if intid == host.maintenance {
+            self.here.count(Counter::Maintenance);
+            self.here.refresh(&mut self.hardware);
+            host.gic.deactivate(iar);
+        } else if Some(intid) == host.uart {
+            system::uart_interrupt();
+            host.gic.deactivate(iar);
+        } else {
+            self.here.count(Counter::Interrupt);
+            let (vcpu, intid) = (self.here.vcpu, u16::try_from(intid).unwrap_or(0));
+            self.here.with(&mut self.hardware, |vgic, effects| vgic.physical(vcpu, intid, effects));
+        }
+    }
+
+    /// Another core wants something: this looks at all it may be.
+    fn kicked(&mut self) {
+        self.here.answer_call(&mut self.hardware);
+        self.here.refresh(&mut self.hardware);
+        console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
+        system::serve_partition(self.here.partition.plan.id);
+        if self.hardware.cpu == system::log_core() {
+            system::serve(Speaker::Hypervisor);
+        }
+    }
+
+    /// Waits for an interrupt as WFI does, then lets the vCPU go on.
+    fn standby(&mut self) {
+        if !self.here.is_pending(&mut self.hardware) {
+            wfi();
+        }
+    }
+
+    /// Leaves the guest: off, suspended, or with its partition.
+    fn leave(&mut self, next: Next) {
+        self.here.unload(&mut self.hardware);
+        let Some(vcpu) = self.here.shared() else { return };
+        match next {
+            Next::Off => {
+                self.here.partition.interrupts.lock().reset_vcpu(self.here.vcpu);
+                vcpu.power.switch_off();
+            }
+            Next::Suspend(start) => vcpu.power.suspend(start),
+            Next::Stop(reason) => {
+                if self.here.partition.life.stop(reason) {
+                    self.kick_others();
+                }
+            }
+            Next::Resume | Next::Standby => {}
+        }
+    }
+}
+

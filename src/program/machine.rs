@@ -1,0 +1,173 @@
+//! The calling core as behaviour sees it.
+
+use super::state::Host;
+use super::system;
+use crate::arm::exception::{EntryFeatures, enter_el1};
+use crate::arm::id::HostFeatures;
+use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
+use crate::arm::registers::Registers;
+use crate::behaviour::machine::{Exception, Machine, Taken};
+use crate::behaviour::partition::Partition;
+use crate::edge::{guest, takeover};
+use crate::model::vgic::{Effect, Filled};
+use crate::words::{CpuId, Ipa, Pa, Range, Va};
+
+/// A core and its guest's hardware.
+pub struct Hardware {
+    /// The board.
+    pub host: &'static Host,
+    /// What the core has.
+    pub features: HostFeatures,
+    /// The partition whose vCPU runs here.
+    pub partition: &'static Partition<'static>,
+    /// The core's number.
+    pub cpu: CpuId,
+    /// Whether the last fill left interrupts out: the short path must not inject then.
+    pub overflow: bool,
+}
+
+impl Hardware {
+    fn version(&self) -> GicVersion {
+        self.partition.gic_version
+    }
+
+    /// Which of the core's list registers are in use.
+    fn used(&self) -> u32 {
+        let gic = &self.host.gic;
+        !gic.empty_list_registers() & (u32::MAX >> (32 - gic.list_registers().clamp(1, 32)))
+    }
+
+    fn physical_of(&self, vcpu: crate::words::VcpuId, cpus: &[CpuId]) -> CpuId {
+        cpus.get(vcpu.index()).copied().unwrap_or(self.cpu)
+    }
+}
+
+impl Machine for Hardware {
+    fn take_list_registers(&mut self) -> Taken {
+        let gic = &self.host.gic;
+        let mut taken = Taken::default();
+        let mut left = self.used();
+        while left != 0 {
+            let index = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let raw = gic.read_list_register(index);
+            let _ = taken.list_registers.try_push(ListRegister::decode(self.version(), raw));
+            gic.write_list_register(index, 0);
+        }
+        // A list register that ended with an EOI notice is empty, but its notice stands until it is cleared.
+        let mut ended = gic.ended_list_registers();
+        while ended != 0 {
+            let index = ended.trailing_zeros() as usize;
+            ended &= ended - 1;
+            gic.write_list_register(index, 0);
+        }
+        let control = gic.read_control();
+        taken.eoi_count = InterfaceControl::eoi_count(control);
+        taken
+    }
+
+    fn list_registers_used(&self) -> bool {
+        self.used() != 0
+    }
+
+    fn put_list_registers(&mut self, filled: &Filled) {
+        for (index, list_register) in filled.lrs.iter().enumerate() {
+            self.host.gic.write_list_register(index, list_register.encode(self.version()));
+        }
+        self.overflow = filled.overflow;
+        self.host.gic.write_control(filled.control().bits());
+    }
+
+    fn split_eoi(&self) -> bool {
+        self.host.gic.guest_splits_eoi()
+    }
+
+    fn apply(&mut self, effect: &Effect, cpus: &[CpuId]) {
+        let gic = &self.host.gic;
+        match *effect {
+            Effect::Enable { vcpu, word, mask } => gic.enable(word.into(), mask, self.physical_of(vcpu, cpus)),
+            Effect::Disable { vcpu, word, mask } => gic.disable(word.into(), mask, self.physical_of(vcpu, cpus)),
+            Effect::Deactivate { vcpu, word, mask } => {
+                gic.clear_active(word.into(), mask, self.physical_of(vcpu, cpus));
+            }
+            Effect::ClearPending { vcpu, word, mask } => {
+                gic.clear_pending(word.into(), mask, self.physical_of(vcpu, cpus));
+            }
+            Effect::Reset { vcpu, word, mask } => {
+                let cpu = self.physical_of(vcpu, cpus);
+                gic.disable(word.into(), mask, cpu);
+                gic.clear_pending(word.into(), mask, cpu);
+                gic.clear_active(word.into(), mask, cpu);
+                if word > 0
+                    && let Some(first) = cpus.first()
+                {
+                    for_each_interrupt(word, mask, |intid| gic.route(intid, *first));
+                }
+            }
+            Effect::Trigger { word, mask, edge } => for_each_interrupt(word, mask, |intid| {
+                gic.trigger(intid, edge >> (intid % 32) & 1 == 1, self.cpu);
+            }),
+            Effect::Route { intid, vcpu } => gic.route(intid.into(), self.physical_of(vcpu, cpus)),
+        }
+    }
+
+    fn physical_pending(&self, word: u8, cpu: CpuId) -> u32 {
+        self.host.gic.pending(word.into(), cpu)
+    }
+
+    fn kick(&mut self, cpu: CpuId) {
+        self.host.gic.kick(cpu);
+    }
+
+    fn inject(&mut self, registers: &mut Registers, exception: Exception) {
+        let features = EntryFeatures {
+            pan: self.features.pan,
+            ssbs: self.features.ssbs,
+            mte: self.features.mte,
+        };
+        guest::set_exception(registers, exception.esr, exception.far);
+        let (sctlr, vbar) = guest::exception_controls();
+        (registers.pc, registers.pstate) = enter_el1(registers.pstate, sctlr, vbar, features);
+    }
+
+    fn translate(&self, registers: &Registers, address: Va) -> Option<Ipa> {
+        guest::translate(address, registers.is_el0())
+    }
+
+    fn read_guest(&self, address: Pa) -> Option<u32> {
+        let extents = &self.partition.extents;
+        let word = Range::new(address, 4)?;
+        let extent = extents.iter().find(|extent| extent.range.contains(word))?;
+        takeover::guest_ram(extent.range).read_u32(address)
+    }
+
+    fn stack_pointer(&self, registers: &Registers) -> u64 {
+        guest::stack_pointer(uses_sp_el1(registers))
+    }
+
+    fn set_stack_pointer(&mut self, registers: &Registers, value: u64) {
+        guest::set_stack_pointer(uses_sp_el1(registers), value);
+    }
+
+    fn id_register(&self, crm: u8, op2: u8) -> u64 {
+        guest::id_register(crm, op2)
+    }
+
+    fn console_written(&mut self) {
+        system::serve_partition(self.partition.plan.id);
+    }
+}
+
+/// PSTATE.SP and EL: EL1h alone uses SP_EL1.
+const fn uses_sp_el1(registers: &Registers) -> bool {
+    registers.pstate & 0b1_1111 == 0b0_0101
+}
+
+/// Calls `each` with the INTIDs whose bits `mask` has in `word`.
+fn for_each_interrupt(word: u8, mask: u32, mut each: impl FnMut(u32)) {
+    let mut left = mask;
+    while left != 0 {
+        each(u32::from(word) * 32 + left.trailing_zeros());
+        left &= left - 1;
+    }
+}

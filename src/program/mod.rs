@@ -1,0 +1,13 @@
+//! Layer 5: the program. Boot order, the loop of each core, the short path, faults and panics.
+
+pub mod boot;
+pub mod core;
+pub mod fault;
+pub mod hash;
+pub mod load;
+pub mod machine;
+pub mod partitions;
+pub mod short;
+pub mod state;
+pub mod system;
+pub mod tables;

@@ -1,0 +1,147 @@
+//! Making the partitions of a system: memory, stage 2, interrupts; nothing runs yet.
+
+use super::state::{self, Host, PARTITIONS};
+use crate::behaviour::lifecycle::Life;
+use crate::behaviour::partition::{Partition, Statistics, Vcpu};
+use crate::edge::{init, takeover};
+use crate::model::board::{Board, Gic};
+use crate::model::bundle::{Plan, System};
+use crate::model::console::Speaker;
+use crate::model::image::{self, ImageError};
+use crate::model::placement::{Extent, FreeMemory, PlacementError, place};
+use crate::model::pl011::Pl011;
+use crate::model::power::Power;
+use crate::model::quiesce::Quiesce;
+use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
+use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
+use crate::words::limits::MAX_EXTENTS;
+use crate::words::{PAGE_SIZE, Range};
+use arrayvec::{ArrayString, ArrayVec};
+use bulkhead_abi::layout;
+use core::sync::atomic::AtomicU64;
+use spin::mutex::SpinMutex;
+use thiserror::Error;
+
+/// IPA bits a partition gets, where the core's tables allow: two concatenated level-1 tables.
+const IPA_BITS: u8 = 40;
+/// Pages for one partition's stage-2 tables below the root: a level-2 table for each GiB its RAM touches, and those for
+/// its devices; blocks need no more.
+const FIXED_TABLES: u64 = 12;
+/// A level-2 table maps this much.
+const GIB: u64 = 1 << 30;
+
+/// Why a system cannot be set up.
+#[derive(Debug, Error)]
+pub enum SetUpError {
+    /// RAM does not suffice.
+    #[error("{0}")]
+    Placement(#[from] PlacementError),
+    /// An image does not fit.
+    #[error("partition {0}: {1}")]
+    Image(ArrayString<32>, ImageError),
+    /// No room for translation tables.
+    #[error("partition {0}: its stage-2 tables: {1}")]
+    Stage2(ArrayString<32>, MapError),
+}
+
+/// Makes every partition of `system`. `kept` is what no partition may have, beyond what the tree reserves.
+///
+/// # Errors
+/// See [`SetUpError`]; nothing was started.
+pub fn make(
+    system: &System<'static>,
+    board: &Board<'_>,
+    host: &'static Host,
+    kept: &[Range],
+) -> Result<(), SetUpError> {
+    let reserved = board.reserved.iter().map(|reserved| reserved.range).chain(kept.iter().copied());
+    let mut free = FreeMemory::new(&board.ram, reserved)?;
+    let placement = place(&mut free, system)?;
+    for (plan, extents) in system.partitions.iter().zip(placement.extents) {
+        let partition = one(plan, extents, board, host, &mut free)?;
+        state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
+        if let Some(slot) = PARTITIONS.get(plan.id.index()) {
+            slot.call_once(|| partition);
+        }
+    }
+    for partition in state::partitions() {
+        partition.life.start();
+    }
+    Ok(())
+}
+
+fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
+    ArrayString::from(plan.name).unwrap_or_default()
+}
+
+fn one(
+    plan: &Plan<'static>,
+    extents: ArrayVec<Extent, MAX_EXTENTS>,
+    board: &Board<'_>,
+    host: &'static Host,
+    free: &mut FreeMemory,
+) -> Result<Partition<'static>, SetUpError> {
+    let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
+    let stage2 = stage2(plan, &extents, board, free).map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
+    let gic_version = match board.gic {
+        Gic::V2 { .. } => GicVersion::V2,
+        Gic::V3 { .. } => GicVersion::V3,
+    };
+    let vcpus =
+        plan.cpus.iter().map(|cpu| Vcpu { cpu: *cpu, power: Power::new(), statistics: Statistics::default() });
+    Ok(Partition {
+        layout,
+        extents,
+        stage2,
+        vcpus: vcpus.collect(),
+        cpus: plan.cpus.clone(),
+        gic_version,
+        interrupts: SpinMutex::new(interrupts(plan, gic_version, host)),
+        direct: DirectTable::new(),
+        quiesce: Quiesce::new(),
+        uart: SpinMutex::new(Pl011::new()),
+        life: Life::new(),
+        pmu: None,
+        counter_offset: AtomicU64::new(0),
+        plan: plan.clone(),
+    })
+}
+
+/// The partition's virtual GIC: its timers' PPIs and its UART.
+fn interrupts(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Vgic {
+    let small = |count: usize| u8::try_from(count).unwrap_or(1);
+    let mut vgic = Vgic::new(&Config {
+        version,
+        vcpus: small(plan.cpus.len()),
+        list_registers: small(host.gic.list_registers()),
+        priority_bits: host.gic.priority_bits(),
+        deactivation: if host.hardware_deactivation { Deactivation::Hardware } else { Deactivation::Software },
+    });
+    for timer in [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID] {
+        vgic.own(u16::try_from(timer).unwrap_or(0), Source::Physical { edge: false });
+    }
+    vgic.own(u16::try_from(layout::UART_INTID).unwrap_or(0), Source::Level);
+    vgic
+}
+
+/// The partition's stage-2 tables: its RAM, and on a GICv2 the virtual CPU interface.
+fn stage2(plan: &Plan<'_>, extents: &[Extent], board: &Board<'_>, free: &mut FreeMemory) -> Result<Tree, MapError> {
+    let bits = init::pa_bits().min(IPA_BITS);
+    let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
+    let tables = plan.memory / GIB + FIXED_TABLES + 2 * extents.len() as u64;
+    let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
+    let pages = free.take(tables * PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
+    takeover::guest_ram(root).zero();
+    let mut pages = takeover::stage2_tables(pages);
+    let tree = Tree::new_stage2(root.base(), bits);
+    for extent in extents {
+        let leaf = stage2_leaf(Memory::Normal, Access::All);
+        tree.map(&mut pages, extent.ipa.get(), extent.range.base(), extent.range.size(), leaf)?;
+    }
+    if let Gic::V2 { virtual_cpu, .. } = &board.gic {
+        let size = virtual_cpu.size().min(layout::GICC_SIZE);
+        let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
+        tree.map(&mut pages, layout::GICC_BASE, virtual_cpu.base(), size, leaf)?;
+    }
+    Ok(tree)
+}

@@ -1,0 +1,73 @@
+//! What the cores share: written once by the boot core, or behind locks and atomics of its own.
+
+use crate::behaviour::partition::Partition;
+use crate::edge::firmware::Conduit;
+use crate::edge::gic::HostGic;
+use crate::edge::uart::BoardUart;
+use crate::model::console::{Console, Speaker};
+use crate::words::limits::MAX_PARTITIONS;
+use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
+use arrayvec::ArrayVec;
+use spin::Once;
+use spin::mutex::SpinMutex;
+
+/// What every core needs to know of the board.
+#[derive(Debug)]
+pub struct Host {
+    /// The interrupt controller.
+    pub gic: HostGic,
+    /// Whether the controller ends physical interrupts by itself when a guest does.
+    pub hardware_deactivation: bool,
+    /// Affinities of the CPUs.
+    pub cpus: ArrayVec<Mpidr, { crate::words::limits::MAX_CPUS }>,
+    /// How firmware is called, if there is any.
+    pub firmware: Option<Conduit>,
+    /// INTID of the GIC's maintenance interrupt.
+    pub maintenance: u32,
+    /// INTID of EL2's timer.
+    pub timer: u32,
+    /// INTID of the console's UART.
+    pub uart: Option<u32>,
+}
+
+/// The board, once the boot core knows it.
+pub static HOST: Once<Host> = Once::new();
+
+/// The partitions, in the manifest's order.
+pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] = [const { Once::new() }; MAX_PARTITIONS];
+
+/// The console.
+pub static CONSOLE: Console = Console::new();
+
+/// The console's UART. Taken under the console's lock, or with a try.
+pub static UART: SpinMutex<Option<BoardUart>> = SpinMutex::new(None);
+
+/// The partitions there are.
+pub fn partitions() -> impl Iterator<Item = &'static Partition<'static>> {
+    PARTITIONS.iter().filter_map(Once::get)
+}
+
+/// The partition `id`.
+#[must_use]
+pub fn partition(id: PartitionId) -> Option<&'static Partition<'static>> {
+    PARTITIONS.get(id.index()).and_then(Once::get)
+}
+
+/// Whose vCPU `cpu` runs.
+#[must_use]
+pub fn assignment(cpu: CpuId) -> Option<(&'static Partition<'static>, VcpuId)> {
+    partitions().find_map(|partition| {
+        let index = partition.cpus.iter().position(|owned| *owned == cpu)?;
+        Some((partition, VcpuId::new(u8::try_from(index).ok()?)))
+    })
+}
+
+/// A core that can speak for `speaker`: the first of its partition; for the hypervisor, the first of any.
+#[must_use]
+pub fn core_of(speaker: Speaker) -> Option<CpuId> {
+    let partition = match speaker {
+        Speaker::Partition(id) => partition(id),
+        Speaker::Hypervisor => partitions().next(),
+    };
+    partition.and_then(|partition| partition.cpus.first().copied())
+}

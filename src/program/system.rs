@@ -1,0 +1,184 @@
+//! The board as a whole: its console, its log, and its end when nothing runs any more.
+
+use super::state::{self, CONSOLE, UART, core_of, partitions};
+use crate::behaviour::lifecycle::{Next, Reason, State};
+use crate::behaviour::partition::Partition;
+use crate::edge::firmware::{self, Conduit};
+use crate::edge::uart::BoardUart;
+use crate::edge::{core as cores, takeover};
+use crate::model::console::{Escape, HELP, Served, Speaker, Speakers, Typed};
+use crate::words::{CpuId, PartitionId, Range};
+use arrayvec::ArrayString;
+use core::fmt::{self, Write};
+use spin::Once;
+use spin::mutex::SpinMutex;
+
+/// What it takes to reach the console whatever else has happened.
+#[derive(Clone, Copy, Debug)]
+pub struct EmergencyConsole {
+    /// The UART, as the tree describes it.
+    pub kind: crate::edge::uart::Kind,
+    /// Its registers.
+    pub registers: Range,
+}
+
+/// Where last words go.
+pub static EMERGENCY: Once<EmergencyConsole> = Once::new();
+/// How firmware is called, once it is known.
+pub static CONDUIT: Once<Conduit> = Once::new();
+/// The state of what is typed.
+static ESCAPE: SpinMutex<Escape> = SpinMutex::new(Escape::new());
+/// The hypervisor's own ring has many producers.
+static LOG: SpinMutex<()> = SpinMutex::new(());
+/// Longest line of the log.
+const LINE: usize = 240;
+
+/// The UART for last words, shared with whoever holds it.
+#[must_use]
+pub fn emergency_uart() -> Option<BoardUart> {
+    let console = EMERGENCY.get()?;
+    takeover::uart(console.kind, console.registers)
+}
+
+/// How firmware is called.
+#[must_use]
+pub fn conduit() -> Option<Conduit> {
+    CONDUIT.get().copied()
+}
+
+/// Writes a line to the hypervisor's log on the console. Never waits for the UART; what finds no room is dropped.
+pub fn log(message: fmt::Arguments<'_>) {
+    let mut line: ArrayString<LINE> = ArrayString::new();
+    let _ = line.write_fmt(message);
+    {
+        let _producer = LOG.lock();
+        let ring = CONSOLE.ring(Speaker::Hypervisor);
+        line.bytes().chain(*b"\n").all(|byte| ring.push(byte));
+    }
+    serve(Speaker::Hypervisor);
+}
+
+/// The core that speaks for the hypervisor.
+#[must_use]
+pub fn log_core() -> CpuId {
+    core_of(Speaker::Hypervisor).unwrap_or_default()
+}
+
+/// Moves a partition's output to the UART.
+pub fn serve_partition(id: PartitionId) {
+    serve(Speaker::Partition(id));
+}
+
+/// Moves a speaker's output to the UART as far as that is possible now.
+pub fn serve(speaker: Speaker) {
+    let served = CONSOLE.serve(speaker, |byte| {
+        // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
+        UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
+    });
+    finish(served);
+}
+
+fn finish(served: Served) {
+    if served.blocked
+        && let Some(uart) = UART.lock().as_mut()
+    {
+        uart.set_interrupts(true);
+    }
+    kick(served.kick);
+}
+
+/// Interrupts a core of each of `speakers`.
+fn kick(speakers: Speakers) {
+    let Some(host) = state::HOST.get() else { return };
+    for speaker in speakers.iter() {
+        if let Some(cpu) = core_of(speaker) {
+            host.gic.kick(cpu);
+        }
+    }
+}
+
+/// The console UART's interrupt: takes what was typed, and tells those who waited for room.
+pub fn uart_interrupt() {
+    let mut escape = ESCAPE.lock();
+    loop {
+        let byte = {
+            let mut uart = UART.lock();
+            let Some(uart) = uart.as_mut() else { return };
+            uart.try_read()
+        };
+        let Some(byte) = byte else { break };
+        typed(escape.typed(byte));
+    }
+    if let Some(uart) = UART.lock().as_mut() {
+        uart.set_interrupts(false);
+        uart.clear_interrupts();
+    }
+    kick(CONSOLE.unblock());
+}
+
+/// Does what was typed.
+fn typed(typed: Typed) {
+    match typed {
+        Typed::Byte(byte) => {
+            let focus = CONSOLE.focus();
+            if let Some(input) = CONSOLE.input(focus) {
+                input.push(byte);
+            }
+            kick(Speakers::only(Speaker::Partition(focus)));
+        }
+        Typed::Focus(id) => set_focus(id),
+        Typed::Next => {
+            let count = u8::try_from(partitions().count()).unwrap_or(1).max(1);
+            set_focus(PartitionId::new((CONSOLE.focus().get() + 1) % count));
+        }
+        Typed::Help => log(format_args!("{HELP}")),
+        Typed::Nothing => {}
+    }
+}
+
+fn set_focus(id: PartitionId) {
+    match state::partition(id) {
+        Some(partition) => {
+            CONSOLE.set_focus(id);
+            log(format_args!("focus: {}", partition.plan.name));
+            kick(Speakers::only(Speaker::Partition(id)));
+        }
+        None => log(format_args!("there is no partition {id}")),
+    }
+}
+
+/// Says that a partition has stopped, and what follows.
+pub fn stopped(partition: &Partition<'_>, next: Next) {
+    let speaker = Speaker::Partition(partition.plan.id);
+    CONSOLE.release(speaker);
+    serve(speaker);
+    let (_, reason) = partition.life.now();
+    let why = match reason {
+        Reason::Never => "stopped",
+        Reason::Off => "switched itself off",
+        Reason::Reset => "asked for a reset",
+        Reason::Manager => "was stopped by its manager",
+        Reason::Crash => "crashed",
+        Reason::Heartbeat => "missed its heartbeat",
+    };
+    let then = match next {
+        Next::Start => "starts again",
+        Next::Stay(_) => "stays down",
+    };
+    log(format_args!("partition {}: {why}; {then}", partition.plan.name));
+    if let Next::Stay(_) = next {
+        board_off_if_idle();
+    }
+}
+
+/// Switches the board off when no partition runs any more.
+pub fn board_off_if_idle() {
+    let down = |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
+    if !partitions().all(|partition| down(partition)) {
+        return;
+    }
+    log(format_args!("no partition runs: board off (core {})", cores::current()));
+    if let Some(conduit) = conduit() {
+        firmware::system_off(conduit);
+    }
+}
