@@ -229,11 +229,6 @@ pub fn affinity() -> crate::words::Mpidr {
     crate::words::Mpidr::new(read_register!("mpidr_el1"))
 }
 
-/// Says that TPIDR_EL2 points nowhere: the core has no block yet, and its vectors are set for faults to be seen.
-pub fn no_core_yet() {
-    write_register!("tpidr_el2", 0);
-}
-
 /// The physical counter.
 #[must_use]
 pub fn counter() -> u64 {

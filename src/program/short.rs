@@ -3,7 +3,7 @@
 //! Each function answers 0 when the guest goes on, anything else when the core's loop has to look.
 
 use super::state;
-use crate::edge::context::{Context, NO_INTERRUPT};
+use crate::edge::context::{ACKNOWLEDGED, Context};
 use crate::edge::gic::{HostGic, SPECIAL};
 
 /// The guest goes on.
@@ -30,7 +30,6 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
         HostGic::V3(_) => iar,
     };
     if intid >= SPECIAL {
-        context.acknowledged = NO_INTERRUPT;
         return LEAVE;
     }
     host.gic.drop_priority(iar);
@@ -38,7 +37,7 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
         context.hot.injected += 1;
         return DONE;
     }
-    context.acknowledged = u64::from(iar);
+    context.acknowledged = ACKNOWLEDGED | u64::from(iar);
     LEAVE
 }
 
