@@ -13,6 +13,7 @@ pub fn trapped(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut 
             let v = registers.get(rt);
             here.with(machine, |vgic, effects| vgic.send_sgi1r(here.vcpu, v, effects));
         }
+        (3, 0, 0, 0, 6) | (3, 1, 0, 0, 7) if read => registers.set(rt, 0),
         (3, 0, 1, 0, 1) => if read { registers.set(rt, 0) },
         (1, 0, 7, _, 2) => {}
         _ => return undefined(machine, registers, true),
