@@ -172,6 +172,8 @@ pub struct Rights {
     pub gic_system_registers: bool,
     /// It may use the performance monitors.
     pub performance_monitors: bool,
+    /// It may use break- and watchpoints and single step.
+    pub self_hosted_debug: bool,
 }
 
 /// Gives what a partition reads for `register`, whose value on this CPU is `raw`.

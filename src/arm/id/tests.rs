@@ -122,10 +122,12 @@ const NEOVERSE_V1: Cpu = &[
 const ALL: Rights = Rights {
     gic_system_registers: true,
     performance_monitors: true,
+    self_hosted_debug: true,
 };
 const NONE: Rights = Rights {
     gic_system_registers: false,
     performance_monitors: false,
+    self_hosted_debug: false,
 };
 
 fn set(cpu: Cpu) -> IdSet {
@@ -334,7 +336,7 @@ const NEVER: &[(u8, u8, u32)] = &[
 proptest! {
     #[test]
     fn what_is_shown_is_never_more_than_there_is(crm in 1_u8..=7, op2 in 0_u8..=7, raw: u64, gic: bool, pmu: bool) {
-        let rights = Rights { gic_system_registers: gic, performance_monitors: pmu };
+        let rights = Rights { gic_system_registers: gic, performance_monitors: pmu, self_hosted_debug: true };
         let register = IdRegister::new(crm, op2).unwrap();
         let shown = filter(register, raw, rights);
         for low in (0..64).step_by(4) {
