@@ -34,6 +34,7 @@ pub(super) enum Bank {
 
 impl Bank {
     /// The bank at `offset`, if `width` bytes may be accessed there.
+    #[inline(always)]
     pub fn at(offset: u32, width: u8) -> Option<Self> {
         let word = (offset >> 2 & 31) as usize;
         let intid = (offset & 0x3ff) as usize;
@@ -98,6 +99,7 @@ impl Vgic {
     }
 
     /// Reads a bank; word 0 is `vcpu`'s.
+    #[inline(always)]
     pub(super) fn bank_read(&self, vcpu: usize, bank: Bank, width: u8) -> u32 {
         let state = self.word(bank.word(), vcpu);
         match bank {

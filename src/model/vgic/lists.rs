@@ -9,7 +9,7 @@ use crate::words::VcpuId;
 use arrayvec::ArrayVec;
 
 /// What a core's virtual CPU interface shall hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Filled {
     /// Values for the list registers 0 and up; the rest become zero.
     pub lrs: ArrayVec<ListRegister, MAX_LIST_REGISTERS>,
@@ -21,6 +21,12 @@ pub struct Filled {
 }
 
 impl Filled {
+    /// Adds a list register; there are never more than were counted.
+    fn add(&mut self, lr: ListRegister) {
+        let fits = self.lrs.try_push(lr).is_ok();
+        debug_assert!(fits, "a fill lists no more than there are list registers");
+    }
+
     /// The bits of ICH_HCR_EL2 or GICH_HCR that go with the list registers, ENABLE included; TDIR is the caller's.
     #[must_use]
     pub fn control(&self) -> InterfaceControl {
@@ -43,6 +49,14 @@ struct Listing {
     tell: bool,
     /// Their next occurrence in the same list register, where that can be.
     share: bool,
+}
+
+impl Listing {
+    /// When nothing waits for a list register.
+    const ALONE: Self = Self {
+        tell: false,
+        share: true,
+    };
 }
 
 /// What a vCPU's interrupts want of its list registers.
@@ -159,53 +173,65 @@ impl Vgic {
     /// Chooses what goes into `vcpu`'s list registers, after a fold of them, and moves it there.
     ///
     /// `split_eoi` is the guest's EOImode (VMCR.EOIM): whether it deactivates separately.
+    #[inline(always)]
     pub fn fill(&mut self, vcpu: VcpuId, split_eoi: bool, effects: &mut Effects<'_>) -> Filled {
+        let mut filled = Filled::default();
+        self.fill_into(vcpu, split_eoi, &mut filled, effects);
+        filled
+    }
+
+    /// Does what [`Vgic::fill`] does, into an empty `filled`: this spares a copy.
+    pub fn fill_into(
+        &mut self,
+        vcpu: VcpuId,
+        split_eoi: bool,
+        filled: &mut Filled,
+        effects: &mut Effects<'_>,
+    ) {
         let index = vcpu.index() & 7;
         let room = usize::from(self.config.list_registers);
-        let mut filled = Filled {
-            lrs: ArrayVec::new_const(),
-            overflow: false,
-            evicted: false,
-        };
         if self.maybe[index] == 0 {
-            return filled;
+            return;
         }
-        let mut all = Ranking::new_const();
+        let mut all = Ranking::new();
         if !self.gather(index, room, &mut all) {
-            self.fill_ranked(index, room, split_eoi, &mut filled, effects);
-            return filled;
+            return self.fill_ranked(index, room, split_eoi, filled, effects);
         }
-        let listing = Listing {
-            tell: false,
-            share: true,
-        };
         for &key in &all {
-            filled.lrs.push(if key & ACTIVE_KEY != 0 {
-                self.list_active(index, key, listing, effects)
+            let lr = if key & ACTIVE_KEY != 0 {
+                self.list_active(index, key, Listing::ALONE, effects)
             } else {
                 self.list_pending(index, key, effects)
-            });
+            };
+            filled.add(lr);
         }
-        filled
     }
 
     /// Collects a vCPU's active and deliverable interrupts, unless there are more than `room`.
     fn gather(&mut self, vcpu: usize, room: usize, all: &mut Ranking) -> bool {
-        let mut fits = true;
-        for_each_bit(self.maybe[vcpu & 7], |word| {
-            let before = all.len();
-            let (active, due) = self.candidates(word, vcpu);
-            fits &= before + (active.count_ones() + due.count_ones()) as usize <= room;
-            if !fits {
-                return;
-            }
-            for_each_bit(active, |bit| all.push(ACTIVE_KEY | key(0, word, bit)));
-            for_each_bit(due, |bit| all.push(key(0, word, bit)));
-            if all.len() == before {
+        let mut left = self.maybe[vcpu & 7];
+        while left != 0 {
+            let word = lowest(left);
+            left &= left - 1;
+            let (mut active, mut due) = self.candidates(word, vcpu);
+            if active | due == 0 {
                 self.maybe[vcpu & 7] &= !(1 << word);
             }
-        });
-        fits
+            while active | due != 0 {
+                // Both kinds exclude each other.
+                let (bits, mark) = if active != 0 {
+                    (&mut active, ACTIVE_KEY)
+                } else {
+                    (&mut due, 0)
+                };
+                let key = mark | key(0, word, lowest(*bits));
+                *bits &= *bits - 1;
+                if all.len() >= room || all.try_push(key).is_err() {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// The active and the deliverable interrupts of a word that are `vcpu`'s to list.
@@ -249,20 +275,18 @@ impl Vgic {
             share: !filled.overflow,
         };
         for &key in wanted.active.iter().take(active) {
-            filled
-                .lrs
-                .push(self.list_active(vcpu, key, listing, effects));
+            filled.add(self.list_active(vcpu, key, listing, effects));
         }
         for &key in wanted.pending.iter().take(pending) {
-            filled.lrs.push(self.list_pending(vcpu, key, effects));
+            filled.add(self.list_pending(vcpu, key, effects));
         }
     }
 
     /// Ranks a vCPU's active and deliverable interrupts, as many as there is room for.
     fn wanted(&self, vcpu: usize, room: usize) -> Wanted {
         let mut wanted = Wanted {
-            active: ArrayVec::new_const(),
-            pending: ArrayVec::new_const(),
+            active: ArrayVec::new(),
+            pending: ArrayVec::new(),
             active_count: 0,
             pending_count: 0,
         };
