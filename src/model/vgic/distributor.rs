@@ -163,6 +163,7 @@ impl Vgic {
         }
         state.enabled |= changed;
         let physical = changed & state.physical;
+        let pending = changed & state.pending();
         if physical != 0 {
             let (vcpu, word) = (VcpuId::new(byte(vcpu)), byte(word));
             effects.push(Effect::Enable {
@@ -172,7 +173,9 @@ impl Vgic {
             });
         }
         self.publish(word, vcpu, effects);
-        self.notice(word, vcpu, changed, effects);
+        if pending != 0 {
+            self.notice(word, vcpu, pending, effects);
+        }
     }
 
     fn disable(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {
