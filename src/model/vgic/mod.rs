@@ -219,6 +219,9 @@ impl Vgic {
         self.group_enable = [0; 2];
         self.sources = [[0; 16]; PRIVATE_SLOTS];
         self.awake = 0;
+        for vcpu in 0..PRIVATE_SLOTS {
+            effects.direct.take_posted(vcpu, |_, _| ());
+        }
         self.maybe = [0; PRIVATE_SLOTS];
         for listed in &mut self.listed {
             listed.clear();
@@ -263,6 +266,22 @@ impl Vgic {
             0
         }
     }
+}
+
+/// Which SGI, and which of `vcpus` vCPUs (as a mask), a write of `value` by `from` means: to GICD_SGIR on GICv2, to
+/// ICC_SGI1R_EL1 on GICv3.
+///
+/// For [`DirectTable::post`]; ICC_SGI0R_EL1 and ICC_ASGI1R_EL1 depend on the target's groups and go to [`Vgic::send_sgi0r`].
+#[must_use]
+#[inline]
+pub fn sgi_targets(version: GicVersion, vcpus: u8, from: VcpuId, value: u64) -> (u8, u8) {
+    let everyone = u8::MAX >> (8 - vcpus.clamp(1, 8));
+    let own = 1u8 << (from.get() & 7);
+    let (sgi, targets) = match version {
+        GicVersion::V2 => v2::targets(own, value),
+        GicVersion::V3 => v3::targets(own, value),
+    };
+    (sgi, targets & everyone)
 }
 
 /// `value`, at least 1 and at most `most`.
