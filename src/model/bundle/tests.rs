@@ -432,6 +432,13 @@ fn what_is_wrong_is_named_with_its_node() {
 }
 
 #[test]
+fn a_command_line_longer_than_linux_takes_is_refused() {
+    let line = |length: usize| ("partition@0", "bootargs", Some(text(&"x".repeat(length))));
+    assert!(System::read(&bundle(&[line(2048)])).is_ok());
+    assert!(refusal(&[line(2049)]).contains("`bootargs`"));
+}
+
+#[test]
 fn nodes_out_of_place_are_refused() {
     let renamed = |from: &[u8], to: &[u8]| {
         let mut bundle = bundle(&[]);
