@@ -42,8 +42,8 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        # The password prompt needs the terminal; the command itself must not read from it.
-        sudo -v </dev/tty || return 1
+        # A password prompt needs the terminal; the command itself must not read from it.
+        sudo -n true 2>/dev/null || sudo -v </dev/tty || return 1
         sudo "$@"
     else
         echo "this needs root, and there is no sudo: run as root: $*"
@@ -98,7 +98,7 @@ need_rust() {
     export CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY=never
     command -v cc >/dev/null && return
     command -v apt-get >/dev/null || die "a C linker (cc) is missing: install gcc"
-    apt_install "Rust links the host tool with it" gcc libc6-dev
+    apt_install "Rust links the host tool with it" libc6-dev gcc
 }
 
 # The major version in "QEMU emulator version 10.0.2 ..." or in a package's "1:10.0.2+ds-2".

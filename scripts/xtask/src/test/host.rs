@@ -95,7 +95,7 @@ fn cargo(arguments: &[&str], packages: &[&str], after: &[&str]) -> anyhow::Resul
         passed,
         failures,
         tail,
-        log: None,
+        ..Outcome::default()
     })
 }
 

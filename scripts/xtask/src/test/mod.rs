@@ -4,8 +4,9 @@
 //! Add it to the table in `table.rs`; a guest that tests itself takes this:
 //!
 //! ```text
-//! case("timer", "time")                           // its name, unique, and its subject
-//!     .guest("t", "test-timer", &[0, 1], "4M")    // partition, guest or file, CPUs, memory
+//! case("timer", "guest")                          // its name, unique, and its subject
+//!     .guest("t", "guest-tests", &[0, 1], "8M")   // partition, guest or file, CPUs, memory
+//!     .with("bootargs = \"tests=timer\"")         // more lines of the manifest
 //!     .tap("t")                                   // wait for its `# bulkhead-test:` line
 //!     .quick(),                                   // in the everyday subset
 //! ```
@@ -81,7 +82,9 @@ impl Variant {
 pub struct Outcome {
     /// Checks that held.
     pub passed: usize,
-    /// What did not.
+    /// Checks that were left out.
+    pub skipped: usize,
+    /// What did not hold.
     pub failures: Vec<String>,
     /// The last lines it said.
     pub tail: Vec<String>,
@@ -105,6 +108,8 @@ struct Totals {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// Tests that were not begun, because somebody interrupted.
+    abandoned: usize,
 }
 
 /// Runs the tests that are selected.
@@ -132,7 +137,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut totals = Totals::default();
     for step in steps {
         if interrupted() {
-            totals.skipped += 1;
+            totals.abandoned += 1;
             continue;
         }
         let started = Instant::now();
@@ -203,7 +208,7 @@ fn emulate(variants: Vec<Variant>, totals: &mut Totals) {
         for (name, outcome, took) in results {
             match outcome {
                 Some(outcome) => totals.add(&name, &outcome, took),
-                None => totals.skipped += 1,
+                None => totals.abandoned += 1,
             }
         }
     });
@@ -227,6 +232,7 @@ impl Totals {
     fn add(&mut self, name: &str, outcome: &Outcome, took: Duration) {
         self.passed += outcome.passed;
         self.failed += outcome.failures.len();
+        self.skipped += outcome.skipped;
         let seconds = took.as_secs_f32();
         let checks = match outcome.passed {
             0 | 1 => String::new(),
@@ -251,13 +257,12 @@ impl Totals {
     }
 
     fn conclude(&self) -> ExitCode {
-        let skipped = match self.skipped {
+        let skipped = match self.skipped + self.abandoned {
             0 => String::new(),
             count => format!(", {count} skipped"),
         };
         println!("{} passed, {} failed{skipped}", self.passed, self.failed);
-        let complete = self.failed == 0 && self.skipped == 0 && self.passed > 0;
-        if complete {
+        if self.failed == 0 && self.abandoned == 0 && self.passed > 0 {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -232,9 +232,10 @@ impl Script {
 
     fn outcome(mut self, problem: Option<String>, log: &Path) -> Outcome {
         let mut failures: Vec<String> = problem.into_iter().collect();
-        let mut passed = self.passed;
+        let (mut passed, mut skipped) = (self.passed, 0);
         for (name, report) in &self.reports {
             passed += report.passed;
+            skipped += report.skipped;
             failures.extend(
                 report
                     .failures
@@ -248,6 +249,7 @@ impl Script {
         }
         Outcome {
             passed,
+            skipped,
             failures,
             tail: self.tail,
             log: Some(log.to_path_buf()),

@@ -8,6 +8,8 @@ const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
     let mut cases = systems();
+    cases.extend(guests());
+    cases.extend(neighbours());
     cases.extend(boot());
     cases
 }
@@ -32,6 +34,40 @@ fn systems() -> Vec<Case> {
             .linux("two", &[1], "128M")
             .wait("bulkhead: shell ready")
             .wait("bulkhead: shell ready"),
+    ]
+}
+
+/// What a partition sees of its machine, tested from inside (`guests/tests`).
+fn guests() -> Vec<Case> {
+    let tests = |name, cpus: &[u8]| {
+        case(name, "guest")
+            .guest("t", "guest-tests", cpus, "8M")
+            .tap("t")
+    };
+    vec![
+        tests("two-cpus", &[0, 1]).on(EVERY_CPU).quick(),
+        tests("one-cpu", &[3]),
+        tests("four-cpus", &[0, 1, 2, 3]),
+        // vCPU numbers are the partition's own, whichever CPUs it has.
+        tests("crossed-cpus", &[3, 1]),
+    ]
+}
+
+/// What a partition notices of a neighbour that misbehaves: nothing.
+fn neighbours() -> Vec<Case> {
+    let beside = |name, role: &str| {
+        case(name, "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with(&format!("bootargs = \"role={role}\""))
+            .guest("t", "guest-tests", &[0], "8M")
+            .tap("t")
+    };
+    vec![
+        beside("flood", "flood"),
+        beside("aborts", "fault-data"),
+        beside("spin", "spin"),
+        beside("fault-loop", "fault-loop"),
+        beside("panic", "panic").allow_panic(),
     ]
 }
 

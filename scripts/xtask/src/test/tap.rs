@@ -4,11 +4,16 @@
 /// First words of the closing line.
 const CLOSING: &str = "# bulkhead-test: ";
 
+/// What marks a check that was left out.
+const SKIP: &str = " # SKIP";
+
 /// One guest's report, as it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Checks that held.
     pub passed: usize,
+    /// Checks the guest left out, with a reason.
+    pub skipped: usize,
     /// What did not hold, or was not right about the report itself.
     pub failures: Vec<String>,
     /// Whether the closing line came.
@@ -23,15 +28,23 @@ impl Report {
             self.failures.push(line.to_string());
         } else if let Some(rest) = line.strip_prefix("ok ") {
             self.number(rest);
-            self.passed += 1;
+            match rest.contains(SKIP) {
+                true => self.skipped += 1,
+                false => self.passed += 1,
+            }
         } else if let Some(rest) = line.strip_prefix(CLOSING) {
             self.close(rest);
         }
     }
 
+    /// Checks there were so far.
+    fn seen(&self) -> usize {
+        self.passed + self.skipped + self.failures.len()
+    }
+
     /// Notes a check whose number is not the next one: one before it was lost.
     fn number(&mut self, rest: &str) {
-        let expected = self.passed + self.failures.len() + 1;
+        let expected = self.seen() + 1;
         let number = rest.split_whitespace().next();
         if number.and_then(|number| number.parse().ok()) != Some(expected) {
             let message = format!("check {expected} is missing: next came \"{rest}\"");
@@ -41,11 +54,12 @@ impl Report {
 
     fn close(&mut self, rest: &str) {
         self.closed = true;
-        let counted = format!("{} passed, {} failed", self.passed, self.failures.len());
+        let held = self.passed + self.skipped;
+        let counted = format!("{held} passed, {} failed", self.failures.len());
         if rest != counted {
             let message = format!("the guest counts \"{rest}\", its lines say \"{counted}\"");
             self.failures.push(message);
-        } else if self.passed + self.failures.len() == 0 {
+        } else if self.seen() == 0 {
             self.failures.push("the guest checked nothing".into());
         }
     }
@@ -72,6 +86,17 @@ mod tests {
             "# bulkhead-test: 2 passed, 0 failed",
         ]);
         assert_eq!((report.passed, report.closed), (2, true));
+        assert!(report.failures.is_empty());
+    }
+
+    #[test]
+    fn a_check_left_out_has_not_passed() {
+        let report = report(&[
+            "ok 1 - a",
+            "ok 2 - b # SKIP too few CPUs",
+            "# bulkhead-test: 2 passed, 0 failed",
+        ]);
+        assert_eq!((report.passed, report.skipped), (1, 1));
         assert!(report.failures.is_empty());
     }
 
