@@ -150,7 +150,7 @@ pub const CONTEXTS: [Context; 7] = [
 ];
 
 fn alias(entry: usize, address: u64) -> u64 {
-    entry as u64 * ROOT_BLOCK | address % ROOT_BLOCK
+    (entry as u64 * ROOT_BLOCK) | (address % ROOT_BLOCK)
 }
 
 /// Returns where EL0 finds code or data of this image.

@@ -271,6 +271,15 @@ macro_rules! by_set_way {
     }};
 }
 
+/// Returns the last way and the last set that CCSIDR_EL1 shows, in the format FEAT_CCIDX chooses.
+fn ways_and_sets(size: u64) -> (u64, u64) {
+    if field!("id_aa64mmfr2_el1", 20) == 0 {
+        (size >> 3 & 0x3ff, size >> 13 & 0x7fff)
+    } else {
+        (size >> 3 & 0x1f_ffff, size >> 32 & 0xff_ffff)
+    }
+}
+
 /// Visits the first sets and ways of all data caches by each operation, and all of level 1 by CISW.
 fn set_way(tap: &mut Tap) {
     let levels = (0..7).take_while(|level| read_sysreg!("clidr_el1") >> (level * 3) & 0b111 != 0);
@@ -280,11 +289,12 @@ fn set_way(tap: &mut Tap) {
             write_sysreg!("csselr_el1", level << 1);
             let size = read_sysreg!("ccsidr_el1");
             let line = (size & 0b111) + 4;
-            let (ways, sets) = (size >> 3 & 0x3ff, size >> 13 & 0x7fff);
+            let (ways, sets) = ways_and_sets(size);
+            // Ways are at the top of 32 bits (Arm ARM C5.3.17).
             let shift = if ways == 0 {
                 0
             } else {
-                (ways as u32).leading_zeros()
+                ways.leading_zeros() - 32
             };
             let limit = if level == 0 { sets } else { sets.min(15) };
             for way in 0..=ways {
