@@ -159,6 +159,9 @@ fn timers() {
 }
 
 fn debug() {
+    // The OS lock is set after a reset (H2.4): self-hosted debug begins when the guest opens it.
+    write_register!("oslar_el1", 1);
+    write_register!("osdlr_el1", 0);
     write_register!("mdscr_el1", 0);
     write_register!("mdccint_el1", 0);
     macro_rules! zero {

@@ -8,7 +8,7 @@ use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
-use crate::edge::{guest, takeover};
+use crate::edge::{cache, guest, takeover};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -150,13 +150,31 @@ impl Machine for Hardware {
         guest::set_stack_pointer(uses_sp_el1(registers), value);
     }
 
-    fn id_register(&self, register: IdRegister) -> u64 {
-        let rights = Rights {
+    fn rights(&self) -> Rights {
+        Rights {
             gic_system_registers: self.version() == GicVersion::V3,
             performance_monitors: true,
             self_hosted_debug: true,
-        };
-        id::filter(register, guest::id_register(register), rights)
+        }
+    }
+
+    fn maintain_set_way(&mut self, argument: u64) {
+        // The first level is the core's own, and the guest's with it: done as asked, but cleaned as well as invalidated.
+        // Levels below hold other partitions' lines too. A guest walks all sets and ways of one; what it wants of
+        // that, its own RAM written back, is done by address at the first of them.
+        let level = argument >> 1 & 0b111;
+        let set_and_way = argument >> 4;
+        if level == 0 {
+            cache::clean_and_invalidate_set_way(argument);
+        } else if set_and_way == 0 {
+            for extent in &self.partition.extents {
+                cache::clean_and_invalidate(extent.range.base().get(), extent.range.size());
+            }
+        }
+    }
+
+    fn id_register(&self, register: IdRegister) -> u64 {
+        id::filter(register, guest::id_register(register), self.rights())
     }
 
     fn console_written(&mut self) {

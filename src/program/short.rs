@@ -10,6 +10,8 @@ use crate::edge::gic::{HostGic, SPECIAL};
 const DONE: u64 = 0;
 /// The loop has to look.
 const LEAVE: u64 = 1;
+/// The first INTID that is not an SGI.
+const FIRST_PPI: u32 = 16;
 /// INTID field of IAR: GICv3 has 24 bits, GICv2 10 and a source above them.
 const GICV2_INTID: u32 = 0x3ff;
 
@@ -33,7 +35,8 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
         return LEAVE;
     }
     host.gic.drop_priority(iar);
-    if inject(context, &host.gic, intid) {
+    // Physical SGIs are EL2's own: a guest's never reach the physical controller.
+    if intid >= FIRST_PPI && inject(context, &host.gic, intid) {
         context.hot.injected += 1;
         return DONE;
     }
