@@ -3,13 +3,15 @@
 //! # Who knows what
 //! All truth about a virtual interrupt is either here or in the list registers of one core, and each piece of it exists
 //! once. [`Vgic::fill`] moves pending and active states *out* into list registers; [`Vgic::fold`] moves what is left of
-//! them back. An interrupt that arrives in between is new, and is kept here until the next fold merges the two. So no
+//! them back, and finds SGIs posted in the [`DirectTable`]. An interrupt that arrives in between is new, and is kept here until the next fold merges the two. So no
 //! interrupt is lost, and none is doubled: two occurrences that no acknowledge separates are one, as in hardware.
 //!
 //! # What a caller does
 //! - A register access: [`Vgic::reach`] first; fold the cores it names; then the read or write.
 //! - After any call: the [`Effects`]. A kicked core folds its list registers, then fills them, with no guest
 //!   entry between. Fold and fill always come as this pair, under the partition's lock.
+//! - Retracted cores do the same, unless none of their list registers is in use.
+//! - Frequent things need no lock: [`DirectTable`] says how physical interrupts and SGIs go without the model.
 //! - `fold` gets every list register that ELRSR does not call empty (those with an EOI notice due included).
 //! - Set [`Filled`]'s HCR bits before the guest runs.
 //!
