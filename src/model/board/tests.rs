@@ -678,7 +678,7 @@ proptest! {
     ) {
         let memory: Vec<u32> = pieces.iter().flat_map(|(b, s)| [0, b << 24, 0, s << 24]).collect();
         let tree = Virt { memory, ..Virt::default() }.build();
-        let mut covered = vec![false; 80];
+        let mut covered = [false; 80];
         for (base, size) in &pieces {
             covered[*base as usize..(base + size) as usize].fill(true);
         }
