@@ -4,7 +4,9 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("bulkhead runs at EL2: build it with `cargo xtask build`, run it with `./scripts/run`");
+    eprintln!(
+        "bulkhead runs at EL2: build it with `cargo xtask build`, run it with `./scripts/run`"
+    );
     std::process::exit(2);
 }
 

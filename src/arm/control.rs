@@ -162,7 +162,10 @@ mod tests {
         let mdcr = mdcr_guest(6, Mdcr::TPMS);
         assert_eq!(mdcr & 0x1f, 6);
         // TPMCR 5, TPM 6, TDE 8, TDA 9, TDOSA 10, TDRA 11
-        assert_eq!(mdcr & (1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11), 0);
+        assert_eq!(
+            mdcr & (1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11),
+            0
+        );
     }
 
     #[test]

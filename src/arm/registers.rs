@@ -31,7 +31,11 @@ impl Registers {
     /// All zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self { x: [0; 31], pc: 0, pstate: 0 }
+        Self {
+            x: [0; 31],
+            pc: 0,
+            pstate: 0,
+        }
     }
 
     /// The value of general register `index`; 31 is the zero register.
@@ -50,8 +54,14 @@ impl Registers {
     /// Goes past the instruction that exited, as if it had executed: `long` says whether it has 32 bits. A pending
     /// single step becomes due, and a branch target or IT block ends.
     pub fn skip_instruction(&mut self, long: bool) {
-        self.pc = self.pc.wrapping_add(if long { INSTRUCTION } else { INSTRUCTION / 2 });
-        let ended = if self.pstate & PSTATE_AARCH32 == 0 { PSTATE_BTYPE } else { PSTATE_IT };
+        self.pc = self
+            .pc
+            .wrapping_add(if long { INSTRUCTION } else { INSTRUCTION / 2 });
+        let ended = if self.pstate & PSTATE_AARCH32 == 0 {
+            PSTATE_BTYPE
+        } else {
+            PSTATE_IT
+        };
         self.pstate &= !(PSTATE_SS | ended);
     }
 
@@ -86,14 +96,21 @@ mod tests {
 
     #[test]
     fn skipping_makes_a_single_step_due_and_ends_a_branch_target() {
-        let mut registers = Registers { pc: 0x1000, pstate: 1 << 21 | 0b11 << 10 | 0b0101, ..Registers::new() };
+        let mut registers = Registers {
+            pc: 0x1000,
+            pstate: 1 << 21 | 0b11 << 10 | 0b0101,
+            ..Registers::new()
+        };
         registers.skip_instruction(true);
         assert_eq!((registers.pc, registers.pstate), (0x1004, 0b0101));
     }
 
     #[test]
     fn register_31_reads_zero_and_is_not_written() {
-        let mut registers = Registers { x: [7; 31], ..Registers::new() };
+        let mut registers = Registers {
+            x: [7; 31],
+            ..Registers::new()
+        };
         registers.set(31, 1);
         assert_eq!(registers.get(31), 0);
         assert_eq!(registers.get(30), 7);

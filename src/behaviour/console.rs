@@ -31,7 +31,12 @@ fn id(here: &Here<'_, '_>) -> PartitionId {
 }
 
 /// Reads the UART's register at `offset`.
-pub fn read(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, offset: u64) -> u32 {
+pub fn read(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    offset: u64,
+) -> u32 {
     let ring = console.ring(Speaker::Partition(id(here)));
     let mut uart = here.partition.uart.lock();
     let value = uart.read(offset, ring.space() >= ROOM);
@@ -43,7 +48,13 @@ pub fn read(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, 
 }
 
 /// Writes the UART's register at `offset`. A byte the guest sends goes into the partition's output ring.
-pub fn write(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, offset: u64, value: u32) -> Stored {
+pub fn write(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    offset: u64,
+    value: u32,
+) -> Stored {
     let ring = console.ring(Speaker::Partition(id(here)));
     let mut uart = here.partition.uart.lock();
     if offset & !3 == DR && ring.space() == 0 {
@@ -73,7 +84,9 @@ pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machin
 
 /// Moves typed bytes into the receive FIFO as far as there is room.
 fn feed(uart: &mut Pl011, console: &Console, partition: PartitionId) {
-    let Some(input) = console.input(partition) else { return };
+    let Some(input) = console.input(partition) else {
+        return;
+    };
     while uart.room() > 0 {
         let Some(byte) = input.pop() else { return };
         uart.receive(byte);
@@ -83,5 +96,7 @@ fn feed(uart: &mut Pl011, console: &Console, partition: PartitionId) {
 /// Brings the interrupt line up to date.
 fn settle(here: &Here<'_, '_>, uart: &Pl011, machine: &mut impl Machine) {
     let level = uart.irq();
-    here.with(machine, |vgic, effects| vgic.set_level(INTID, level, effects));
+    here.with(machine, |vgic, effects| {
+        vgic.set_level(INTID, level, effects)
+    });
 }

@@ -8,8 +8,8 @@ use super::lifecycle::Reason;
 use super::machine::{Exception, Machine};
 use super::partition::Counter;
 use super::{mmio, sysreg};
-use crate::arm::syndrome::{Class, DataAbort, Fault, Syndrome, fault_ipa, injected};
 use crate::arm::registers::Registers;
+use crate::arm::syndrome::{Class, DataAbort, Fault, Syndrome, fault_ipa, injected};
 use crate::model::console::Console;
 use crate::model::power::Start;
 use crate::words::Ipa;
@@ -73,16 +73,32 @@ pub fn synchronous(
         Class::Hvc64 if syndrome.immediate() == 0 => hvc(here, console, machine, registers),
         Class::Hvc64 => unknown_hvc(here, registers),
         Class::Smc64 if syndrome.immediate() == 0 => smc(here, console, machine, registers),
-        Class::SystemRegister => sysreg::trapped(here, machine, registers, syndrome.system_register()),
-        Class::DataAbortLower => data_abort(here, console, machine, registers, exit, syndrome.data_abort()),
-        Class::InstructionAbortLower => fetch_abort(here, machine, registers, exit, syndrome.instruction_abort()),
+        Class::SystemRegister => {
+            sysreg::trapped(here, machine, registers, syndrome.system_register())
+        }
+        Class::DataAbortLower => data_abort(
+            here,
+            console,
+            machine,
+            registers,
+            exit,
+            syndrome.data_abort(),
+        ),
+        Class::InstructionAbortLower => {
+            fetch_abort(here, machine, registers, exit, syndrome.instruction_abort())
+        }
         Class::Wait => wait(here, registers, exit),
         _ => undefined(machine, registers),
     }
 }
 
 /// HVC #0: the saved PC is past the instruction already.
-fn hvc(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, registers: &mut Registers) -> Next {
+fn hvc(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+) -> Next {
     here.count(Counter::Hvc);
     hypercall::answer(here, console, machine, registers)
 }
@@ -94,7 +110,12 @@ fn unknown_hvc(here: &Here<'_, '_>, registers: &mut Registers) -> Next {
 }
 
 /// SMC #0: trapped, so the saved PC is the instruction's own.
-fn smc(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, registers: &mut Registers) -> Next {
+fn smc(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+) -> Next {
     here.count(Counter::Smc);
     registers.skip_instruction(true);
     hypercall::answer(here, console, machine, registers)
@@ -118,7 +139,8 @@ fn data_abort(
     match mmio::emulate(here, console, machine, registers, exit, &abort) {
         mmio::Outcome::Done => Next::Resume,
         mmio::Outcome::Abort => {
-            let esr = injected::data_abort(registers.pstate, abort.write && !abort.fault.table_walk);
+            let esr =
+                injected::data_abort(registers.pstate, abort.write && !abort.fault.table_walk);
             external_abort(here, machine, registers, exit, esr, abort.fault)
         }
     }
@@ -147,13 +169,29 @@ fn external_abort(
     here.count(Counter::Stage2Fault);
     // A walk that goes astray: the level of the guest's own walk is not reported, and the last is the likeliest.
     const LAST_LEVEL: u8 = 3;
-    let esr = if fault.table_walk { injected::on_table_walk(esr, LAST_LEVEL) } else { esr };
-    machine.inject(registers, Exception { esr, far: Some(exit.far) });
+    let esr = if fault.table_walk {
+        injected::on_table_walk(esr, LAST_LEVEL)
+    } else {
+        esr
+    };
+    machine.inject(
+        registers,
+        Exception {
+            esr,
+            far: Some(exit.far),
+        },
+    );
     Next::Resume
 }
 
 /// Gives the guest an UNDEFINED exception.
 pub fn undefined(machine: &mut impl Machine, registers: &mut Registers) -> Next {
-    machine.inject(registers, Exception { esr: injected::undefined(), far: None });
+    machine.inject(
+        registers,
+        Exception {
+            esr: injected::undefined(),
+            far: None,
+        },
+    );
     Next::Resume
 }

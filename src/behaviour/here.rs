@@ -20,7 +20,11 @@ pub struct Here<'a, 'b> {
 impl Here<'_, '_> {
     /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list
     /// registers are folded and filled if they have to be, other cores with something new are interrupted.
-    pub fn with<R>(&self, machine: &mut impl Machine, operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R) -> R {
+    pub fn with<R>(
+        &self,
+        machine: &mut impl Machine,
+        operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
+    ) -> R {
         self.locked(machine, false, operation)
     }
 
@@ -41,11 +45,17 @@ impl Here<'_, '_> {
         offset: u32,
         operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
     ) -> R {
-        let reach = self.partition.interrupts.lock().reach(self.vcpu, frame, offset);
+        let reach = self
+            .partition
+            .interrupts
+            .lock()
+            .reach(self.vcpu, frame, offset);
         match reach {
             Reach::None => self.locked(machine, false, operation),
             Reach::Of(vcpu) if vcpu == self.vcpu => self.locked(machine, true, operation),
-            Reach::Of(_) | Reach::All if self.partition.vcpus.len() == 1 => self.locked(machine, true, operation),
+            Reach::Of(_) | Reach::All if self.partition.vcpus.len() == 1 => {
+                self.locked(machine, true, operation)
+            }
             Reach::Of(_) | Reach::All => self.alone(machine, operation),
         }
     }
@@ -87,7 +97,9 @@ impl Here<'_, '_> {
     /// Answers a core of the partition that waits for this one, if any does.
     pub fn answer_call(&self, machine: &mut impl Machine) {
         let quiesce = &self.partition.quiesce;
-        let Some(ticket) = quiesce.called(self.vcpu) else { return };
+        let Some(ticket) = quiesce.called(self.vcpu) else {
+            return;
+        };
         {
             let mut vgic = self.partition.interrupts.lock();
             let mut effects = Effects::new(&self.partition.direct);
@@ -127,7 +139,11 @@ impl Here<'_, '_> {
     }
 
     /// Runs `operation` with every core of the partition folded and waiting.
-    fn alone<R>(&self, machine: &mut impl Machine, operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R) -> R {
+    fn alone<R>(
+        &self,
+        machine: &mut impl Machine,
+        operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
+    ) -> R {
         let quiesce = &self.partition.quiesce;
         while !quiesce.begin() {
             self.answer_call(machine);

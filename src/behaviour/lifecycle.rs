@@ -109,7 +109,12 @@ impl Life {
     /// A partition that was never started.
     #[must_use]
     pub const fn new() -> Self {
-        Self { word: AtomicU32::new(0), parked: AtomicU32::new(0), starts: AtomicU64::new(0), crashes: AtomicU64::new(0) }
+        Self {
+            word: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
+            starts: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
+        }
     }
 
     /// The state now, and why it last stopped.
@@ -143,7 +148,12 @@ impl Life {
         state == from
             && self
                 .word
-                .compare_exchange(encode(from, last), encode(to, reason), Ordering::AcqRel, Ordering::Acquire)
+                .compare_exchange(
+                    encode(from, last),
+                    encode(to, reason),
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
                 .is_ok()
     }
 
@@ -160,7 +170,8 @@ impl Life {
 
     /// Notes that `vcpu` has left its guest for good; `count` vCPUs there are. `true`: all have, the leader must be told.
     pub fn park(&self, vcpu: VcpuId, count: usize) -> bool {
-        self.parked.fetch_or(1 << (vcpu.get() & 31), Ordering::AcqRel);
+        self.parked
+            .fetch_or(1 << (vcpu.get() & 31), Ordering::AcqRel);
         self.all_parked(count)
     }
 
@@ -178,10 +189,14 @@ impl Life {
             Reason::Reset => Next::Start,
             Reason::Never | Reason::Off | Reason::Manager => Next::Stay(State::Off),
             Reason::Crash | Reason::Heartbeat => match policy {
-                OnCrash::Restart { limit } if self.crashes.fetch_add(1, Ordering::Relaxed) < u64::from(limit) => {
+                OnCrash::Restart { limit }
+                    if self.crashes.fetch_add(1, Ordering::Relaxed) < u64::from(limit) =>
+                {
                     Next::Start
                 }
-                OnCrash::Restart { .. } | OnCrash::Stop | OnCrash::Notify => Next::Stay(State::Crashed),
+                OnCrash::Restart { .. } | OnCrash::Stop | OnCrash::Notify => {
+                    Next::Stay(State::Crashed)
+                }
             },
         };
         let state = match next {
@@ -196,12 +211,14 @@ impl Life {
     pub fn run(&self) {
         let (_, reason) = self.now();
         self.starts.fetch_add(1, Ordering::Relaxed);
-        self.word.store(encode(State::Running, reason), Ordering::Release);
+        self.word
+            .store(encode(State::Running, reason), Ordering::Release);
     }
 
     /// The leader: the partition cannot be started.
     pub fn fail(&self) {
-        self.word.store(encode(State::Crashed, Reason::Crash), Ordering::Release);
+        self.word
+            .store(encode(State::Crashed, Reason::Crash), Ordering::Release);
     }
 }
 
@@ -232,7 +249,10 @@ mod tests {
 
     #[test]
     fn a_reset_starts_again_and_an_off_stays_off() {
-        for (reason, next) in [(Reason::Reset, Next::Start), (Reason::Off, Next::Stay(State::Off))] {
+        for (reason, next) in [
+            (Reason::Reset, Next::Start),
+            (Reason::Off, Next::Stay(State::Off)),
+        ] {
             let life = running();
             life.stop(reason);
             assert!(!life.park(VcpuId::new(1), 2));
@@ -248,7 +268,14 @@ mod tests {
             assert!(life.stop(Reason::Crash));
             life.park(VcpuId::new(0), 1);
             let next = life.finish_stop(OnCrash::Restart { limit: 2 });
-            assert_eq!(next, if crash < 2 { Next::Start } else { Next::Stay(State::Crashed) });
+            assert_eq!(
+                next,
+                if crash < 2 {
+                    Next::Start
+                } else {
+                    Next::Stay(State::Crashed)
+                }
+            );
             life.run();
         }
     }

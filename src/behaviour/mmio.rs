@@ -9,8 +9,8 @@ use super::exit::Exit;
 use super::here::Here;
 use super::machine::Machine;
 use super::partition::Counter;
-use crate::arm::syndrome::{DataAbort, FaultKind};
 use crate::arm::registers::Registers;
+use crate::arm::syndrome::{DataAbort, FaultKind};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
 use crate::model::vgic::{Frame, GicVersion};
@@ -57,12 +57,21 @@ pub fn emulate(
     exit: &Exit,
     abort: &DataAbort,
 ) -> Outcome {
-    let Some(target) = route(here, exit.ipa()) else { return Outcome::Abort };
-    if abort.fault.kind != FaultKind::Translation || abort.fault.table_walk || abort.cache_maintenance {
+    let Some(target) = route(here, exit.ipa()) else {
+        return Outcome::Abort;
+    };
+    if abort.fault.kind != FaultKind::Translation
+        || abort.fault.table_walk
+        || abort.cache_maintenance
+    {
         return Outcome::Abort;
     }
     here.count(Counter::Mmio);
-    let port = Port { here, console, target };
+    let port = Port {
+        here,
+        console,
+        target,
+    };
     if let Some(transfer) = abort.transfer {
         if !is_aligned(target.offset, transfer.bytes) {
             return Outcome::Abort;
@@ -93,19 +102,32 @@ fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> 
 
 /// Finds the device at `address`.
 fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
-    let within = |base: u64, size: u64| address.get().checked_sub(base).filter(|offset| *offset < size);
+    let within = |base: u64, size: u64| {
+        address
+            .get()
+            .checked_sub(base)
+            .filter(|offset| *offset < size)
+    };
     if let Some(offset) = within(layout::GICD_BASE, layout::GICD_SIZE) {
-        return Some(Target { device: Device::Gic(Frame::Distributor), offset });
+        return Some(Target {
+            device: Device::Gic(Frame::Distributor),
+            offset,
+        });
     }
     if let Some(offset) = within(layout::UART_BASE, layout::UART_SIZE) {
-        return Some(Target { device: Device::Uart, offset });
+        return Some(Target {
+            device: Device::Uart,
+            offset,
+        });
     }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
     let frame = Frame::Redistributor(vcpu);
-    (here.partition.gic_version == GicVersion::V3)
-        .then_some(Target { device: Device::Gic(frame), offset: offset % layout::GICR_STRIDE })
+    (here.partition.gic_version == GicVersion::V3).then_some(Target {
+        device: Device::Gic(frame),
+        offset: offset % layout::GICR_STRIDE,
+    })
 }
 
 fn is_aligned(offset: u64, bytes: u8) -> bool {
@@ -121,17 +143,28 @@ struct Port<'a, 'h, 'b> {
 
 impl Port<'_, '_, '_> {
     /// Reads, or writes `stored`, `bytes` bytes `further` up from the target.
-    fn transfer(&self, machine: &mut impl Machine, further: u64, bytes: u8, stored: Option<u64>) -> Transferred {
+    fn transfer(
+        &self,
+        machine: &mut impl Machine,
+        further: u64,
+        bytes: u8,
+        stored: Option<u64>,
+    ) -> Transferred {
         let offset = self.target.offset + further;
         match (self.target.device, stored) {
-            (Device::Gic(frame), None) => Transferred::Loaded(self.gic_read(machine, frame, offset, bytes)),
+            (Device::Gic(frame), None) => {
+                Transferred::Loaded(self.gic_read(machine, frame, offset, bytes))
+            }
             (Device::Gic(frame), Some(value)) => {
                 self.gic_write(machine, frame, offset, bytes, value);
                 Transferred::Stored
             }
-            (Device::Uart, None) => {
-                Transferred::Loaded(u64::from(console::read(self.here, self.console, machine, offset)))
-            }
+            (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
+                self.here,
+                self.console,
+                machine,
+                offset,
+            ))),
             (Device::Uart, Some(value)) => {
                 let value = u32::try_from(value & width_mask(bytes.min(4))).unwrap_or(0);
                 match console::write(self.here, self.console, machine, offset, value) {
@@ -145,30 +178,53 @@ impl Port<'_, '_, '_> {
     fn gic_read(&self, machine: &mut impl Machine, frame: Frame, offset: u64, bytes: u8) -> u64 {
         let vcpu = self.here.vcpu;
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        let value = self.here.access(machine, frame, offset, |vgic, _| match frame {
-            Frame::Distributor => vgic.distributor_read(vcpu, offset, bytes),
-            Frame::Redistributor(of) => vgic.redistributor_read(of, offset, bytes),
-        });
+        let value = self
+            .here
+            .access(machine, frame, offset, |vgic, _| match frame {
+                Frame::Distributor => vgic.distributor_read(vcpu, offset, bytes),
+                Frame::Redistributor(of) => vgic.redistributor_read(of, offset, bytes),
+            });
         value | self.physical_pending(machine, frame, offset)
     }
 
     /// What the physical controller knows to be pending, where the guest reads pending bits.
     fn physical_pending(&self, machine: &impl Machine, frame: Frame, offset: u32) -> u64 {
-        let asked = self.here.partition.interrupts.lock().physical_pending(self.here.vcpu, frame, offset);
+        let asked =
+            self.here
+                .partition
+                .interrupts
+                .lock()
+                .physical_pending(self.here.vcpu, frame, offset);
         let Some((word, mask)) = asked else { return 0 };
-        let of = if let Frame::Redistributor(of) = frame { of } else { self.here.vcpu };
+        let of = if let Frame::Redistributor(of) = frame {
+            of
+        } else {
+            self.here.vcpu
+        };
         let cpu = self.here.partition.vcpu(of).map(|vcpu| vcpu.cpu);
-        cpu.map_or(0, |cpu| u64::from(machine.physical_pending(word, cpu) & mask))
+        cpu.map_or(0, |cpu| {
+            u64::from(machine.physical_pending(word, cpu) & mask)
+        })
     }
 
-    fn gic_write(&self, machine: &mut impl Machine, frame: Frame, offset: u64, bytes: u8, value: u64) {
+    fn gic_write(
+        &self,
+        machine: &mut impl Machine,
+        frame: Frame,
+        offset: u64,
+        bytes: u8,
+        value: u64,
+    ) {
         let vcpu = self.here.vcpu;
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         let value = value & width_mask(bytes);
-        self.here.access(machine, frame, offset, |vgic, effects| match frame {
-            Frame::Distributor => vgic.distributor_write(vcpu, offset, bytes, value, effects),
-            Frame::Redistributor(of) => vgic.redistributor_write(of, offset, bytes, value, effects),
-        });
+        self.here
+            .access(machine, frame, offset, |vgic, effects| match frame {
+                Frame::Distributor => vgic.distributor_write(vcpu, offset, bytes, value, effects),
+                Frame::Redistributor(of) => {
+                    vgic.redistributor_write(of, offset, bytes, value, effects)
+                }
+            });
     }
 
     /// Carries out a decoded instruction, if it is the access that faulted, whole within the device's page.
@@ -197,7 +253,12 @@ impl Port<'_, '_, '_> {
         let parts = [Some(access.first), access.second];
         for (further, register) in (0_u64..).zip(parts.into_iter().flatten()) {
             let stored = abort.write.then(|| access.stored(registers.get(register)));
-            match self.transfer(machine, further * u64::from(access.bytes), access.bytes, stored) {
+            match self.transfer(
+                machine,
+                further * u64::from(access.bytes),
+                access.bytes,
+                stored,
+            ) {
                 Transferred::Loaded(raw) => registers.set(register, access.loaded(raw)),
                 Transferred::Stored => {}
                 Transferred::Again => return Outcome::Done,

@@ -4,8 +4,8 @@
 
 pub mod console;
 pub mod exit;
-pub mod hypercall;
 pub mod here;
+pub mod hypercall;
 pub mod lifecycle;
 pub mod machine;
 pub mod mmio;

@@ -59,13 +59,18 @@ impl Statistics {
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
     pub fn count(&self, counter: Counter) {
         let slot = &self.counters[counter as usize];
-        slot.store(slot.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        slot.store(
+            slot.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
     }
 
     /// The value of counter `index`, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        self.counters.get(index).map(|slot| slot.load(Ordering::Relaxed))
+        self.counters
+            .get(index)
+            .map(|slot| slot.load(Ordering::Relaxed))
     }
 }
 
@@ -137,7 +142,11 @@ impl Partition<'_> {
     pub fn ram(&self, address: Ipa) -> Option<Pa> {
         self.extents.iter().find_map(|extent| {
             let offset = address.offset_from(extent.ipa)?;
-            if offset < extent.range.size() { extent.range.base().checked_add(offset) } else { None }
+            if offset < extent.range.size() {
+                extent.range.base().checked_add(offset)
+            } else {
+                None
+            }
         })
     }
 }

@@ -22,7 +22,9 @@ pub fn trapped(
     let value = registers.get(access.register);
     match policy(access.encoding, access.read, machine.rights()) {
         Policy::ReadAs(fixed) if access.read => registers.set(access.register, fixed),
-        Policy::IdRegister(register) => registers.set(access.register, machine.id_register(register)),
+        Policy::IdRegister(register) => {
+            registers.set(access.register, machine.id_register(register))
+        }
         Policy::ReadAs(_) | Policy::WriteIgnored => {}
         Policy::SetWay => machine.maintain_set_way(value),
         Policy::Sgi(group) => sgi(here, machine, group, value),
@@ -37,12 +39,18 @@ pub fn trapped(
 /// interrupt's own group, and there is no other state's group 1.
 fn sgi(here: &Here<'_, '_>, machine: &mut impl Machine, group: SgiGroup, value: u64) {
     if group != SgiGroup::OtherGroup1 {
-        here.with(machine, |vgic, effects| vgic.send_sgi1r(here.vcpu, value, effects));
+        here.with(machine, |vgic, effects| {
+            vgic.send_sgi1r(here.vcpu, value, effects)
+        });
     }
 }
 
 /// Ends an interrupt whose list register was needed: trapped only while there are such.
 fn deactivate(here: &Here<'_, '_>, machine: &mut impl Machine, value: u64) {
-    let Ok(intid) = u16::try_from(value & DIR_INTID) else { return };
-    here.with_folded(machine, |vgic, effects| vgic.deactivate(here.vcpu, intid, effects));
+    let Ok(intid) = u16::try_from(value & DIR_INTID) else {
+        return;
+    };
+    here.with_folded(machine, |vgic, effects| {
+        vgic.deactivate(here.vcpu, intid, effects)
+    });
 }

@@ -21,7 +21,8 @@ struct BootStack(UnsafeCell<[u8; PAGE_SIZE as usize + BOOT_STACK_SIZE]>);
 // SAFETY: the boot core alone uses it, as its stack.
 unsafe impl Sync for BootStack {}
 
-static BOOT_STACK: BootStack = BootStack(UnsafeCell::new([0; PAGE_SIZE as usize + BOOT_STACK_SIZE]));
+static BOOT_STACK: BootStack =
+    BootStack(UnsafeCell::new([0; PAGE_SIZE as usize + BOOT_STACK_SIZE]));
 
 /// What a secondary core reads with its caches off.
 #[repr(C)]
@@ -151,7 +152,10 @@ pub unsafe fn prepare_secondaries(regime: Regime, cpus: impl Iterator<Item = Mpi
     let table = START.0.get();
     for (index, mpidr) in cpus.take(MAX_CPUS).enumerate() {
         let cpu = CpuId::new(u8::try_from(index).unwrap_or(0));
-        let entry = StartEntry { mpidr: mpidr.get(), stack: super::core::main_stack_top(cpu) };
+        let entry = StartEntry {
+            mpidr: mpidr.get(),
+            stack: super::core::main_stack_top(cpu),
+        };
         // SAFETY: no other core reads the table yet, by this function's contract; `index` is below MAX_CPUS.
         unsafe { (*table).entries[index] = entry };
         // SAFETY: as above.

@@ -44,7 +44,9 @@ pub fn invalidate(base: u64, size: u64) {
 pub fn clean_and_invalidate_set_way(argument: u64) {
     // SAFETY: cleaning before invalidating loses no data; a set or way the cache has not is CONSTRAINED UNPREDICTABLE
     // between nothing and another line of the same cache (Arm ARM D7.5.9).
-    unsafe { asm!("dc cisw, {}", in(reg) argument & 0xffff_fff0, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("dc cisw, {}", in(reg) argument & 0xffff_fff0, options(nostack, preserves_flags))
+    };
 }
 
 /// Drops all instructions cached by any core of the inner shareable domain.

@@ -54,8 +54,12 @@ static STACKS: [PerCore<Stacks>; MAX_CPUS] = [const {
     }))
 }; MAX_CPUS];
 
-static BLOCKS: [PerCore<Block>; MAX_CPUS] =
-    [const { PerCore(UnsafeCell::new(Block { fault_stack: 0, cpu: CpuId::new(0) })) }; MAX_CPUS];
+static BLOCKS: [PerCore<Block>; MAX_CPUS] = [const {
+    PerCore(UnsafeCell::new(Block {
+        fault_stack: 0,
+        cpu: CpuId::new(0),
+    }))
+}; MAX_CPUS];
 
 /// The pages that must stay unmapped: one below each stack of each core.
 pub fn guard_pages() -> impl Iterator<Item = Range> {
@@ -88,7 +92,12 @@ pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
     let block = BLOCKS[cpu.index()].0.get();
     let top = (stacks.addr() + size_of::<Stacks>()) as u64;
     // SAFETY: the block is a static of this core, which nobody else reaches.
-    unsafe { block.write(Block { fault_stack: top, cpu }) };
+    unsafe {
+        block.write(Block {
+            fault_stack: top,
+            cpu,
+        })
+    };
     crate::write_register!("tpidr_el2", block.addr() as u64);
     // SAFETY: the pointer is into a static of this core; nothing else makes a reference to its context.
     unsafe { &mut (*stacks).context }
@@ -99,7 +108,12 @@ pub fn claim_for_boot() {
     let top = (STACKS[0].0.get().addr() + size_of::<Stacks>()) as u64;
     let block = BLOCKS[0].0.get();
     // SAFETY: no other core runs yet, so nobody else reaches the block; `claim` writes it anew.
-    unsafe { block.write(Block { fault_stack: top, cpu: CpuId::new(0) }) };
+    unsafe {
+        block.write(Block {
+            fault_stack: top,
+            cpu: CpuId::new(0),
+        })
+    };
     crate::write_register!("tpidr_el2", block.addr() as u64);
     crate::write_register!("vbar_el2", super::context::vector_base());
 }

@@ -64,13 +64,20 @@ pub fn set_exception(registers: &Registers, esr: u64, far: Option<u64>) {
 /// SCTLR_EL1 and VBAR_EL1, which decide how an exception enters EL1.
 #[must_use]
 pub fn exception_controls() -> (u64, u64) {
-    (crate::read_register!("sctlr_el1"), crate::read_register!("vbar_el1"))
+    (
+        crate::read_register!("sctlr_el1"),
+        crate::read_register!("vbar_el1"),
+    )
 }
 
 /// SP_EL1 or SP_EL0.
 #[must_use]
 pub fn stack_pointer(el1: bool) -> u64 {
-    if el1 { crate::read_register!("sp_el1") } else { crate::read_register!("sp_el0") }
+    if el1 {
+        crate::read_register!("sp_el1")
+    } else {
+        crate::read_register!("sp_el0")
+    }
 }
 
 /// Sets SP_EL1 or SP_EL0.

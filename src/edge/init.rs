@@ -1,13 +1,13 @@
 //! The control registers of EL2 and of a guest's EL1: each is written on every core, nothing is left as it was found.
 
+use super::context::vector_base;
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
 use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
-use super::context::vector_base;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, Readable, VBAR_EL2, VMPIDR_EL2, VTCR_EL2,
-    VTTBR_EL2, Writeable,
+    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, Readable, VBAR_EL2,
+    VMPIDR_EL2, VTCR_EL2, VTTBR_EL2, Writeable,
 };
 
 /// MPIDR_EL1 bit 31, RES1.
@@ -51,7 +51,11 @@ fn mdcr(features: &HostFeatures) -> u64 {
     bits.set(Mdcr::TTRF, features.trace_filter);
     bits.set(Mdcr::HPMD, features.performance_monitors >= 4);
     bits.set(Mdcr::HCCD, features.performance_monitors >= 6);
-    let counters = if features.performance_monitors > 0 { read_register!("pmcr_el0") >> PMCR_N & 0x1f } else { 0 };
+    let counters = if features.performance_monitors > 0 {
+        read_register!("pmcr_el0") >> PMCR_N & 0x1f
+    } else {
+        0
+    };
     control::mdcr_guest(counters, bits)
 }
 

@@ -9,7 +9,9 @@ use crate::words::{PAGE_SIZE, Pa, Range};
 /// The range is mapped readable and nobody writes it for as long as the hypervisor runs.
 #[must_use]
 pub unsafe fn bytes(range: Range) -> &'static [u8] {
-    let Ok(size) = usize::try_from(range.size()) else { return &[] };
+    let Ok(size) = usize::try_from(range.size()) else {
+        return &[];
+    };
     // SAFETY: by this function's contract.
     unsafe { core::slice::from_raw_parts(range.base().get() as *const u8, size) }
 }
@@ -28,7 +30,10 @@ impl TablePages {
     /// The range is RAM, mapped writable at EL2 (or the MMU is off), and nothing else uses it.
     #[must_use]
     pub const unsafe fn new(range: Range) -> Self {
-        Self { next: range.base(), left: range.size() / PAGE_SIZE }
+        Self {
+            next: range.base(),
+            left: range.size() / PAGE_SIZE,
+        }
     }
 }
 
@@ -127,7 +132,8 @@ impl GuestRam {
     /// Reads the aligned 32-bit word at `at`, if it lies in this RAM.
     #[must_use]
     pub fn read_u32(&self, at: Pa) -> Option<u32> {
-        let inside = at.is_aligned(4) && Range::new(at, 4).is_some_and(|word| self.0.contains(word));
+        let inside =
+            at.is_aligned(4) && Range::new(at, 4).is_some_and(|word| self.0.contains(word));
         // SAFETY: the word lies in guest RAM, is aligned, and any value is a u32.
         inside.then(|| unsafe { (at.get() as *const u32).read_volatile() })
     }

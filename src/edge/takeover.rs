@@ -37,7 +37,10 @@ pub fn own_tables() -> Option<TablePages> {
         return None;
     }
     PAGES_TAKEN.store(true, Ordering::Relaxed);
-    let range = Range::new(Pa::new(PAGES.0.get().addr() as u64), TABLE_PAGES as u64 * PAGE_SIZE)?;
+    let range = Range::new(
+        Pa::new(PAGES.0.get().addr() as u64),
+        TABLE_PAGES as u64 * PAGE_SIZE,
+    )?;
     // SAFETY: a static of the image that is given out once.
     Some(unsafe { TablePages::new(range) })
 }
@@ -78,7 +81,12 @@ pub fn uart(kind: Kind, registers: Range) -> Option<BoardUart> {
 
 /// The GICv2 with these frames.
 #[must_use]
-pub fn gic_v2(distributor: Range, cpu_interface: Range, hypervisor: Range, virtual_cpu: Range) -> HostGic {
+pub fn gic_v2(
+    distributor: Range,
+    cpu_interface: Range,
+    hypervisor: Range,
+    virtual_cpu: Range,
+) -> HostGic {
     // SAFETY: the tree's GIC node names them, and the tables map them as device memory.
     HostGic::V2(unsafe { V2::new(distributor, cpu_interface, hypervisor, virtual_cpu) })
 }

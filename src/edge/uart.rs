@@ -130,7 +130,10 @@ impl BoardUart {
                 uart.set_interrupt_masks(wanted);
             }
             Self::Mini(MiniUart(frame)) => {
-                frame.write(AUX_MU_IER, IER_RECEIVE | if transmit { IER_TRANSMIT } else { 0 });
+                frame.write(
+                    AUX_MU_IER,
+                    IER_RECEIVE | if transmit { IER_TRANSMIT } else { 0 },
+                );
             }
         }
     }

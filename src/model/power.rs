@@ -59,7 +59,11 @@ impl Power {
     /// Makes a vCPU that is off.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: AtomicU32::new(State::Off as u32), entry: AtomicU64::new(0), context: AtomicU64::new(0) }
+        Self {
+            state: AtomicU32::new(State::Off as u32),
+            entry: AtomicU64::new(0),
+            context: AtomicU64::new(0),
+        }
     }
 
     /// The state now.
@@ -84,7 +88,11 @@ impl Power {
     /// [`Refused`], and nothing changes.
     pub fn switch_on(&self, start: Start) -> Result<(), Refused> {
         let (off, reserved) = (State::Off as u32, State::Reserved as u32);
-        if self.state.compare_exchange(off, reserved, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self
+            .state
+            .compare_exchange(off, reserved, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             return Err(match self.state() {
                 State::On | State::Suspended => Refused::AlreadyOn,
                 // Off: it went off since the exchange failed; the call that lost the race is the one that came too early.
@@ -127,7 +135,10 @@ impl Power {
     }
 
     fn stored(&self) -> Start {
-        Start { entry: self.entry.load(Ordering::Relaxed), context: self.context.load(Ordering::Relaxed) }
+        Start {
+            entry: self.entry.load(Ordering::Relaxed),
+            context: self.context.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -143,7 +154,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
-    const START: Start = Start { entry: 0x4020_0000, context: 7 };
+    const START: Start = Start {
+        entry: 0x4020_0000,
+        context: 7,
+    };
 
     #[test]
     fn a_vcpu_that_is_on_is_not_switched_on_again() {
@@ -162,7 +176,10 @@ mod tests {
         let power = Power::new();
         power.switch_on(START).unwrap();
         power.take_start();
-        let resume = Start { entry: 0x4030_0000, context: 9 };
+        let resume = Start {
+            entry: 0x4030_0000,
+            context: 9,
+        };
         power.suspend(resume);
         assert_eq!(power.switch_on(START), Err(Refused::AlreadyOn));
         assert_eq!(power.wake(), Some(resume));
@@ -178,13 +195,21 @@ mod tests {
                 .map(|caller| {
                     let (power, wins) = (Arc::clone(&power), Arc::clone(&wins));
                     std::thread::spawn(move || {
-                        if power.switch_on(Start { entry: caller, context: caller }).is_ok() {
+                        if power
+                            .switch_on(Start {
+                                entry: caller,
+                                context: caller,
+                            })
+                            .is_ok()
+                        {
                             wins.fetch_add(1, Ordering::SeqCst);
                         }
                     })
                 })
                 .collect();
-            callers.into_iter().for_each(|caller| caller.join().unwrap());
+            callers
+                .into_iter()
+                .for_each(|caller| caller.join().unwrap());
             assert_eq!(wins.load(Ordering::SeqCst), 1);
             let start = power.take_start().unwrap();
             assert_eq!(start.entry, start.context);

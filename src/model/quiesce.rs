@@ -60,7 +60,9 @@ impl Quiesce {
     /// Calls `vcpu`, if its list registers may hold anything. `true`: interrupt its core, and wait for the answer.
     #[must_use]
     pub fn call(&self, vcpu: VcpuId) -> bool {
-        let Some(ticket) = self.tickets.get(vcpu.index()) else { return false };
+        let Some(ticket) = self.tickets.get(vcpu.index()) else {
+            return false;
+        };
         let open = ticket.load(Ordering::Relaxed) | 1;
         ticket.store(open, Ordering::SeqCst);
         self.is_loaded(vcpu)
@@ -149,10 +151,15 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         let cores: Vec<_> = (0..CORES)
             .map(|core| {
-                let (quiesce, loaded, done) = (Arc::clone(&quiesce), Arc::clone(&loaded), Arc::clone(&done));
+                let (quiesce, loaded, done) =
+                    (Arc::clone(&quiesce), Arc::clone(&loaded), Arc::clone(&done));
                 std::thread::spawn(move || {
                     let own = VcpuId::new(core);
-                    let others = || (0..CORES).filter(move |other| *other != core).map(VcpuId::new);
+                    let others = || {
+                        (0..CORES)
+                            .filter(move |other| *other != core)
+                            .map(VcpuId::new)
+                    };
                     let serve = || {
                         if let Some(ticket) = quiesce.called(own) {
                             loaded.fetch_sub(1, Ordering::SeqCst);

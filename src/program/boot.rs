@@ -24,7 +24,9 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     if level == EL2 {
         cores::claim_for_boot();
     }
-    let Some(bytes) = takeover::device_tree(Pa::new(tree)) else { mute() };
+    let Some(bytes) = takeover::device_tree(Pa::new(tree)) else {
+        mute()
+    };
     let board = Board::read(bytes);
     let console = board.as_ref().ok().and_then(|board| board.console);
     if let Some(console) = console {
@@ -32,10 +34,15 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
             UartKind::Pl011 => uart::Kind::Pl011,
             UartKind::MiniUart => uart::Kind::Mini,
         };
-        system::EMERGENCY.call_once(|| EmergencyConsole { kind, registers: console.registers });
+        system::EMERGENCY.call_once(|| EmergencyConsole {
+            kind,
+            registers: console.registers,
+        });
     }
     if level != EL2 {
-        halt(format_args!("entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"));
+        halt(format_args!(
+            "entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"
+        ));
     }
     let board = match board {
         Ok(board) => board,
@@ -55,7 +62,9 @@ fn mute() -> ! {
 
 /// Builds EL2's tables and turns the MMU on.
 fn translate(board: &Board<'_>, tree: Range) -> Regime {
-    let Some(mut pages) = takeover::own_tables() else { halt(format_args!("booted twice")) };
+    let Some(mut pages) = takeover::own_tables() else {
+        halt(format_args!("booted twice"))
+    };
     match tables::build(&mut pages, board, tree, init::pa_bits()) {
         Ok(regime) => {
             takeover::turn_mmu_on(regime);
@@ -69,7 +78,10 @@ fn translate(board: &Board<'_>, tree: Range) -> Regime {
 fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     let own = init::affinity();
     let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
-        refuse(format_args!("the boot core, affinity {:#x}, is not in the device tree", own.get()));
+        refuse(format_args!(
+            "the boot core, affinity {:#x}, is not in the device tree",
+            own.get()
+        ));
     };
     let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
     let features = init::features();
@@ -88,7 +100,9 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     ));
     let host = open_host(&board, cpu, own);
     let Some(ramdisk) = board.initrd else {
-        refuse(format_args!("no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"));
+        refuse(format_args!(
+            "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
+        ));
     };
     let system = match System::read(takeover::ramdisk(ramdisk)) {
         Ok(system) => system,
@@ -97,7 +111,12 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if let Err(error) = bundle::fit(&system, &board) {
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
-    let kept = [boot::image(), tree, ramdisk, Range::new(Pa::new(0), SPIN_TABLE_PAGE).unwrap_or_default()];
+    let kept = [
+        boot::image(),
+        tree,
+        ramdisk,
+        Range::new(Pa::new(0), SPIN_TABLE_PAGE).unwrap_or_default(),
+    ];
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
@@ -121,14 +140,34 @@ fn open_console(board: &Board<'_>) {
 fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
     let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
     let (gic, maintenance) = match &board.gic {
-        Gic::V2 { distributor, cpu_interface, hypervisor, virtual_cpu, maintenance } => {
-            (Some(takeover::gic_v2(*distributor, *cpu_interface, *hypervisor, *virtual_cpu)), *maintenance)
-        }
-        Gic::V3 { distributor, redistributors, stride, maintenance } => {
-            (takeover::gic_v3(*distributor, redistributors, *stride, affinities.clone()), *maintenance)
-        }
+        Gic::V2 {
+            distributor,
+            cpu_interface,
+            hypervisor,
+            virtual_cpu,
+            maintenance,
+        } => (
+            Some(takeover::gic_v2(
+                *distributor,
+                *cpu_interface,
+                *hypervisor,
+                *virtual_cpu,
+            )),
+            *maintenance,
+        ),
+        Gic::V3 {
+            distributor,
+            redistributors,
+            stride,
+            maintenance,
+        } => (
+            takeover::gic_v3(*distributor, redistributors, *stride, affinities.clone()),
+            *maintenance,
+        ),
     };
-    let Some(gic) = gic else { refuse(format_args!("a CPU has no GICv3 redistributor")) };
+    let Some(gic) = gic else {
+        refuse(format_args!("a CPU has no GICv3 redistributor"))
+    };
     gic.start_distributor();
     gic.start_core(cpu, own);
     let hardware_deactivation = match gic {
@@ -164,12 +203,18 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
         match (cpu.start, system::conduit()) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
-                    system::log(format_args!("CPU {index} does not start: PSCI says {error}"));
+                    system::log(format_args!(
+                        "CPU {index} does not start: PSCI says {error}"
+                    ));
                 }
             }
-            (CpuStart::SpinTable { release }, _) => takeover::release_from_spin_table(release, entry),
+            (CpuStart::SpinTable { release }, _) => {
+                takeover::release_from_spin_table(release, entry)
+            }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
-                system::log(format_args!("CPU {index} cannot be started: its enable-method is not known"));
+                system::log(format_args!(
+                    "CPU {index} cannot be started: its enable-method is not known"
+                ));
             }
         }
     }

@@ -5,11 +5,11 @@ use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
 use crate::arm::registers::Registers;
+use crate::behaviour::console;
 use crate::behaviour::exit::{self, Next};
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::partition::Counter;
-use crate::behaviour::console;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
 use crate::edge::{init, takeover};
@@ -42,12 +42,25 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
-    let Some((partition, vcpu)) = state::assignment(cpu) else { rest(host) };
+    let Some((partition, vcpu)) = state::assignment(cpu) else {
+        rest(host)
+    };
     host.gic.enable(0, 1 << host.maintenance, cpu);
     context.hot.vcpu = vcpu;
     context.hot.direct = Some(&partition.direct);
-    let hardware = Hardware { host, features, partition, cpu, overflow: false };
-    let mut core = Core { context, hardware, here: Here { partition, vcpu }, parked_in: None };
+    let hardware = Hardware {
+        host,
+        features,
+        partition,
+        cpu,
+        overflow: false,
+    };
+    let mut core = Core {
+        context,
+        hardware,
+        here: Here { partition, vcpu },
+        parked_in: None,
+    };
     loop {
         let start = core.wait_until_on();
         core.reset(start);
@@ -147,7 +160,10 @@ impl Core {
             }
             Err(error) => {
                 partition.life.fail();
-                system::log(format_args!("partition {}: not started: {error}", partition.plan.name));
+                system::log(format_args!(
+                    "partition {}: not started: {error}",
+                    partition.plan.name
+                ));
                 system::board_off_if_idle();
             }
         }
@@ -160,7 +176,13 @@ impl Core {
     }
 
     fn kick_others(&self) {
-        for cpu in self.here.partition.cpus.iter().filter(|cpu| **cpu != self.hardware.cpu) {
+        for cpu in self
+            .here
+            .partition
+            .cpus
+            .iter()
+            .filter(|cpu| **cpu != self.hardware.cpu)
+        {
             self.hardware.host.gic.kick(*cpu);
         }
     }
@@ -214,7 +236,13 @@ impl Core {
         let (esr, far, hpfar) = init::syndrome();
         self.here.count(Counter::Exits);
         let exit = exit::Exit { esr, far, hpfar };
-        exit::synchronous(&self.here, &state::CONSOLE, &mut self.hardware, &mut self.context.registers, &exit)
+        exit::synchronous(
+            &self.here,
+            &state::CONSOLE,
+            &mut self.hardware,
+            &mut self.context.registers,
+            &exit,
+        )
     }
 
     /// Sees to the interrupt the short path left.
@@ -257,7 +285,9 @@ impl Core {
         } else {
             self.here.count(Counter::Interrupt);
             let (vcpu, intid) = (self.here.vcpu, u16::try_from(intid).unwrap_or(0));
-            self.here.with(&mut self.hardware, |vgic, effects| vgic.physical(vcpu, intid, effects));
+            self.here.with(&mut self.hardware, |vgic, effects| {
+                vgic.physical(vcpu, intid, effects)
+            });
         }
     }
 
@@ -282,10 +312,16 @@ impl Core {
     /// Leaves the guest: off, suspended, or with its partition.
     fn leave(&mut self, next: Next) {
         self.here.unload(&mut self.hardware);
-        let Some(vcpu) = self.here.shared() else { return };
+        let Some(vcpu) = self.here.shared() else {
+            return;
+        };
         match next {
             Next::Off => {
-                self.here.partition.interrupts.lock().reset_vcpu(self.here.vcpu);
+                self.here
+                    .partition
+                    .interrupts
+                    .lock()
+                    .reset_vcpu(self.here.vcpu);
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),
@@ -298,4 +334,3 @@ impl Core {
         }
     }
 }
-

@@ -27,7 +27,11 @@ impl Write for LastWords {
 
 /// Says `message` on the console and stops this core.
 pub fn halt(message: fmt::Arguments<'_>) -> ! {
-    let _ = writeln!(LastWords, "\n[bulkhead] core {}: {message}", core::current());
+    let _ = writeln!(
+        LastWords,
+        "\n[bulkhead] core {}: {message}",
+        core::current()
+    );
     stop()
 }
 
@@ -50,7 +54,12 @@ fn stop() -> ! {
 /// The panic handler's work.
 pub fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
     match info.location() {
-        Some(at) => halt(format_args!("PANIC {}:{}: {}", at.file(), at.line(), info.message())),
+        Some(at) => halt(format_args!(
+            "PANIC {}:{}: {}",
+            at.file(),
+            at.line(),
+            info.message()
+        )),
         None => halt(format_args!("PANIC {}", info.message())),
     }
 }
@@ -67,7 +76,11 @@ pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
     };
     let image = boot::image().base().get();
     let guard = core::guard_pages().any(|page| page.base().get() <= far && far < page.end().get());
-    let overflow = if guard { " (a stack overflowed into its guard page)" } else { "" };
+    let overflow = if guard {
+        " (a stack overflowed into its guard page)"
+    } else {
+        ""
+    };
     let _ = writeln!(
         LastWords,
         "\n[bulkhead] core {}: FAULT at EL2: {kind}, ESR {esr:#x}, FAR {far:#x}{overflow}\n\

@@ -53,15 +53,24 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
             machine.apply(effect, &partition.cpus);
         }
     }
-    partition.counter_offset.store(init::counter(), Ordering::Relaxed);
-    Ok(Start { entry: partition.layout.entry.get(), context: partition.layout.dtb.get() })
+    partition
+        .counter_offset
+        .store(init::counter(), Ordering::Relaxed);
+    Ok(Start {
+        entry: partition.layout.entry.get(),
+        context: partition.layout.dtb.get(),
+    })
 }
 
 fn verify(partition: &Partition<'_>) -> Result<(), LoadError> {
     if !super::hash::matches(&partition.plan.kernel) {
         return Err(LoadError::Damaged("kernel"));
     }
-    if partition.plan.initrd.is_some_and(|initrd| !super::hash::matches(&initrd)) {
+    if partition
+        .plan
+        .initrd
+        .is_some_and(|initrd| !super::hash::matches(&initrd))
+    {
         return Err(LoadError::Damaged("initrd"));
     }
     Ok(())
@@ -70,9 +79,9 @@ fn verify(partition: &Partition<'_>) -> Result<(), LoadError> {
 /// Copies one piece of an image to where the layout puts it. RAM is zero already.
 fn copy(partition: &Partition<'_>, piece: &Piece) -> Result<(), LoadError> {
     let bytes = match piece.source {
-        Source::Kernel { offset, len } => {
-            offset.checked_add(len).and_then(|end| partition.plan.kernel.data.get(offset..end))
-        }
+        Source::Kernel { offset, len } => offset
+            .checked_add(len)
+            .and_then(|end| partition.plan.kernel.data.get(offset..end)),
         Source::Initrd => partition.plan.initrd.map(|initrd| initrd.data),
     };
     write(partition, piece.ipa, bytes.ok_or(LoadError::Misplaced)?)
@@ -92,7 +101,9 @@ fn write(partition: &Partition<'_>, address: Ipa, bytes: &[u8]) -> Result<(), Lo
         if !ram.write(at, now) {
             return Err(LoadError::Misplaced);
         }
-        address = address.checked_add(now.len() as u64).ok_or(LoadError::Misplaced)?;
+        address = address
+            .checked_add(now.len() as u64)
+            .ok_or(LoadError::Misplaced)?;
         rest = later;
     }
     Ok(())
@@ -101,9 +112,15 @@ fn write(partition: &Partition<'_>, address: Ipa, bytes: &[u8]) -> Result<(), Lo
 /// The RAM that holds `address`, the physical address, and how many bytes follow in the same extent.
 fn place(partition: &Partition<'_>, address: Ipa) -> Option<(GuestRam, crate::words::Pa, u64)> {
     partition.extents.iter().find_map(|extent| {
-        let offset = address.offset_from(extent.ipa).filter(|offset| *offset < extent.range.size())?;
+        let offset = address
+            .offset_from(extent.ipa)
+            .filter(|offset| *offset < extent.range.size())?;
         let at = extent.range.base().checked_add(offset)?;
-        Some((takeover::guest_ram(extent.range), at, extent.range.size() - offset))
+        Some((
+            takeover::guest_ram(extent.range),
+            at,
+            extent.range.size() - offset,
+        ))
     })
 }
 
@@ -126,6 +143,11 @@ fn write_tree(partition: &Partition<'_>) -> Result<(), LoadError> {
     };
     let (ram, at, room) = place(partition, partition.layout.dtb).ok_or(LoadError::Misplaced)?;
     let room = index(room.min(partition.layout.dtb_room));
-    ram.fill(at, room, |bytes| guest_tree::write(&tree, bytes)).ok_or(LoadError::Misplaced)??;
-    Ok(())
+    let written = ram.fill(at, room, |bytes| {
+        let size = guest_tree::write(&tree, bytes)?;
+        // The writer works at the far end of its room; nothing of that is the guest's to see.
+        bytes.iter_mut().skip(size).for_each(|byte| *byte = 0);
+        Ok(())
+    });
+    written.ok_or(LoadError::Misplaced)?
 }

@@ -2,10 +2,10 @@
 
 use super::state::Host;
 use super::system;
-use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
+use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
 use crate::edge::{cache, guest, takeover};
@@ -51,7 +51,9 @@ impl Machine for Hardware {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             let raw = gic.read_list_register(index);
-            let _ = taken.list_registers.try_push(ListRegister::decode(self.version(), raw));
+            let _ = taken
+                .list_registers
+                .try_push(ListRegister::decode(self.version(), raw));
             gic.write_list_register(index, 0);
         }
         // A list register that ended with an EOI notice is empty, but its notice stands until it is cleared.
@@ -72,7 +74,9 @@ impl Machine for Hardware {
 
     fn put_list_registers(&mut self, filled: &Filled) {
         for (index, list_register) in filled.lrs.iter().enumerate() {
-            self.host.gic.write_list_register(index, list_register.encode(self.version()));
+            self.host
+                .gic
+                .write_list_register(index, list_register.encode(self.version()));
         }
         self.overflow = filled.overflow;
         self.host.gic.write_control(filled.control().bits());
@@ -85,8 +89,12 @@ impl Machine for Hardware {
     fn apply(&mut self, effect: &Effect, cpus: &[CpuId]) {
         let gic = &self.host.gic;
         match *effect {
-            Effect::Enable { vcpu, word, mask } => gic.enable(word.into(), mask, self.physical_of(vcpu, cpus)),
-            Effect::Disable { vcpu, word, mask } => gic.disable(word.into(), mask, self.physical_of(vcpu, cpus)),
+            Effect::Enable { vcpu, word, mask } => {
+                gic.enable(word.into(), mask, self.physical_of(vcpu, cpus))
+            }
+            Effect::Disable { vcpu, word, mask } => {
+                gic.disable(word.into(), mask, self.physical_of(vcpu, cpus))
+            }
             Effect::Deactivate { vcpu, word, mask } => {
                 gic.clear_active(word.into(), mask, self.physical_of(vcpu, cpus));
             }

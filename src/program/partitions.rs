@@ -8,8 +8,8 @@ use crate::model::board::{Board, Gic};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError};
-use crate::model::placement::{Extent, FreeMemory, PlacementError, place};
 use crate::model::pl011::Pl011;
+use crate::model::placement::{Extent, FreeMemory, PlacementError, place};
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
@@ -54,7 +54,11 @@ pub fn make(
     host: &'static Host,
     kept: &[Range],
 ) -> Result<(), SetUpError> {
-    let reserved = board.reserved.iter().map(|reserved| reserved.range).chain(kept.iter().copied());
+    let reserved = board
+        .reserved
+        .iter()
+        .map(|reserved| reserved.range)
+        .chain(kept.iter().copied());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
     for (plan, extents) in system.partitions.iter().zip(placement.extents) {
@@ -82,13 +86,17 @@ fn one(
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
-    let stage2 = stage2(plan, &extents, board, free).map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
+    let stage2 = stage2(plan, &extents, board, free)
+        .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
         Gic::V3 { .. } => GicVersion::V3,
     };
-    let vcpus =
-        plan.cpus.iter().map(|cpu| Vcpu { cpu: *cpu, power: Power::new(), statistics: Statistics::default() });
+    let vcpus = plan.cpus.iter().map(|cpu| Vcpu {
+        cpu: *cpu,
+        power: Power::new(),
+        statistics: Statistics::default(),
+    });
     Ok(Partition {
         layout,
         extents,
@@ -115,33 +123,62 @@ fn interrupts(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Vgic {
         vcpus: small(plan.cpus.len()),
         list_registers: small(host.gic.list_registers()),
         priority_bits: host.gic.priority_bits(),
-        deactivation: if host.hardware_deactivation { Deactivation::Hardware } else { Deactivation::Software },
+        deactivation: if host.hardware_deactivation {
+            Deactivation::Hardware
+        } else {
+            Deactivation::Software
+        },
     });
     for timer in [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID] {
-        vgic.own(u16::try_from(timer).unwrap_or(0), Source::Physical { edge: false });
+        vgic.own(
+            u16::try_from(timer).unwrap_or(0),
+            Source::Physical { edge: false },
+        );
     }
-    vgic.own(u16::try_from(layout::UART_INTID).unwrap_or(0), Source::Level);
+    vgic.own(
+        u16::try_from(layout::UART_INTID).unwrap_or(0),
+        Source::Level,
+    );
     vgic
 }
 
 /// The partition's stage-2 tables: its RAM, and on a GICv2 the virtual CPU interface.
-fn stage2(plan: &Plan<'_>, extents: &[Extent], board: &Board<'_>, free: &mut FreeMemory) -> Result<Tree, MapError> {
+fn stage2(
+    plan: &Plan<'_>,
+    extents: &[Extent],
+    board: &Board<'_>,
+    free: &mut FreeMemory,
+) -> Result<Tree, MapError> {
     let bits = init::pa_bits().min(IPA_BITS);
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
     let tables = plan.memory / GIB + FIXED_TABLES + 2 * extents.len() as u64;
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
-    let pages = free.take(tables * PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
+    let pages = free
+        .take(tables * PAGE_SIZE, PAGE_SIZE)
+        .ok_or(MapError::NoMemory)?;
     takeover::guest_ram(root).zero();
     let mut pages = takeover::stage2_tables(pages);
     let tree = Tree::new_stage2(root.base(), bits);
     for extent in extents {
         let leaf = stage2_leaf(Memory::Normal, Access::All);
-        tree.map(&mut pages, extent.ipa.get(), extent.range.base(), extent.range.size(), leaf)?;
+        tree.map(
+            &mut pages,
+            extent.ipa.get(),
+            extent.range.base(),
+            extent.range.size(),
+            leaf,
+        )?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         let size = virtual_cpu.size().min(layout::GICC_SIZE);
         let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
-        tree.map(&mut pages, layout::GICC_BASE, virtual_cpu.base(), size, leaf)?;
+        tree.map(
+            &mut pages,
+            layout::GICC_BASE,
+            virtual_cpu.base(),
+            size,
+            leaf,
+        )?;
     }
     Ok(tree)
 }

@@ -25,7 +25,9 @@ pub extern "C" fn synchronous(context: &mut Context) -> u64 {
 /// model need not be asked.
 pub extern "C" fn interrupt(context: &mut Context) -> u64 {
     context.hot.exits += 1;
-    let Some(host) = state::HOST.get() else { return LEAVE };
+    let Some(host) = state::HOST.get() else {
+        return LEAVE;
+    };
     let iar = host.gic.acknowledge();
     let intid = match host.gic {
         HostGic::V2(_) => iar & GICV2_INTID,
@@ -47,11 +49,15 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
 /// Puts `intid` into a free list register, if that is all there is to do.
 #[inline(always)]
 fn inject(context: &Context, gic: &HostGic, intid: u32) -> bool {
-    let Some(direct) = context.hot.direct else { return false };
+    let Some(direct) = context.hot.direct else {
+        return false;
+    };
     if context.hot.overflow {
         return false;
     }
-    let Ok(narrow) = u16::try_from(intid) else { return false };
+    let Ok(narrow) = u16::try_from(intid) else {
+        return false;
+    };
     let value = direct.direct(context.hot.vcpu, narrow);
     let free = gic.empty_list_registers().trailing_zeros() as usize;
     if value == 0 || free >= gic.list_registers() {

@@ -34,7 +34,8 @@ pub struct Host {
 pub static HOST: Once<Host> = Once::new();
 
 /// The partitions, in the manifest's order.
-pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] = [const { Once::new() }; MAX_PARTITIONS];
+pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] =
+    [const { Once::new() }; MAX_PARTITIONS];
 
 /// The console.
 pub static CONSOLE: Console = Console::new();

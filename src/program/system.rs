@@ -89,7 +89,9 @@ fn finish(served: Served) {
 
 /// Interrupts a core of each of `speakers`.
 fn kick(speakers: Speakers) {
-    let Some(host) = state::HOST.get() else { return };
+    let Some(host) = state::HOST.get() else {
+        return;
+    };
     for speaker in speakers.iter() {
         if let Some(cpu) = core_of(speaker) {
             host.gic.kick(cpu);
@@ -165,7 +167,10 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
         Next::Start => "starts again",
         Next::Stay(_) => "stays down",
     };
-    log(format_args!("partition {}: {why}; {then}", partition.plan.name));
+    log(format_args!(
+        "partition {}: {why}; {then}",
+        partition.plan.name
+    ));
     if let Next::Stay(_) = next {
         board_off_if_idle();
     }
@@ -173,11 +178,15 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
 
 /// Switches the board off when no partition runs any more.
 pub fn board_off_if_idle() {
-    let down = |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
+    let down =
+        |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
     if !partitions().all(|partition| down(partition)) {
         return;
     }
-    log(format_args!("no partition runs: board off (core {})", cores::current()));
+    log(format_args!(
+        "no partition runs: board off (core {})",
+        cores::current()
+    ));
     if let Some(conduit) = conduit() {
         firmware::system_off(conduit);
     }

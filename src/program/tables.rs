@@ -1,12 +1,12 @@
 //! EL2's own address space: everything at its physical address, nothing both writable and executable.
 
+use crate::arm::control;
 use crate::edge::boot::{self, Regime};
 use crate::edge::core as cores;
 use crate::edge::memory::TablePages;
 use crate::model::board::{Board, Gic};
 use crate::model::translation::{Access, MapError, Memory, Tree, el2_leaf};
 use crate::words::{PAGE_SIZE, Pa, Range};
-use crate::arm::control;
 use arrayvec::ArrayVec;
 
 /// Pages for EL2's tables: one for each level and region of a board with every range at odd places.
@@ -26,13 +26,28 @@ struct Piece {
 ///
 /// # Errors
 /// A range that does not fit the tables.
-pub fn build(pages: &mut TablePages, board: &Board<'_>, tree: Range, pa_bits: u8) -> Result<Regime, MapError> {
+pub fn build(
+    pages: &mut TablePages,
+    board: &Board<'_>,
+    tree: Range,
+    pa_bits: u8,
+) -> Result<Regime, MapError> {
     let root = Tree::new_el2(pages)?;
     for piece in pieces(board, tree) {
         let range = piece.range;
-        root.map(pages, range.base().get(), range.base(), range.size(), piece.leaf)?;
+        root.map(
+            pages,
+            range.base().get(),
+            range.base(),
+            range.size(),
+            piece.leaf,
+        )?;
     }
-    Ok(Regime { ttbr: root.root().get(), tcr: control::tcr_el2(pa_bits), mair: control::MAIR_EL2 })
+    Ok(Regime {
+        ttbr: root.root().get(),
+        tcr: control::tcr_el2(pa_bits),
+        mair: control::MAIR_EL2,
+    })
 }
 
 /// All of RAM but the image and the guard pages, the image by section, the devices EL2 drives.
@@ -48,21 +63,37 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
     let ram = board.ram.iter().chain(board.initrd.iter()).chain([&tree]);
     let mut covered: ArrayVec<Range, MAX_PIECES> = ArrayVec::new();
     for range in ram {
-        let Some(whole) = pages_of(*range) else { continue };
+        let Some(whole) = pages_of(*range) else {
+            continue;
+        };
         if covered.iter().any(|other| other.contains(whole)) {
             continue;
         }
         let _ = covered.try_push(whole);
-        without(whole, &holes, |range| drop(pieces.try_push(Piece { range, leaf: read_write })));
+        without(whole, &holes, |range| {
+            drop(pieces.try_push(Piece {
+                range,
+                leaf: read_write,
+            }))
+        });
     }
-    let _ = pieces.try_push(Piece { range: boot::text(), leaf: el2_leaf(Memory::Normal, Access::ReadExecute) });
-    let _ = pieces.try_push(Piece { range: boot::rodata(), leaf: el2_leaf(Memory::Normal, Access::ReadOnly) });
+    let _ = pieces.try_push(Piece {
+        range: boot::text(),
+        leaf: el2_leaf(Memory::Normal, Access::ReadExecute),
+    });
+    let _ = pieces.try_push(Piece {
+        range: boot::rodata(),
+        leaf: el2_leaf(Memory::Normal, Access::ReadOnly),
+    });
     let device = el2_leaf(Memory::Device, Access::ReadWrite);
     let mut devices: ArrayVec<Range, 16> = ArrayVec::new();
     for range in devices_of(board).filter_map(pages_of) {
         if !devices.iter().any(|other| other.overlaps(range)) {
             let _ = devices.try_push(range);
-            let _ = pieces.try_push(Piece { range, leaf: device });
+            let _ = pieces.try_push(Piece {
+                range,
+                leaf: device,
+            });
         }
     }
     pieces
@@ -71,14 +102,25 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
 /// The registers EL2 drives.
 fn devices_of(board: &Board<'_>) -> impl Iterator<Item = Range> {
     let gic: ArrayVec<Range, 8> = match &board.gic {
-        Gic::V2 { distributor, cpu_interface, hypervisor, virtual_cpu, .. } => {
-            [*distributor, *cpu_interface, *hypervisor, *virtual_cpu].into_iter().collect()
-        }
-        Gic::V3 { distributor, redistributors, .. } => {
-            core::iter::once(*distributor).chain(redistributors.iter().copied()).collect()
-        }
+        Gic::V2 {
+            distributor,
+            cpu_interface,
+            hypervisor,
+            virtual_cpu,
+            ..
+        } => [*distributor, *cpu_interface, *hypervisor, *virtual_cpu]
+            .into_iter()
+            .collect(),
+        Gic::V3 {
+            distributor,
+            redistributors,
+            ..
+        } => core::iter::once(*distributor)
+            .chain(redistributors.iter().copied())
+            .collect(),
     };
-    gic.into_iter().chain(board.console.map(|console| console.registers))
+    gic.into_iter()
+        .chain(board.console.map(|console| console.registers))
 }
 
 /// The whole pages `range` touches.

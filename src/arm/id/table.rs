@@ -174,7 +174,7 @@ pub const TABLE: &[(Id, Fields)] = &[
     (
         Id::AA64MMFR0,
         &[
-            (0, AtMost(5)), // PARange: stage 2 translates 48 bits
+            (0, AtMost(2)), // PARange: stage 2 translates 40 bits
             (4, Granted),   // ASIDBits: stage 1 is the partition's
             (8, Granted),   // BigEnd: SCTLR_EL1 is the partition's
             (12, Granted),  // SNSMem: a statement

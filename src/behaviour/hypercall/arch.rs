@@ -17,7 +17,10 @@ const NOT_NEEDED_HERE: i64 = 1;
 pub(super) fn answer(machine: &impl Machine, call: &Call) -> Option<Answer> {
     match call.function {
         smccc::VERSION => Some(Answer::code(i64::from(smccc::VERSION_1_2))),
-        smccc::ARCH_FEATURES => Some(Answer::code(features(machine, super::lower(call.argument(1))))),
+        smccc::ARCH_FEATURES => Some(Answer::code(features(
+            machine,
+            super::lower(call.argument(1)),
+        ))),
         // Callable where ARCH_FEATURES says so; without a flaw there is nothing to do.
         smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_2 | smccc::ARCH_WORKAROUND_3
             if features(machine, call.function) >= 0 =>
@@ -34,9 +37,15 @@ fn features(machine: &impl Machine, function: u32) -> i64 {
     match function {
         smccc::VERSION | smccc::ARCH_FEATURES => smccc::SUCCESS,
         // CSV2 says that branch predictors cannot be steered from another context (1 and 3).
-        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_3 if field(IdRegister::AA64PFR0, PFR0_CSV2) >= 1 => NOT_NEEDED_HERE,
+        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_3
+            if field(IdRegister::AA64PFR0, PFR0_CSV2) >= 1 =>
+        {
+            NOT_NEEDED_HERE
+        }
         // SSBS gives the guest the mitigation itself.
-        smccc::ARCH_WORKAROUND_2 if field(IdRegister::AA64PFR1, PFR1_SSBS) >= 1 => smccc::NOT_REQUIRED,
+        smccc::ARCH_WORKAROUND_2 if field(IdRegister::AA64PFR1, PFR1_SSBS) >= 1 => {
+            smccc::NOT_REQUIRED
+        }
         _ => smccc::NOT_SUPPORTED,
     }
 }

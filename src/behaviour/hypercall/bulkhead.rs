@@ -32,7 +32,11 @@ pub(super) fn answer(
     let values = match call.function {
         bulkhead::FEATURES => {
             let known = is_known(lower(call.argument(1)));
-            return Some(Answer::code(if known { bulkhead::SUCCESS } else { bulkhead::NOT_SUPPORTED }));
+            return Some(Answer::code(if known {
+                bulkhead::SUCCESS
+            } else {
+                bulkhead::NOT_SUPPORTED
+            }));
         }
         bulkhead::PARTITION_INFO => partition_info(here),
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
@@ -66,14 +70,20 @@ const fn is_known(function: u32) -> bool {
 fn partition_info(here: &Here<'_, '_>) -> Values {
     let partition = here.partition;
     let vcpus = partition.vcpus.len() as u64;
-    let capabilities = u64::from(partition.plan.manage != 0) | u64::from(partition.plan.observe) << 1;
+    let capabilities =
+        u64::from(partition.plan.manage != 0) | u64::from(partition.plan.observe) << 1;
     let (_, reason) = partition.life.now();
     let x1 = u64::from(partition.plan.id.get()) | vcpus << 16 | capabilities << 32;
     Ok([x1, partition.life.starts(), reason.code().into()])
 }
 
 /// `CONSOLE_WRITE(count, bytes...)`: puts 1 to 48 bytes into the partition's output; X1 how many it took.
-fn console_write(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machine, call: &Call) -> Values {
+fn console_write(
+    here: &Here<'_, '_>,
+    board: &Console,
+    machine: &mut impl Machine,
+    call: &Call,
+) -> Values {
     let count = call.argument(1);
     if !(1..=bulkhead::CONSOLE_WRITE_MAX).contains(&count) {
         return Err(CallError::InvalidParameter);
@@ -82,14 +92,22 @@ fn console_write(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machin
     let bytes = (2..=7).flat_map(|index| call.argument(index).to_le_bytes());
     let taken = {
         let _producer = here.partition.uart.lock();
-        bytes.take(usize::try_from(count).unwrap_or(0)).take_while(|byte| ring.push(*byte)).count()
+        bytes
+            .take(usize::try_from(count).unwrap_or(0))
+            .take_while(|byte| ring.push(*byte))
+            .count()
     };
     machine.console_written();
     Ok([taken as u64, 0, 0])
 }
 
 /// `CONSOLE_READ(most)`: takes 1 to 16 typed bytes; X1 how many, X2 and X3 the bytes.
-fn console_read(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machine, call: &Call) -> Values {
+fn console_read(
+    here: &Here<'_, '_>,
+    board: &Console,
+    machine: &mut impl Machine,
+    call: &Call,
+) -> Values {
     let most = call.argument(1);
     if !(1..=bulkhead::CONSOLE_READ_MAX).contains(&most) {
         return Err(CallError::InvalidParameter);
@@ -98,7 +116,9 @@ fn console_read(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machine
     let mut count = 0;
     {
         let _consumer = here.partition.uart.lock();
-        let input = board.input(here.partition.plan.id).ok_or(CallError::NoData)?;
+        let input = board
+            .input(here.partition.plan.id)
+            .ok_or(CallError::NoData)?;
         for slot in bytes.iter_mut().take(usize::try_from(most).unwrap_or(0)) {
             let Some(byte) = input.pop() else { break };
             *slot = byte;
@@ -106,8 +126,19 @@ fn console_read(here: &Here<'_, '_>, board: &Console, machine: &mut impl Machine
         }
     }
     console::refresh(here, board, machine);
-    let word = |from: usize| bytes.iter().skip(from).take(8).rev().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
-    if count == 0 { Err(CallError::NoData) } else { Ok([count, word(0), word(8)]) }
+    let word = |from: usize| {
+        bytes
+            .iter()
+            .skip(from)
+            .take(8)
+            .rev()
+            .fold(0_u64, |word, byte| word << 8 | u64::from(*byte))
+    };
+    if count == 0 {
+        Err(CallError::NoData)
+    } else {
+        Ok([count, word(0), word(8)])
+    }
 }
 
 /// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 last stop reason. Own id only, so far.
@@ -125,14 +156,22 @@ fn partition_status(here: &Here<'_, '_>, call: &Call) -> Values {
 /// `STATISTIC(id, vcpu, counter)`: X1 the counter's value. Own id only, so far.
 fn statistic(here: &Here<'_, '_>, call: &Call) -> Values {
     own(here, call)?;
-    let vcpu = u8::try_from(call.argument(2)).ok().and_then(|vcpu| here.partition.vcpu(VcpuId::new(vcpu)));
+    let vcpu = u8::try_from(call.argument(2))
+        .ok()
+        .and_then(|vcpu| here.partition.vcpu(VcpuId::new(vcpu)));
     let counter = usize::try_from(call.argument(3)).map_err(|_| CallError::InvalidParameter)?;
-    let value = vcpu.and_then(|vcpu| vcpu.statistics.get(counter)).ok_or(CallError::InvalidParameter)?;
+    let value = vcpu
+        .and_then(|vcpu| vcpu.statistics.get(counter))
+        .ok_or(CallError::InvalidParameter)?;
     Ok([value, 0, 0])
 }
 
 /// # Errors
 /// `Denied` if argument 1 is not the caller's own id.
 fn own(here: &Here<'_, '_>, call: &Call) -> Result<(), CallError> {
-    if call.argument(1) == u64::from(here.partition.plan.id.get()) { Ok(()) } else { Err(CallError::Denied) }
+    if call.argument(1) == u64::from(here.partition.plan.id.get()) {
+        Ok(())
+    } else {
+        Err(CallError::Denied)
+    }
 }

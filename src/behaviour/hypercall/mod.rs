@@ -30,18 +30,29 @@ impl Call {
     #[must_use]
     pub fn new(registers: &Registers) -> Self {
         let function = lower(registers.get(0));
-        let mask = if function & smccc::SMC64 == 0 { u64::from(u32::MAX) } else { u64::MAX };
+        let mask = if function & smccc::SMC64 == 0 {
+            u64::from(u32::MAX)
+        } else {
+            u64::MAX
+        };
         let mut arguments = [0; 7];
         for (argument, value) in arguments.iter_mut().zip(registers.x.iter().skip(1)) {
             *argument = value & mask;
         }
-        Self { function, arguments }
+        Self {
+            function,
+            arguments,
+        }
     }
 
     /// Argument `index`, from 1 to 7: what the call has in X`index`.
     #[must_use]
     pub fn argument(&self, index: usize) -> u64 {
-        index.checked_sub(1).and_then(|index| self.arguments.get(index)).copied().unwrap_or(0)
+        index
+            .checked_sub(1)
+            .and_then(|index| self.arguments.get(index))
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -69,7 +80,10 @@ impl Answer {
     /// Four values.
     #[must_use]
     pub const fn values(results: [u64; RESULTS]) -> Self {
-        Self { results, next: Next::Resume }
+        Self {
+            results,
+            next: Next::Resume,
+        }
     }
 
     /// The same answer, after which the vCPU does `next`.
@@ -87,7 +101,8 @@ pub fn answer(
     registers: &mut Registers,
 ) -> Next {
     let call = Call::new(registers);
-    let answer = dispatch(here, console, machine, &call).unwrap_or(Answer::code(smccc::NOT_SUPPORTED));
+    let answer =
+        dispatch(here, console, machine, &call).unwrap_or(Answer::code(smccc::NOT_SUPPORTED));
     for (register, value) in registers.x.iter_mut().zip(answer.results) {
         *register = value;
     }
@@ -95,7 +110,12 @@ pub fn answer(
 }
 
 /// Asks the services in turn; `None` if nobody knows the function.
-fn dispatch(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine, call: &Call) -> Option<Answer> {
+fn dispatch(
+    here: &Here<'_, '_>,
+    console: &Console,
+    machine: &mut impl Machine,
+    call: &Call,
+) -> Option<Answer> {
     arch::answer(machine, call)
         .or_else(|| psci::answer(here, machine, call))
         .or_else(|| vendor::answer(call))

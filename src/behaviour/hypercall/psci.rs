@@ -20,7 +20,11 @@ const SYSTEM_WARM_RESET: u64 = 0;
 const ENTRY_ALIGNMENT: u64 = 4;
 
 /// Answers a call of this service; `None` if it is none.
-pub(super) fn answer(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Option<Answer> {
+pub(super) fn answer(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    call: &Call,
+) -> Option<Answer> {
     Some(match call.function {
         psci::VERSION => Answer::code(i64::from(psci::VERSION_1_1)),
         psci::FEATURES => code(features(lower(call.argument(1)))),
@@ -31,7 +35,8 @@ pub(super) fn answer(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Cal
         psci::MIGRATE_INFO_TYPE => Answer::code(i64::from(psci::NO_TRUSTED_OS)),
         psci::SYSTEM_OFF => stop(Reason::Off),
         psci::SYSTEM_RESET => stop(Reason::Reset),
-        psci::SYSTEM_RESET2_32 | psci::SYSTEM_RESET2_64 => match u64::from(lower(call.argument(1))) {
+        psci::SYSTEM_RESET2_32 | psci::SYSTEM_RESET2_64 => match u64::from(lower(call.argument(1)))
+        {
             SYSTEM_WARM_RESET => stop(Reason::Reset),
             _ => code(psci::INVALID_PARAMETERS),
         },
@@ -87,10 +92,14 @@ fn is_entry(here: &Here<'_, '_>, entry: u64) -> bool {
 
 /// `CPU_ON(affinity, entry, context)` (5.6).
 fn cpu_on(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> i32 {
-    let Some(target) = vcpu_at(here, call.argument(1)).and_then(|vcpu| here.partition.vcpu(vcpu)) else {
+    let Some(target) = vcpu_at(here, call.argument(1)).and_then(|vcpu| here.partition.vcpu(vcpu))
+    else {
         return psci::INVALID_PARAMETERS;
     };
-    let start = Start { entry: call.argument(2), context: call.argument(3) };
+    let start = Start {
+        entry: call.argument(2),
+        context: call.argument(3),
+    };
     if !is_entry(here, start.entry) {
         return psci::INVALID_ADDRESS;
     }
@@ -113,7 +122,10 @@ fn cpu_suspend(here: &Here<'_, '_>, call: &Call) -> Answer {
     if power_state & POWER_STATE_POWER_DOWN == 0 {
         return code(psci::SUCCESS).then(Next::Standby);
     }
-    let start = Start { entry: call.argument(2), context: call.argument(3) };
+    let start = Start {
+        entry: call.argument(2),
+        context: call.argument(3),
+    };
     if !is_entry(here, start.entry) {
         return code(psci::INVALID_ADDRESS);
     }
@@ -122,12 +134,19 @@ fn cpu_suspend(here: &Here<'_, '_>, call: &Call) -> Answer {
 
 /// `SYSTEM_SUSPEND(entry, context)` (5.20): only with every other vCPU off.
 fn system_suspend(here: &Here<'_, '_>, call: &Call) -> Answer {
-    let start = Start { entry: call.argument(1), context: call.argument(2) };
+    let start = Start {
+        entry: call.argument(1),
+        context: call.argument(2),
+    };
     let others_off = here
         .partition
         .vcpu_ids()
         .filter(|vcpu| *vcpu != here.vcpu)
-        .all(|vcpu| here.partition.vcpu(vcpu).is_none_or(|vcpu| vcpu.power.state() == State::Off));
+        .all(|vcpu| {
+            here.partition
+                .vcpu(vcpu)
+                .is_none_or(|vcpu| vcpu.power.state() == State::Off)
+        });
     if !is_entry(here, start.entry) {
         code(psci::INVALID_ADDRESS)
     } else if !others_off {
@@ -144,16 +163,25 @@ fn affinity_info(here: &Here<'_, '_>, call: &Call) -> i64 {
     if level > MAX_LEVEL || affinity & !Mpidr::MASK != 0 {
         return invalid;
     }
-    let state_of = |vcpu: VcpuId| here.partition.vcpu(vcpu).map_or(State::Off, |vcpu| vcpu.power.state());
+    let state_of = |vcpu: VcpuId| {
+        here.partition
+            .vcpu(vcpu)
+            .map_or(State::Off, |vcpu| vcpu.power.state())
+    };
     if level == 0 {
-        return vcpu_at(here, affinity).map_or(invalid, |vcpu| i64::from(affinity_state(state_of(vcpu))));
+        return vcpu_at(here, affinity)
+            .map_or(invalid, |vcpu| i64::from(affinity_state(state_of(vcpu))));
     }
     // The fields below `level` are ignored; those from it up must name the one instance there is.
     let level_shift = if level == MAX_LEVEL { 32 } else { 8 * level };
     if affinity >> level_shift != 0 {
         return invalid;
     }
-    let states = || here.partition.vcpu_ids().map(|vcpu| affinity_state(state_of(vcpu)));
+    let states = || {
+        here.partition
+            .vcpu_ids()
+            .map(|vcpu| affinity_state(state_of(vcpu)))
+    };
     let answer = if states().any(|state| state == psci::AFFINITY_ON) {
         psci::AFFINITY_ON
     } else if states().any(|state| state == psci::AFFINITY_ON_PENDING) {

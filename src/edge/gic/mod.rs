@@ -37,7 +37,9 @@ fn set_name(cpu: CpuId, name: u64) {
 
 /// How the controller names `cpu`.
 fn name(cpu: CpuId) -> u64 {
-    NAMES.get(cpu.index()).map_or(0, |slot| slot.load(Ordering::Acquire))
+    NAMES
+        .get(cpu.index())
+        .map_or(0, |slot| slot.load(Ordering::Acquire))
 }
 
 /// The board's interrupt controller.
@@ -217,7 +219,12 @@ impl Frame {
     /// The register's address, or the first one's where the offset is beyond the frame.
     #[inline(always)]
     fn address(self, offset: usize) -> usize {
-        self.base + if offset + 4 <= self.size { offset & !3 } else { 0 }
+        self.base
+            + if offset + 4 <= self.size {
+                offset & !3
+            } else {
+                0
+            }
     }
 
     #[inline(always)]

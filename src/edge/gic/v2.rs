@@ -68,7 +68,12 @@ impl V2 {
     /// # Safety
     /// They are a GICv2's frames as the board's tree names them, mapped as device memory, and nothing else drives it.
     #[must_use]
-    pub unsafe fn new(distributor: Range, cpu_interface: Range, hypervisor: Range, virtual_cpu: Range) -> Self {
+    pub unsafe fn new(
+        distributor: Range,
+        cpu_interface: Range,
+        hypervisor: Range,
+        virtual_cpu: Range,
+    ) -> Self {
         // SAFETY: by this function's contract; so the other three.
         let distributor = unsafe { Frame::new(distributor) };
         // SAFETY: as above.
@@ -98,7 +103,10 @@ impl V2 {
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
         }
         for quad in 8..words * 8 {
-            gicd.write(GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+            gicd.write(
+                GICD_IPRIORITYR + 4 * quad,
+                u32::from(PRIORITY) * 0x0101_0101,
+            );
         }
         gicd.write(GICD_CTLR, 1);
     }
@@ -113,7 +121,10 @@ impl V2 {
         gicd.write(GICD_ICPENDR, u32::MAX);
         gicd.write(GICD_ICACTIVER, u32::MAX);
         for quad in 0..8 {
-            gicd.write(GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+            gicd.write(
+                GICD_IPRIORITYR + 4 * quad,
+                u32::from(PRIORITY) * 0x0101_0101,
+            );
         }
         for register in 0..4 {
             gicc.write(GICC_APR + 4 * register, 0);
@@ -187,19 +198,23 @@ impl V2 {
     }
 
     pub(super) fn enable(&self, word: u32, mask: u32, _: CpuId) {
-        self.distributor.write(GICD_ISENABLER + 4 * word as usize, mask);
+        self.distributor
+            .write(GICD_ISENABLER + 4 * word as usize, mask);
     }
 
     pub(super) fn disable(&self, word: u32, mask: u32, _: CpuId) {
-        self.distributor.write(GICD_ICENABLER + 4 * word as usize, mask);
+        self.distributor
+            .write(GICD_ICENABLER + 4 * word as usize, mask);
     }
 
     pub(super) fn clear_pending(&self, word: u32, mask: u32, _: CpuId) {
-        self.distributor.write(GICD_ICPENDR + 4 * word as usize, mask);
+        self.distributor
+            .write(GICD_ICPENDR + 4 * word as usize, mask);
     }
 
     pub(super) fn clear_active(&self, word: u32, mask: u32, _: CpuId) {
-        self.distributor.write(GICD_ICACTIVER + 4 * word as usize, mask);
+        self.distributor
+            .write(GICD_ICACTIVER + 4 * word as usize, mask);
     }
 
     pub(super) fn pending(&self, word: u32, _: CpuId) -> u32 {
@@ -214,21 +229,24 @@ impl V2 {
         let register = GICD_ITARGETSR + (intid as usize & !3);
         let shift = 8 * (intid & 3);
         let others = self.distributor.read(register) & !(0xff << shift);
-        self.distributor.write(register, others | (name(cpu) as u32 & 0xff) << shift);
+        self.distributor
+            .write(register, others | (name(cpu) as u32 & 0xff) << shift);
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, _: CpuId) {
         let register = GICD_ICFGR + 4 * (intid / 16) as usize;
         let bit = 2 << (2 * (intid % 16));
         let others = self.distributor.read(register) & !bit;
-        self.distributor.write(register, others | if edge { bit } else { 0 });
+        self.distributor
+            .write(register, others | if edge { bit } else { 0 });
     }
 
     #[inline]
     pub(super) fn kick(&self, cpu: CpuId) {
         // What the kicked core is to see must be there before the interrupt.
         barrier::dsb(barrier::ISHST);
-        self.distributor.write(GICD_SGIR, (name(cpu) as u32 & 0xff) << SGIR_TARGETS | KICK);
+        self.distributor
+            .write(GICD_SGIR, (name(cpu) as u32 & 0xff) << SGIR_TARGETS | KICK);
     }
 
     pub(super) const fn list_registers(&self) -> usize {

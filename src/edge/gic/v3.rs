@@ -71,7 +71,9 @@ impl V3 {
         crate::write_register!("s3_4_c12_c9_5", ICC_SRE_EL2_ON);
         barrier::isb(barrier::SY);
         for (index, mpidr) in cpus.enumerate() {
-            let at = regions.iter().find_map(|region| find(*region, stride, mpidr))?;
+            let at = regions
+                .iter()
+                .find_map(|region| find(*region, stride, mpidr))?;
             REDISTRIBUTORS.get(index)?.store(at, Ordering::Release);
         }
         let vtr = crate::read_register!("ich_vtr_el2");
@@ -98,7 +100,10 @@ impl V3 {
             gicd.write(GICD_IGROUPR + 4 * word, u32::MAX);
         }
         for quad in 8..words.min(32) * 8 {
-            gicd.write(GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+            gicd.write(
+                GICD_IPRIORITYR + 4 * quad,
+                u32::from(PRIORITY) * 0x0101_0101,
+            );
         }
         self.wait();
         gicd.write(GICD_CTLR, GICD_CTLR_ON);
@@ -108,7 +113,10 @@ impl V3 {
     pub(super) fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         set_name(cpu, mpidr.get());
         let gicr = redistributor(cpu);
-        gicr.write(GICR_WAKER, gicr.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
+        gicr.write(
+            GICR_WAKER,
+            gicr.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP,
+        );
         let awake = || gicr.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP == 0;
         let _ = (0..LOOKS).any(|_| awake());
         gicr.write(GICR_SGI + GICD_ICENABLER, u32::MAX);
@@ -117,7 +125,10 @@ impl V3 {
         gicr.write(GICR_SGI + GICD_ICACTIVER, u32::MAX);
         gicr.write(GICR_SGI + GICD_IGROUPR, u32::MAX);
         for quad in 0..8 {
-            gicr.write(GICR_SGI + GICD_IPRIORITYR + 4 * quad, u32::from(PRIORITY) * 0x0101_0101);
+            gicr.write(
+                GICR_SGI + GICD_IPRIORITYR + 4 * quad,
+                u32::from(PRIORITY) * 0x0101_0101,
+            );
         }
         crate::write_register!("s3_4_c12_c9_5", ICC_SRE_EL2_ON);
         barrier::isb(barrier::SY);
@@ -174,7 +185,9 @@ impl V3 {
     pub(super) fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
         match word {
             0 => redistributor(cpu).write(GICR_SGI + GICD_ISENABLER, mask),
-            _ => self.distributor.write(GICD_ISENABLER + 4 * word as usize, mask),
+            _ => self
+                .distributor
+                .write(GICD_ISENABLER + 4 * word as usize, mask),
         }
     }
 
@@ -186,7 +199,8 @@ impl V3 {
                 wait_for_redistributor(gicr);
             }
             _ => {
-                self.distributor.write(GICD_ICENABLER + 4 * word as usize, mask);
+                self.distributor
+                    .write(GICD_ICENABLER + 4 * word as usize, mask);
                 self.wait();
             }
         }
@@ -220,11 +234,16 @@ impl V3 {
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {
-        self.distributor.write64(GICD_IROUTER + 8 * intid as usize, name(cpu));
+        self.distributor
+            .write64(GICD_IROUTER + 8 * intid as usize, name(cpu));
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
-        let (frame, base) = if intid < 32 { (redistributor(cpu), GICR_SGI) } else { (self.distributor, 0) };
+        let (frame, base) = if intid < 32 {
+            (redistributor(cpu), GICR_SGI)
+        } else {
+            (self.distributor, 0)
+        };
         let register = base + GICD_ICFGR + 4 * (intid / 16) as usize;
         let bit = 2 << (2 * (intid % 16));
         let others = frame.read(register) & !bit;
@@ -234,10 +253,19 @@ impl V3 {
     #[inline]
     pub(super) fn kick(&self, cpu: CpuId) {
         let affinity = name(cpu);
-        let (aff0, aff1, aff2, aff3) =
-            (affinity & 0xff, affinity >> 8 & 0xff, affinity >> 16 & 0xff, affinity >> 32 & 0xff);
+        let (aff0, aff1, aff2, aff3) = (
+            affinity & 0xff,
+            affinity >> 8 & 0xff,
+            affinity >> 16 & 0xff,
+            affinity >> 32 & 0xff,
+        );
         // ICC_SGI1R_EL1 (12.2.20): Aff3, RS, Aff2, INTID, Aff1, target list.
-        let value = aff3 << 48 | aff0 >> 4 << 44 | aff2 << 32 | u64::from(KICK) << 24 | aff1 << 16 | 1 << (aff0 & 0xf);
+        let value = aff3 << 48
+            | aff0 >> 4 << 44
+            | aff2 << 32
+            | u64::from(KICK) << 24
+            | aff1 << 16
+            | 1 << (aff0 & 0xf);
         // What the kicked core is to see must be there before the interrupt.
         barrier::dsb(barrier::ISHST);
         crate::write_register!("icc_sgi1r_el1", value);
@@ -297,8 +325,13 @@ impl V3 {
 
 /// The redistributor of `cpu`, RD_base and SGI_base frames.
 fn redistributor(cpu: CpuId) -> Frame {
-    let base = REDISTRIBUTORS.get(cpu.index()).map_or(0, |at| at.load(Ordering::Acquire));
-    Frame { base, size: 2 * GICR_SGI }
+    let base = REDISTRIBUTORS
+        .get(cpu.index())
+        .map_or(0, |at| at.load(Ordering::Acquire));
+    Frame {
+        base,
+        size: 2 * GICR_SGI,
+    }
 }
 
 fn wait_for_redistributor(gicr: Frame) {
@@ -311,7 +344,10 @@ fn find(region: Range, stride: u64, mpidr: Mpidr) -> Option<usize> {
     let stride = usize::try_from(stride).ok()?;
     let frames = usize::try_from(region.size()).ok()? / stride.max(1);
     for index in 0..frames {
-        let frame = Frame { base: base + index * stride, size: 2 * GICR_SGI };
+        let frame = Frame {
+            base: base + index * stride,
+            size: 2 * GICR_SGI,
+        };
         let affinity = u64::from(frame.read(GICR_TYPER + 4));
         let last = frame.read(GICR_TYPER) & GICR_TYPER_LAST != 0;
         // Aff3..Aff0 as four bytes; Mpidr keeps Aff3 in bits 39:32.

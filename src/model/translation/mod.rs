@@ -74,14 +74,22 @@ impl Tree {
     /// `NoMemory` if the root cannot be had.
     pub fn new_el2(memory: &mut impl TableMemory) -> Result<Self, MapError> {
         let root = memory.allocate().ok_or(MapError::NoMemory)?;
-        Ok(Self { root, bits: 48, start_level: 0 })
+        Ok(Self {
+            root,
+            bits: 48,
+            start_level: 0,
+        })
     }
 
     /// Makes a stage-2 tree over `root`, whose walk starts at level 1. `bits` of intermediate physical address, 31 to
     /// 40; `root` is [`Self::stage2_root_tables`] zeroed tables, aligned to their size.
     #[must_use]
     pub const fn new_stage2(root: Pa, bits: u8) -> Self {
-        Self { root, bits, start_level: 1 }
+        Self {
+            root,
+            bits,
+            start_level: 1,
+        }
     }
 
     /// How many concatenated tables a stage-2 root of `bits` has when the walk starts at level 1 (D8.2.2): one up to
@@ -128,7 +136,12 @@ impl Tree {
             return Err(MapError::Unaligned);
         }
         let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
-        if end > 1 << self.bits || output.get().checked_add(size).is_none_or(|top| top > ADDRESS + PAGE_SIZE) {
+        if end > 1 << self.bits
+            || output
+                .get()
+                .checked_add(size)
+                .is_none_or(|top| top > ADDRESS + PAGE_SIZE)
+        {
             return Err(MapError::TooHigh);
         }
         let mut done = 0;
@@ -148,18 +161,33 @@ impl Tree {
     }
 
     /// Writes the leaf for `input` at `level`.
-    fn put(&self, memory: &mut impl TableMemory, input: u64, level: u8, leaf: u64) -> Result<(), MapError> {
+    fn put(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        level: u8,
+        leaf: u64,
+    ) -> Result<(), MapError> {
         let (table, index) = self.table_at(memory, input, level)?;
         if memory.read(table, index) & VALID != 0 {
             return Err(MapError::Mapped);
         }
-        let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
+        let kind = if level == LAST_LEVEL {
+            TABLE_OR_PAGE
+        } else {
+            0
+        };
         memory.write(table, index, leaf | kind | VALID);
         Ok(())
     }
 
     /// Finds the table of `level` that covers `input`, making those that are missing, and the entry's index in it.
-    fn table_at(&self, memory: &mut impl TableMemory, input: u64, level: u8) -> Result<(Pa, usize), MapError> {
+    fn table_at(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        level: u8,
+    ) -> Result<(Pa, usize), MapError> {
         let (mut table, mut index) = self.root_entry(input);
         for above in self.start_level..level {
             let descriptor = memory.read(table, index);
@@ -216,7 +244,8 @@ fn index_at(input: u64, level: u8) -> usize {
 
 /// The highest level whose entry both addresses are aligned to and `size` fills.
 fn largest_level(input: u64, output: u64, size: u64) -> u8 {
-    let fits = |level: u8| (input | output) & (entry_size(level) - 1) == 0 && size >= entry_size(level);
+    let fits =
+        |level: u8| (input | output) & (entry_size(level) - 1) == 0 && size >= entry_size(level);
     if fits(1) {
         1
     } else if fits(2) {

@@ -13,7 +13,11 @@ struct Fake {
 
 impl Fake {
     fn new(limit: usize) -> Self {
-        Self { tables: HashMap::new(), next: 0x8000_0000, limit }
+        Self {
+            tables: HashMap::new(),
+            next: 0x8000_0000,
+            limit,
+        }
     }
 
     fn stage2(bits: u8) -> (Self, Tree) {
@@ -50,7 +54,14 @@ const GIB: u64 = 1 << 30;
 #[test]
 fn a_gigabyte_aligned_alike_takes_one_level_1_block() {
     let (mut fake, tree) = Fake::stage2(40);
-    tree.map(&mut fake, GIB, Pa::new(4 * GIB), GIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    tree.map(
+        &mut fake,
+        GIB,
+        Pa::new(4 * GIB),
+        GIB,
+        stage2_leaf(Memory::Normal, Access::All),
+    )
+    .unwrap();
     assert_eq!(fake.tables.len(), 2, "no table below the two of the root");
     let (pa, descriptor) = tree.look_up(&fake, GIB + 0x1234_5678).unwrap();
     assert_eq!(pa, Pa::new(4 * GIB + 0x1234_5678));
@@ -60,14 +71,28 @@ fn a_gigabyte_aligned_alike_takes_one_level_1_block() {
 #[test]
 fn two_megabyte_blocks_serve_what_is_not_gigabyte_aligned() {
     let (mut fake, tree) = Fake::stage2(39);
-    tree.map(&mut fake, GIB, Pa::new(0x4260_0000), 6 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    tree.map(
+        &mut fake,
+        GIB,
+        Pa::new(0x4260_0000),
+        6 * MIB,
+        stage2_leaf(Memory::Normal, Access::All),
+    )
+    .unwrap();
     assert_eq!(fake.tables.len(), 2, "one table below the root");
 }
 
 #[test]
 fn a_whole_run_of_sixteen_carries_the_contiguous_hint_and_nothing_else_does() {
     let (mut fake, tree) = Fake::stage2(39);
-    tree.map(&mut fake, GIB, Pa::new(GIB), 34 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    tree.map(
+        &mut fake,
+        GIB,
+        Pa::new(GIB),
+        34 * MIB,
+        stage2_leaf(Memory::Normal, Access::All),
+    )
+    .unwrap();
     for block in 0..17 {
         let (_, descriptor) = tree.look_up(&fake, GIB + block * 2 * MIB).unwrap();
         assert_eq!(descriptor >> 52 & 1, u64::from(block < 16), "block {block}");
@@ -78,26 +103,51 @@ fn a_whole_run_of_sixteen_carries_the_contiguous_hint_and_nothing_else_does() {
 fn forty_bits_start_with_two_concatenated_tables() {
     let (mut fake, tree) = Fake::stage2(40);
     let top = (1 << 40) - 2 * MIB;
-    tree.map(&mut fake, top, Pa::new(GIB), 2 * MIB, stage2_leaf(Memory::Normal, Access::All)).unwrap();
+    tree.map(
+        &mut fake,
+        top,
+        Pa::new(GIB),
+        2 * MIB,
+        stage2_leaf(Memory::Normal, Access::All),
+    )
+    .unwrap();
     assert_eq!(tree.look_up(&fake, top + 5).unwrap().0, Pa::new(GIB + 5));
-    assert_ne!(fake.read(Pa::new(tree.root().get() + 4096), 511), 0, "the last entry of the second table");
-    assert_eq!(tree.look_up(&fake, 1 << 40), None, "beyond the address size");
+    assert_ne!(
+        fake.read(Pa::new(tree.root().get() + 4096), 511),
+        0,
+        "the last entry of the second table"
+    );
+    assert_eq!(
+        tree.look_up(&fake, 1 << 40),
+        None,
+        "beyond the address size"
+    );
 }
 
 #[test]
 fn vtcr_starts_the_walk_at_level_1() {
     let (_, tree) = Fake::stage2(40);
     // SL0 = 0b01 (start at level 1), T0SZ = 24, TG0 = 0, PS = 44 bits, SH0 = inner, ORGN0 = IRGN0 = write-back, RES1.
-    assert_eq!(tree.vtcr(44), 1 << 31 | 4 << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 0b01 << 6 | 24);
+    assert_eq!(
+        tree.vtcr(44),
+        1 << 31 | 4 << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 0b01 << 6 | 24
+    );
 }
 
 #[test]
 fn what_is_mapped_cannot_be_mapped_again() {
     let (mut fake, tree) = Fake::stage2(39);
     let leaf = stage2_leaf(Memory::Normal, Access::All);
-    tree.map(&mut fake, GIB, Pa::new(GIB), 4 * MIB, leaf).unwrap();
-    assert_eq!(tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 4096, leaf), Err(MapError::Mapped));
-    assert_eq!(tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 2 * MIB, leaf), Err(MapError::Mapped));
+    tree.map(&mut fake, GIB, Pa::new(GIB), 4 * MIB, leaf)
+        .unwrap();
+    assert_eq!(
+        tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 4096, leaf),
+        Err(MapError::Mapped)
+    );
+    assert_eq!(
+        tree.map(&mut fake, GIB + 2 * MIB, Pa::new(2 * GIB), 2 * MIB, leaf),
+        Err(MapError::Mapped)
+    );
 }
 
 #[test]
@@ -105,12 +155,20 @@ fn running_out_of_tables_is_an_error() {
     let mut fake = Fake::new(1);
     let root = fake.allocate().unwrap();
     let tree = Tree::new_stage2(root, 39);
-    assert_eq!(tree.map(&mut fake, 0, Pa::new(0), 4096, 0), Err(MapError::NoMemory));
+    assert_eq!(
+        tree.map(&mut fake, 0, Pa::new(0), 4096, 0),
+        Err(MapError::NoMemory)
+    );
 }
 
 #[test]
 fn el2_has_nothing_writable_and_executable() {
-    for access in [Access::ReadOnly, Access::ReadWrite, Access::ReadExecute, Access::All] {
+    for access in [
+        Access::ReadOnly,
+        Access::ReadWrite,
+        Access::ReadExecute,
+        Access::All,
+    ] {
         let leaf = el2_leaf(Memory::Normal, access);
         let writable = leaf >> 7 & 1 == 0;
         let executable = leaf >> 54 & 1 == 0;
