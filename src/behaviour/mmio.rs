@@ -131,7 +131,7 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
 }
 
 fn is_aligned(offset: u64, bytes: u8) -> bool {
-    offset % u64::from(bytes.max(1)) == 0
+    offset.is_multiple_of(u64::from(bytes.max(1)))
 }
 
 /// A device as one exit sees it.
