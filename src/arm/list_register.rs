@@ -127,6 +127,12 @@ impl ListRegister {
         Self(self.0 | ((source as u64 & SOURCE_MASK) << PHYSICAL_SHIFT))
     }
 
+    /// The same, as if sent by CPU 0.
+    #[must_use]
+    pub const fn without_source(self) -> Self {
+        Self(self.0 & !(SOURCE_MASK << PHYSICAL_SHIFT))
+    }
+
     /// The same in another state.
     #[must_use]
     pub const fn with_state(self, state: State) -> Self {

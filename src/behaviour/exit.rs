@@ -8,7 +8,7 @@ use super::lifecycle::Reason;
 use super::machine::{Exception, Machine};
 use super::partition::Counter;
 use super::{mmio, sysreg};
-use crate::arm::exception::{Abort, Syndrome, external_abort_esr, undefined_esr};
+use crate::arm::syndrome::{Class, DataAbort, Fault, Syndrome, fault_ipa, injected};
 use crate::arm::registers::Registers;
 use crate::model::console::Console;
 use crate::model::power::Start;
@@ -41,16 +41,22 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// The faulting IPA: its page from HPFAR_EL2.FIPA (bits 47:4 are IPA 55:12), its offset from FAR_EL2.
+    /// The faulting IPA.
     #[must_use]
     pub const fn ipa(&self) -> Ipa {
-        Ipa::new((self.hpfar >> 4 & 0xfff_ffff_ffff) << 12 | self.far & 0xfff)
+        Ipa::new(fault_ipa(self.hpfar, self.far))
     }
 
-    /// Whether the instruction has 32 bits (ESR_EL2.IL).
+    /// ESR_EL2, to be read.
+    #[must_use]
+    pub const fn syndrome(&self) -> Syndrome {
+        Syndrome::new(self.esr)
+    }
+
+    /// Whether the instruction has 32 bits.
     #[must_use]
     pub const fn is_long(&self) -> bool {
-        self.esr & 1 << 25 != 0
+        self.syndrome().instruction_length() == 4
     }
 }
 
@@ -62,15 +68,16 @@ pub fn synchronous(
     registers: &mut Registers,
     exit: &Exit,
 ) -> Next {
-    match Syndrome::decode(exit.esr) {
-        Syndrome::Hvc(0) => hvc(here, console, machine, registers),
-        Syndrome::Hvc(_) => unknown_hvc(here, registers),
-        Syndrome::Smc(0) => smc(here, console, machine, registers),
-        Syndrome::SystemRegister(iss) => sysreg::trapped(here, machine, registers, iss),
-        Syndrome::DataAbort(abort) => data_abort(here, console, machine, registers, exit, &abort),
-        Syndrome::InstructionAbort(_) => external_abort(here, machine, registers, exit),
-        Syndrome::WaitFor => wait(here, registers, exit),
-        Syndrome::Smc(_) | Syndrome::SmcAarch32 | Syndrome::Other(_) => undefined(machine, registers, exit.is_long()),
+    let syndrome = exit.syndrome();
+    match syndrome.class() {
+        Class::Hvc64 if syndrome.immediate() == 0 => hvc(here, console, machine, registers),
+        Class::Hvc64 => unknown_hvc(here, registers),
+        Class::Smc64 if syndrome.immediate() == 0 => smc(here, console, machine, registers),
+        Class::SystemRegister => sysreg::trapped(here, machine, registers, syndrome.system_register()),
+        Class::DataAbortLower => data_abort(here, console, machine, registers, exit, syndrome.data_abort()),
+        Class::InstructionAbortLower => fetch_abort(here, machine, registers, exit, syndrome.instruction_abort()),
+        Class::Wait => wait(here, registers, exit),
+        _ => undefined(machine, registers),
     }
 }
 
@@ -106,24 +113,47 @@ fn data_abort(
     machine: &mut impl Machine,
     registers: &mut Registers,
     exit: &Exit,
-    abort: &Abort,
+    abort: DataAbort,
 ) -> Next {
-    match mmio::emulate(here, console, machine, registers, exit, abort) {
+    match mmio::emulate(here, console, machine, registers, exit, &abort) {
         mmio::Outcome::Done => Next::Resume,
-        mmio::Outcome::Abort => external_abort(here, machine, registers, exit),
+        mmio::Outcome::Abort => {
+            let esr = injected::data_abort(registers.pstate, abort.write && !abort.fault.table_walk);
+            external_abort(here, machine, registers, exit, esr, abort.fault)
+        }
     }
 }
 
+fn fetch_abort(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    exit: &Exit,
+    fault: Fault,
+) -> Next {
+    let esr = injected::instruction_abort(registers.pstate);
+    external_abort(here, machine, registers, exit, esr, fault)
+}
+
 /// Gives the guest a synchronous external abort for the access that exited.
-fn external_abort(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut Registers, exit: &Exit) -> Next {
+fn external_abort(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    exit: &Exit,
+    esr: u64,
+    fault: Fault,
+) -> Next {
     here.count(Counter::Stage2Fault);
-    let esr = external_abort_esr(exit.esr, registers.is_el0());
+    // A walk that goes astray: the level of the guest's own walk is not reported, and the last is the likeliest.
+    const LAST_LEVEL: u8 = 3;
+    let esr = if fault.table_walk { injected::on_table_walk(esr, LAST_LEVEL) } else { esr };
     machine.inject(registers, Exception { esr, far: Some(exit.far) });
     Next::Resume
 }
 
 /// Gives the guest an UNDEFINED exception.
-pub fn undefined(machine: &mut impl Machine, registers: &mut Registers, long: bool) -> Next {
-    machine.inject(registers, Exception { esr: undefined_esr(long), far: None });
+pub fn undefined(machine: &mut impl Machine, registers: &mut Registers) -> Next {
+    machine.inject(registers, Exception { esr: injected::undefined(), far: None });
     Next::Resume
 }

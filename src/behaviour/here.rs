@@ -24,6 +24,15 @@ impl Here<'_, '_> {
         self.locked(machine, false, operation)
     }
 
+    /// As [`Self::with`], with this core's list registers folded first.
+    pub fn with_folded<R>(
+        &self,
+        machine: &mut impl Machine,
+        operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
+    ) -> R {
+        self.locked(machine, true, operation)
+    }
+
     /// As [`Self::with`], for a register access that must see what list registers hold.
     pub fn access<R>(
         &self,

@@ -1,5 +1,6 @@
 //! What behaviour asks of the core it runs on. The edge implements it; host tests fake it.
 
+use crate::arm::id::{IdRegister, Rights};
 use crate::arm::list_register::ListRegister;
 use crate::arm::registers::Registers;
 use crate::model::vgic::{Effect, Filled, MAX_LIST_REGISTERS};
@@ -50,8 +51,12 @@ pub trait Machine {
     fn stack_pointer(&self, registers: &Registers) -> u64;
     /// Sets the stack pointer the guest uses now.
     fn set_stack_pointer(&mut self, registers: &Registers, value: u64);
-    /// An ID register of the core: op0 3, op1 0, CRn 0, `crm`, `op2`.
-    fn id_register(&self, crm: u8, op2: u8) -> u64;
+    /// What the partition may use of the CPU.
+    fn rights(&self) -> Rights;
+    /// Does for the guest what cache maintenance by set and way, with this argument, is for.
+    fn maintain_set_way(&mut self, argument: u64);
+    /// What the partition is shown of an ID register of the core.
+    fn id_register(&self, register: IdRegister) -> u64;
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
 }

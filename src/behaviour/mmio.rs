@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::here::Here;
 use super::machine::Machine;
 use super::partition::Counter;
-use crate::arm::exception::{Abort, Fault};
+use crate::arm::syndrome::{DataAbort, FaultKind};
 use crate::arm::registers::Registers;
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
@@ -55,10 +55,10 @@ pub fn emulate(
     machine: &mut impl Machine,
     registers: &mut Registers,
     exit: &Exit,
-    abort: &Abort,
+    abort: &DataAbort,
 ) -> Outcome {
     let Some(target) = route(here, exit.ipa()) else { return Outcome::Abort };
-    if abort.fault != Fault::Translation || abort.table_walk || abort.cache_maintenance {
+    if abort.fault.kind != FaultKind::Translation || abort.fault.table_walk || abort.cache_maintenance {
         return Outcome::Abort;
     }
     here.count(Counter::Mmio);
@@ -69,7 +69,7 @@ pub fn emulate(
         }
         let stored = abort.write.then(|| registers.get(transfer.register));
         match port.transfer(machine, 0, transfer.bytes, stored) {
-            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.extend(raw)),
+            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
             Transferred::Stored => {}
             Transferred::Again => return Outcome::Done,
         }
@@ -177,7 +177,7 @@ impl Port<'_, '_, '_> {
         machine: &mut impl Machine,
         registers: &mut Registers,
         exit: &Exit,
-        abort: &Abort,
+        abort: &DataAbort,
         access: &Access,
     ) -> Outcome {
         let view = decode::Registers {

@@ -1,22 +1,48 @@
-//! stub
-#![allow(missing_docs)]
+//! Trapped system registers: `arm::sysreg` says what each is to a partition, this does it.
+
 use super::exit::{Next, undefined};
 use super::here::Here;
 use super::machine::Machine;
+use super::partition::Counter;
 use crate::arm::registers::Registers;
-pub fn trapped(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut Registers, iss: u32) -> Next {
-    let f = |shift: u32, mask: u32| u8::try_from(iss >> shift & mask).unwrap_or(0);
-    let (op0, op2, op1, crn, rt, crm, read) = (f(20, 3), f(17, 7), f(14, 7), f(10, 15), f(5, 31), f(1, 15), iss & 1 == 1);
-    match (op0, op1, crn, crm, op2) {
-        (3, 0, 0, 1..=7, _) if read => registers.set(rt, machine.id_register(crm, op2)),
-        (3, 0, 12, 11, 5..=7) if !read => {
-            let v = registers.get(rt);
-            here.with(machine, |vgic, effects| vgic.send_sgi1r(here.vcpu, v, effects));
-        }
-        (3, 0, 1, 0, 1) => if read { registers.set(rt, 0) },
-        (1, 0, 7, _, 2) => {}
-        _ => return undefined(machine, registers, true),
+use crate::arm::syndrome::SystemAccess;
+use crate::arm::sysreg::{Policy, SgiGroup, policy};
+
+/// The INTID field of ICC_DIR_EL1.
+const DIR_INTID: u64 = 0xff_ffff;
+
+/// Handles a trapped access to a system register or a trapped system instruction.
+pub fn trapped(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    access: SystemAccess,
+) -> Next {
+    here.count(Counter::SystemRegister);
+    let value = registers.get(access.register);
+    match policy(access.encoding, access.read, machine.rights()) {
+        Policy::ReadAs(fixed) if access.read => registers.set(access.register, fixed),
+        Policy::IdRegister(register) => registers.set(access.register, machine.id_register(register)),
+        Policy::ReadAs(_) | Policy::WriteIgnored => {}
+        Policy::SetWay => machine.maintain_set_way(value),
+        Policy::Sgi(group) => sgi(here, machine, group, value),
+        Policy::Deactivate => deactivate(here, machine, value),
+        Policy::Undefined => return undefined(machine, registers),
     }
     registers.skip_instruction(true);
     Next::Resume
+}
+
+/// Sends the SGIs a write to ICC_SGInR_EL1 asks for. With one security state, group 0 and group 1 are told apart by the
+/// interrupt's own group, and there is no other state's group 1.
+fn sgi(here: &Here<'_, '_>, machine: &mut impl Machine, group: SgiGroup, value: u64) {
+    if group != SgiGroup::OtherGroup1 {
+        here.with(machine, |vgic, effects| vgic.send_sgi1r(here.vcpu, value, effects));
+    }
+}
+
+/// Ends an interrupt whose list register was needed: trapped only while there are such.
+fn deactivate(here: &Here<'_, '_>, machine: &mut impl Machine, value: u64) {
+    let Ok(intid) = u16::try_from(value & DIR_INTID) else { return };
+    here.with_folded(machine, |vgic, effects| vgic.deactivate(here.vcpu, intid, effects));
 }

@@ -12,7 +12,7 @@ const IMAGE_FLAGS: u64 = 0b1010;
 /// R_AARCH64_RELATIVE (ELF for the Arm 64-bit Architecture, 5.7.14).
 const R_AARCH64_RELATIVE: u64 = 1027;
 /// Bytes of the stack the boot core starts on.
-const BOOT_STACK_SIZE: usize = 96 * 1024;
+const BOOT_STACK_SIZE: usize = 256 * 1024;
 
 /// The boot core's first stack, behind a page that gets unmapped.
 #[repr(C, align(4096))]

@@ -12,14 +12,14 @@ pub struct Context {
     pub registers: Registers,
     /// SP of the core's loop while the guest runs.
     host_stack: u64,
-    /// INTID the short path acknowledged and left to the loop; [`NO_INTERRUPT`] otherwise.
+    /// What the short path acknowledged and left to the loop: [`ACKNOWLEDGED`] and the value of IAR, or zero.
     pub acknowledged: u64,
     /// What the short path needs to know.
     pub hot: Hot,
 }
 
-/// The value of [`Context::acknowledged`] when there is none.
-pub const NO_INTERRUPT: u64 = u64::MAX;
+/// Set in [`Context::acknowledged`] when there is an interrupt. (Zero means none, so that the stacks stay in .bss.)
+pub const ACKNOWLEDGED: u64 = 1 << 32;
 
 /// What the short path needs to know of the core and its vCPU.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Context {
         Self {
             registers: Registers::new(),
             host_stack: 0,
-            acknowledged: NO_INTERRUPT,
+            acknowledged: 0,
             hot: Hot {
                 exits: 0,
                 injected: 0,

@@ -94,13 +94,20 @@ pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
     unsafe { &mut (*stacks).context }
 }
 
+/// Gives the boot core, before it knows its number, the first core's fault stack.
+pub fn claim_for_boot() {
+    let top = (STACKS[0].0.get().addr() + size_of::<Stacks>()) as u64;
+    let block = BLOCKS[0].0.get();
+    // SAFETY: no other core runs yet, so nobody else reaches the block; `claim` writes it anew.
+    unsafe { block.write(Block { fault_stack: top, cpu: CpuId::new(0) }) };
+    crate::write_register!("tpidr_el2", block.addr() as u64);
+    crate::write_register!("vbar_el2", super::context::vector_base());
+}
+
 /// The calling core's number.
 #[must_use]
 pub fn current() -> CpuId {
     let block = crate::read_register!("tpidr_el2") as *const Block;
-    if block.is_null() {
-        return CpuId::new(0);
-    }
-    // SAFETY: TPIDR_EL2 is zero (boot.rs clears it) or what `claim` wrote: a static that is not written again.
+    // SAFETY: TPIDR_EL2 is what `claim_for_boot` or `claim` wrote: a static that only this core writes.
     unsafe { (*block).cpu }
 }

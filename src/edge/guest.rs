@@ -1,5 +1,6 @@
 //! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
 
+use crate::arm::id::IdRegister;
 use crate::arm::registers::Registers;
 use crate::words::{Ipa, Va};
 use aarch64_cpu::asm::barrier;
@@ -28,13 +29,12 @@ pub fn translate(address: Va, el0: bool) -> Option<Ipa> {
     (par & PAR_FAILED == 0).then(|| Ipa::new(par & PAR_ADDRESS | raw & 0xfff))
 }
 
-/// The ID register op0 3, op1 0, CRn 0, `crm`, `op2`, as the core has it; zero for those that are none (all of the
-/// space CRm 1 to 7 reads as zero where nothing is defined, Arm ARM D23.3.1).
+/// An ID register as the core has it. The reserved ones of the block read as zero (Arm ARM D24.3.1).
 #[must_use]
-pub fn id_register(crm: u8, op2: u8) -> u64 {
+pub fn id_register(register: IdRegister) -> u64 {
     macro_rules! read {
         ($($crm:literal: $($op2:literal)*;)*) => {
-            match (crm, op2) {
+            match (register.crm(), register.op2()) {
                 $($(($crm, $op2) => crate::read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
                 _ => 0,
             }

@@ -1,7 +1,7 @@
 //! The control registers of EL2 and of a guest's EL1: each is written on every core, nothing is left as it was found.
 
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
-use crate::arm::id::HostFeatures;
+use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
 use super::context::vector_base;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
@@ -47,40 +47,40 @@ pub fn el2(features: &HostFeatures) {
 
 fn mdcr(features: &HostFeatures) -> u64 {
     let mut bits = Mdcr::empty();
-    bits.set(Mdcr::TPMS, features.spe);
-    bits.set(Mdcr::TTRF, features.trf);
-    bits.set(Mdcr::HPMD, features.pmu >= 4);
-    bits.set(Mdcr::HCCD, features.pmu >= 6);
-    let counters = if features.pmu > 0 { read_register!("pmcr_el0") >> PMCR_N & 0x1f } else { 0 };
+    bits.set(Mdcr::TPMS, features.profiling);
+    bits.set(Mdcr::TTRF, features.trace_filter);
+    bits.set(Mdcr::HPMD, features.performance_monitors >= 4);
+    bits.set(Mdcr::HCCD, features.performance_monitors >= 6);
+    let counters = if features.performance_monitors > 0 { read_register!("pmcr_el0") >> PMCR_N & 0x1f } else { 0 };
     control::mdcr_guest(counters, bits)
 }
 
 fn optional_hcr(features: &HostFeatures) -> Hcr {
     let mut bits = Hcr::empty();
-    bits.set(Hcr::API | Hcr::APK, features.pauth);
-    bits.set(Hcr::TLOR, features.lor);
+    bits.set(Hcr::API | Hcr::APK, features.pointer_authentication);
+    bits.set(Hcr::TLOR, features.limited_ordering);
     bits.set(Hcr::TERR, features.ras);
-    bits.set(Hcr::ENSCXT, features.csv2_2);
+    bits.set(Hcr::ENSCXT, features.context_number);
     bits.set(Hcr::TID5, features.mte);
     bits
 }
 
 /// Control registers of optional features; all grant nothing.
 fn optional(features: &HostFeatures) {
-    if features.hcx {
+    if features.hcrx {
         write_register!("s3_4_c1_c2_2", 0); // HCRX_EL2
     }
-    if features.fgt {
+    if features.fine_grained_traps {
         write_register!("s3_4_c1_c1_4", 0); // HFGRTR_EL2
         write_register!("s3_4_c1_c1_5", 0); // HFGWTR_EL2
         write_register!("s3_4_c1_c1_6", 0); // HFGITR_EL2
         write_register!("s3_4_c3_c1_4", 0); // HDFGRTR_EL2
         write_register!("s3_4_c3_c1_5", 0); // HDFGWTR_EL2
     }
-    if features.spe {
+    if features.profiling {
         write_register!("s3_4_c9_c9_0", 0); // PMSCR_EL2
     }
-    if features.trf {
+    if features.trace_filter {
         write_register!("s3_4_c1_c2_1", 0); // TRFCR_EL2
     }
     if features.ras {
@@ -110,14 +110,14 @@ pub fn reset_el1(features: &HostFeatures) {
     write_register!("sctlr_el1", control::SCTLR_EL1_RESET);
     for_zero();
     timers();
-    debug(features);
-    if features.pmu > 0 {
+    debug();
+    if features.performance_monitors > 0 {
         performance_monitors();
     }
-    if features.pauth {
+    if features.pointer_authentication {
         pointer_authentication();
     }
-    if features.csv2_2 {
+    if features.context_number {
         write_register!("s3_3_c13_c0_7", 0); // SCXTNUM_EL0
         write_register!("s3_0_c13_c0_7", 0); // SCXTNUM_EL1
     }
@@ -158,7 +158,10 @@ fn timers() {
     write_register!("cntp_cval_el0", 0);
 }
 
-fn debug(features: &HostFeatures) {
+fn debug() {
+    // The OS lock is set after a reset (H2.4): self-hosted debug begins when the guest opens it.
+    write_register!("oslar_el1", 1);
+    write_register!("osdlr_el1", 0);
     write_register!("mdscr_el1", 0);
     write_register!("mdccint_el1", 0);
     macro_rules! zero {
@@ -169,8 +172,11 @@ fn debug(features: &HostFeatures) {
             })*
         };
     }
-    zero!(features.breakpoints, "dbgb": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    zero!(features.watchpoints, "dbgw": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    // ID_AA64DFR0_EL1.BRPs (15:12) and WRPs (23:20): one less than there are.
+    let debug = super::guest::id_register(IdRegister::AA64DFR0);
+    let (breakpoints, watchpoints) = ((debug >> 12 & 0xf) + 1, (debug >> 20 & 0xf) + 1);
+    zero!(breakpoints, "dbgb": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    zero!(watchpoints, "dbgw": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 }
 
 fn performance_monitors() {
@@ -220,18 +226,13 @@ pub fn syndrome() -> (u64, u64, u64) {
 /// What the calling core has, by its ID registers.
 #[must_use]
 pub fn features() -> HostFeatures {
-    crate::arm::id::features(crate::edge::guest::id_register)
+    id::features(&IdSet::read(super::guest::id_register))
 }
 
 /// The calling core's affinity.
 #[must_use]
 pub fn affinity() -> crate::words::Mpidr {
     crate::words::Mpidr::new(read_register!("mpidr_el1"))
-}
-
-/// Says that TPIDR_EL2 points nowhere: the core has no block yet, and its vectors are set for faults to be seen.
-pub fn no_core_yet() {
-    write_register!("tpidr_el2", 0);
 }
 
 /// The physical counter.

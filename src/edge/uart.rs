@@ -18,6 +18,23 @@ const LSR_TX_ROOM: u32 = 1 << 5;
 /// AUX_MU_IIR: clear both FIFOs' interrupts by reading; nothing is dropped.
 const IIR_NONE: u32 = 0;
 
+/// PL011 registers (DDI 0183) that arm-pl011-uart writes only together with a baud rate, for which the reference clock
+/// would have to be known.
+const UARTLCR_H: usize = 0x02c;
+const UARTCR: usize = 0x030;
+/// UARTLCR_H: eight bits, FIFOs on.
+const LCR_H_8BIT_FIFO: u32 = 0b11 << 5 | 1 << 4;
+/// UARTCR: UARTEN, TXE, RXE.
+const CR_ON: u32 = 1 | 1 << 8 | 1 << 9;
+
+/// Switches a PL011 on that firmware left off, at whatever speed it has.
+fn enable_pl011(frame: Frame) {
+    if frame.read(UARTCR) & CR_ON != CR_ON {
+        frame.write(UARTLCR_H, LCR_H_8BIT_FIFO);
+        frame.write(UARTCR, CR_ON);
+    }
+}
+
 /// The console UART.
 pub enum BoardUart {
     /// Arm PL011.
@@ -50,6 +67,8 @@ impl BoardUart {
         match kind {
             Kind::Pl011 => {
                 let base = NonNull::new(registers.base().get() as *mut PL011Registers)?;
+                // SAFETY: by this function's contract.
+                enable_pl011(unsafe { Frame::new(registers) });
                 // SAFETY: by this function's contract.
                 let registers = unsafe { UniqueMmioPointer::new(base) };
                 Some(Self::Pl011(Uart::new(registers)))

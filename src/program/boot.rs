@@ -7,7 +7,7 @@ use super::{core as loops, partitions, tables};
 use crate::edge::boot::{self, Regime};
 use crate::edge::firmware::{self, Conduit};
 use crate::edge::gic::HostGic;
-use crate::edge::{init, takeover, uart};
+use crate::edge::{core as cores, init, takeover, uart};
 use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
 use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
@@ -22,7 +22,7 @@ const SPIN_TABLE_PAGE: u64 = PAGE_SIZE;
 /// The boot core, from boot.S: `tree` is what firmware put in x0, `level` the exception level. The MMU is off.
 pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     if level == EL2 {
-        init::no_core_yet();
+        cores::claim_for_boot();
     }
     let Some(bytes) = takeover::device_tree(Pa::new(tree)) else { mute() };
     let board = Board::read(bytes);

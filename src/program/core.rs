@@ -10,7 +10,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::partition::Counter;
 use crate::behaviour::console;
-use crate::edge::context::{Context, Exit, NO_INTERRUPT};
+use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
@@ -220,9 +220,9 @@ impl Core {
     /// Sees to the interrupt the short path left.
     fn interrupt(&mut self) -> Next {
         self.here.count(Counter::Exits);
-        let iar = core::mem::replace(&mut self.context.acknowledged, NO_INTERRUPT);
-        if let Ok(iar) = u32::try_from(iar) {
-            self.take(iar);
+        let acknowledged = core::mem::take(&mut self.context.acknowledged);
+        if acknowledged & ACKNOWLEDGED != 0 {
+            self.take(u32::try_from(acknowledged & u64::from(u32::MAX)).unwrap_or(0));
         }
         Next::Resume
     }

@@ -2,13 +2,13 @@
 
 use super::state::Host;
 use super::system;
-use crate::arm::exception::{EntryFeatures, enter_el1};
-use crate::arm::id::HostFeatures;
+use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
+use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
-use crate::edge::{guest, takeover};
+use crate::edge::{cache, guest, takeover};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -120,14 +120,15 @@ impl Machine for Hardware {
     }
 
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
-        let features = EntryFeatures {
-            pan: self.features.pan,
-            ssbs: self.features.ssbs,
-            mte: self.features.mte,
+        let features = PstateFeatures {
+            privileged_access_never: self.features.privileged_access_never,
+            speculative_store_bypass: self.features.speculative_store_bypass,
+            memory_tagging: self.features.mte,
         };
         guest::set_exception(registers, exception.esr, exception.far);
         let (sctlr, vbar) = guest::exception_controls();
-        (registers.pc, registers.pstate) = enter_el1(registers.pstate, sctlr, vbar, features);
+        let entry = enter_el1(registers.pstate, sctlr, vbar, Kind::Synchronous, features);
+        (registers.pc, registers.pstate) = (entry.pc, entry.pstate);
     }
 
     fn translate(&self, registers: &Registers, address: Va) -> Option<Ipa> {
@@ -149,8 +150,31 @@ impl Machine for Hardware {
         guest::set_stack_pointer(uses_sp_el1(registers), value);
     }
 
-    fn id_register(&self, crm: u8, op2: u8) -> u64 {
-        guest::id_register(crm, op2)
+    fn rights(&self) -> Rights {
+        Rights {
+            gic_system_registers: self.version() == GicVersion::V3,
+            performance_monitors: true,
+            self_hosted_debug: true,
+        }
+    }
+
+    fn maintain_set_way(&mut self, argument: u64) {
+        // The first level is the core's own, and the guest's with it: done as asked, but cleaned as well as invalidated.
+        // Levels below hold other partitions' lines too. A guest walks all sets and ways of one; what it wants of
+        // that, its own RAM written back, is done by address at the first of them.
+        let level = argument >> 1 & 0b111;
+        let set_and_way = argument >> 4;
+        if level == 0 {
+            cache::clean_and_invalidate_set_way(argument);
+        } else if set_and_way == 0 {
+            for extent in &self.partition.extents {
+                cache::clean_and_invalidate(extent.range.base().get(), extent.range.size());
+            }
+        }
+    }
+
+    fn id_register(&self, register: IdRegister) -> u64 {
+        id::filter(register, guest::id_register(register), self.rights())
     }
 
     fn console_written(&mut self) {

@@ -3,13 +3,15 @@
 //! Each function answers 0 when the guest goes on, anything else when the core's loop has to look.
 
 use super::state;
-use crate::edge::context::{Context, NO_INTERRUPT};
+use crate::edge::context::{ACKNOWLEDGED, Context};
 use crate::edge::gic::{HostGic, SPECIAL};
 
 /// The guest goes on.
 const DONE: u64 = 0;
 /// The loop has to look.
 const LEAVE: u64 = 1;
+/// The first INTID that is not an SGI.
+const FIRST_PPI: u32 = 16;
 /// INTID field of IAR: GICv3 has 24 bits, GICv2 10 and a source above them.
 const GICV2_INTID: u32 = 0x3ff;
 
@@ -30,15 +32,15 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
         HostGic::V3(_) => iar,
     };
     if intid >= SPECIAL {
-        context.acknowledged = NO_INTERRUPT;
         return LEAVE;
     }
     host.gic.drop_priority(iar);
-    if inject(context, &host.gic, intid) {
+    // Physical SGIs are EL2's own: a guest's never reach the physical controller.
+    if intid >= FIRST_PPI && inject(context, &host.gic, intid) {
         context.hot.injected += 1;
         return DONE;
     }
-    context.acknowledged = u64::from(iar);
+    context.acknowledged = ACKNOWLEDGED | u64::from(iar);
     LEAVE
 }
 

@@ -51,6 +51,17 @@ pub const SPURIOUS: u32 = 1023;
 /// Priority the runtime gives what it enables: the middle.
 pub const DEFAULT_PRIORITY: u8 = 0xa0;
 
+/// Makes all SPIs disabled, not pending and not active, in the group that `group` says for each.
+pub(crate) fn reset_shared(base: u64, group: u32) {
+    let words = mmio::read32(base + distributor::TYPER) & 0x1f;
+    for offset in (1..=words).map(|word| u64::from(word * 4)) {
+        mmio::write32(base + distributor::ICENABLER + offset, u32::MAX);
+        mmio::write32(base + distributor::ICPENDR + offset, u32::MAX);
+        mmio::write32(base + distributor::ICACTIVER + offset, u32::MAX);
+        mmio::write32(base + distributor::IGROUPR + offset, group);
+    }
+}
+
 /// The controller and where its frames are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gic {
@@ -145,7 +156,10 @@ impl Gic {
     /// Brings this CPU's interface up with all priorities let through; on each CPU.
     pub fn init_cpu(&self) {
         match *self {
-            Self::V2 { cpu_interface, .. } => gicv2::init_cpu(cpu_interface),
+            Self::V2 {
+                distributor,
+                cpu_interface,
+            } => gicv2::init_cpu(distributor, cpu_interface),
             Self::V3 {
                 redistributors,
                 size,

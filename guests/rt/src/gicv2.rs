@@ -1,6 +1,6 @@
 //! GICv2 (Arm IHI 0048B): what differs from GICv3.
 
-use crate::gic::distributor;
+use crate::gic::{self, distributor};
 use crate::mmio;
 
 /// GICC_CTLR.
@@ -33,10 +33,13 @@ const EOI_MODE: u32 = 1 << 9;
 const TARGET_LIST_SHIFT: u32 = 16;
 
 pub(crate) fn init(base: u64) {
+    mmio::write32(base + distributor::CTLR, 0);
+    gic::reset_shared(base, 0);
     mmio::write32(base + distributor::CTLR, ENABLE);
 }
 
-pub(crate) fn init_cpu(base: u64) {
+pub(crate) fn init_cpu(shared: u64, base: u64) {
+    mmio::write32(shared + distributor::IGROUPR, 0);
     mmio::write32(base + PMR, 0xff);
     mmio::write32(base + BPR, 0);
     mmio::write32(base + CTLR, ENABLE);

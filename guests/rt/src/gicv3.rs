@@ -1,6 +1,6 @@
 //! GICv3 (Arm IHI 0069H): redistributors and the system-register CPU interface.
 
-use crate::gic::distributor;
+use crate::gic::{self, distributor};
 use crate::{cpu, mmio, read_sysreg, write_sysreg};
 
 /// Offset of a redistributor's SGI_base frame.
@@ -40,10 +40,7 @@ pub(crate) fn wait_for_writes(base: u64) {
 pub(crate) fn init(base: u64) {
     mmio::write32(base + distributor::CTLR, 0);
     wait_for_writes(base);
-    let lines = mmio::read32(base + distributor::TYPER) & 0x1f;
-    for word in 1..=lines {
-        mmio::write32(base + distributor::IGROUPR + u64::from(word * 4), u32::MAX);
-    }
+    gic::reset_shared(base, u32::MAX);
     mmio::write32(base + distributor::CTLR, GICD_ENABLE);
     wait_for_writes(base);
 }

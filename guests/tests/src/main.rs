@@ -7,17 +7,25 @@
 #![no_std]
 #![no_main]
 
+mod access;
 mod boot;
+mod code;
+mod debug;
 mod environment;
 mod exchange;
+mod fp;
+mod hostile;
+mod mmio;
 mod poll;
 mod psci;
 mod roles;
 mod smccc;
 mod smp;
+mod sysreg;
 mod tap;
 mod timer;
 mod trap;
+mod uart;
 mod vgic;
 
 use bulkhead_rt::{Machine, entry, println};
@@ -45,6 +53,17 @@ const SUBJECTS: &[Subject] = &[
     subject("psci", psci::run),
     subject("timer", timer::run),
     subject("vgic", vgic::run),
+    subject("mmio", mmio::run),
+    subject("fp", fp::run),
+    subject("sysreg", sysreg::run),
+    subject("debug", debug::run),
+    subject("hostile-lite", hostile::run),
+    subject("uart", uart::run),
+    Subject {
+        name: "uart-rx",
+        run: uart::receive,
+        default: false,
+    },
 ];
 
 entry!(main);

@@ -89,6 +89,7 @@ pub struct El0Exit {
 struct Session {
     saved: Frame,
     entry: u64,
+    spsr: u64,
     arguments: [u64; 4],
     exit: El0Exit,
 }
@@ -144,6 +145,15 @@ pub fn catch<R>(function: impl FnOnce() -> R) -> (R, Option<Fault>) {
 
 /// Runs code at EL0 with x0-x3 given, until its first exception.
 pub fn run_at_el0(entry: u64, arguments: [u64; 4]) -> El0Exit {
+    go(entry, arguments, SPSR_EL0)
+}
+
+/// Runs one instruction at EL0 in single step (MDSCR_EL1.SS set by the caller).
+pub fn step_at_el0(entry: u64) -> Fault {
+    go(entry, [0; 4], SPSR_EL0 | SPSR_SS).fault
+}
+
+fn go(entry: u64, arguments: [u64; 4], spsr: u64) -> El0Exit {
     let mut session = Session {
         saved: Frame {
             x: [0; 31],
@@ -154,6 +164,7 @@ pub fn run_at_el0(entry: u64, arguments: [u64; 4]) -> El0Exit {
             vector: 0,
         },
         entry,
+        spsr,
         arguments,
         exit: El0Exit::default(),
     };
@@ -237,7 +248,7 @@ fn go_to_el0(state: &State, frame: &mut Frame) -> bool {
     };
     session.saved = frame.clone();
     frame.elr = session.entry;
-    frame.spsr = SPSR_EL0;
+    frame.spsr = session.spsr;
     frame.x[..4].copy_from_slice(&session.arguments);
     true
 }

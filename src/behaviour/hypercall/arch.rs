@@ -2,14 +2,13 @@
 
 use super::Answer;
 use super::Call;
+use crate::arm::id::IdRegister;
 use crate::behaviour::machine::Machine;
 use bulkhead_abi::smccc;
 
-/// CRm and op2 of ID_AA64PFR0_EL1, and its CSV2 field.
-const PFR0: (u8, u8) = (4, 0);
+/// ID_AA64PFR0_EL1.CSV2.
 const PFR0_CSV2: u32 = 56;
-/// CRm and op2 of ID_AA64PFR1_EL1, and its SSBS field.
-const PFR1: (u8, u8) = (4, 1);
+/// ID_AA64PFR1_EL1.SSBS.
 const PFR1_SSBS: u32 = 4;
 /// The workaround exists, and this CPU needs no call to it.
 const NOT_NEEDED_HERE: i64 = 1;
@@ -31,13 +30,13 @@ pub(super) fn answer(machine: &impl Machine, call: &Call) -> Option<Answer> {
 
 /// `SMCCC_ARCH_FEATURES(function)`: whether a function of this service is there, and how.
 fn features(machine: &impl Machine, function: u32) -> i64 {
-    let field = |(crm, op2): (u8, u8), shift: u32| machine.id_register(crm, op2) >> shift & 0xf;
+    let field = |register: IdRegister, shift: u32| machine.id_register(register) >> shift & 0xf;
     match function {
         smccc::VERSION | smccc::ARCH_FEATURES => smccc::SUCCESS,
         // CSV2 says that branch predictors cannot be steered from another context (1 and 3).
-        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_3 if field(PFR0, PFR0_CSV2) >= 1 => NOT_NEEDED_HERE,
+        smccc::ARCH_WORKAROUND_1 | smccc::ARCH_WORKAROUND_3 if field(IdRegister::AA64PFR0, PFR0_CSV2) >= 1 => NOT_NEEDED_HERE,
         // SSBS gives the guest the mitigation itself.
-        smccc::ARCH_WORKAROUND_2 if field(PFR1, PFR1_SSBS) >= 1 => smccc::NOT_REQUIRED,
+        smccc::ARCH_WORKAROUND_2 if field(IdRegister::AA64PFR1, PFR1_SSBS) >= 1 => smccc::NOT_REQUIRED,
         _ => smccc::NOT_SUPPORTED,
     }
 }

@@ -15,6 +15,9 @@ const MEMORY_UNIT: u64 = 2 << 20;
 /// Guest addresses are below this: the least IPA size of the boards served, 40 bits.
 const IPA_LIMIT: u64 = 1 << 40;
 
+/// Longest command line: Linux's COMMAND_LINE_SIZE on arm64. The guest's tree has room for it.
+const MAX_BOOTARGS: usize = 2048;
+
 impl<'b> System<'b> {
     /// Reads a bundle; bytes past its `totalsize` are ignored. Verifies the plan's digest, not the payloads'.
     ///
@@ -90,7 +93,7 @@ fn plan<'b>(place: &Place<'b>, id: PartitionId, count: usize) -> Result<Plan<'b>
         kernel: payload(&kernel)?,
         format: format(&kernel)?,
         initrd: place.child("initrd").map(|p| payload(&p)).transpose()?,
-        bootargs: place.string("bootargs")?,
+        bootargs: bootargs(place)?,
         load: address(place, "load")?,
         dtb: address(place, "dtb-address")?,
         on_crash: on_crash(place)?,
@@ -153,6 +156,15 @@ fn format(kernel: &Place<'_>) -> Result<Format, BundleError> {
         "raw" => Ok(Format::Raw),
         _ => Err(malformed(kernel, NAME)),
     }
+}
+
+fn bootargs<'b>(place: &Place<'b>) -> Result<&'b str, BundleError> {
+    const NAME: &str = "bootargs";
+    let bootargs = place.string(NAME)?;
+    if bootargs.len() > MAX_BOOTARGS {
+        return Err(malformed(place, NAME));
+    }
+    Ok(bootargs)
 }
 
 fn address(place: &Place<'_>, name: &'static str) -> Result<Option<Ipa>, BundleError> {

@@ -90,8 +90,8 @@ impl core::fmt::Display for Part {
 /// Why a partition's images cannot be laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ImageError {
-    /// The file is shorter than what its headers describe.
-    #[error("the kernel ends before what its header describes")]
+    /// The file is empty, or shorter than what its headers describe.
+    #[error("the kernel ends before what its header describes, or is empty")]
     Truncated,
     /// A header field that no kernel for this machine has.
     #[error("the kernel's header is not one of an AArch64 kernel: {0}")]
@@ -251,6 +251,9 @@ fn kernel(plan: &Plan<'_>) -> Result<Kernel, ImageError> {
 /// Bytes entered at the first.
 fn raw(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageError> {
     let at = load.unwrap_or(Ipa::new(KERNEL_BASE));
+    if data.is_empty() {
+        return Err(ImageError::Truncated);
+    }
     if !at.is_aligned(INSTRUCTION) {
         return Err(ImageError::Load {
             load: at,

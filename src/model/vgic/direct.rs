@@ -2,9 +2,11 @@
 //!
 //! Invariant: a ready bit is set only for an interrupt of which the model holds nothing.
 
-use super::{LAST_SPI, SLOTS, slot};
+use super::{GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
+use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Which interrupts may go into a list register without the model, and as what.
 ///
@@ -16,7 +18,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 ///   ([`Filled::overflow`](super::Filled)). Nothing else is needed. With [`Deactivation::Software`](super::Deactivation)
 ///   the end raises the maintenance interrupt; the core may then deactivate the physical interrupt and clear the list
 ///   register itself if it remembers that it wrote this one directly, or fold and fill.
-/// - An **SGI** that `vcpu` sends to itself: the same, but only while *no* list register of the core is in use.
+/// - An **SGI**: [`sgi_targets`](super::sgi_targets) says whom a register write means, [`DirectTable::post`] leaves it for
+///   them, and each target, the sender among them, asks [`DirectTable::take_one`] if *no* list register of its core is in use
+///   and its last fill left nothing out; else it folds and fills, which finds all that is posted.
 ///
 /// The value is read without the lock: it may be one write old, as if the interrupt had come a little earlier. The model
 /// then asks for a fold of this core ([`Effects::retract`]), which puts it right.
@@ -26,6 +30,8 @@ pub struct DirectTable {
     ready: [AtomicU32; SLOTS],
     /// List-register values in the hardware's format, with the target vCPU in [`TARGET_SHIFT`].
     templates: [[AtomicU64; 32]; SLOTS],
+    /// SGIs posted to each vCPU: a byte of source CPUs for each SGI, eight SGIs a word.
+    posted: [[AtomicU64; 2]; PRIVATE_SLOTS],
 }
 
 /// Where a template names the vCPU it is for: bits that both list-register formats leave zero.
@@ -40,6 +46,7 @@ impl DirectTable {
         Self {
             ready: [const { AtomicU32::new(0) }; SLOTS],
             templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
+            posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
         }
     }
 
@@ -61,6 +68,73 @@ impl DirectTable {
         }
     }
 
+    /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.
+    ///
+    /// The next fold of a target finds it, or [`DirectTable::take_one`]: the caller kicks all targets, with a barrier that
+    /// makes this store visible first. `targets` holds only vCPUs that exist.
+    #[inline]
+    pub fn post(&self, from: VcpuId, sgi: u8, targets: u8) {
+        let (word, bits) = posted_place(sgi, 1 << (from.get() & 7));
+        let mut left = targets;
+        while left != 0 {
+            let target = left.trailing_zeros() as usize & (PRIVATE_SLOTS - 1);
+            left &= left - 1;
+            self.posted[target][word].fetch_or(bits, Release);
+        }
+    }
+
+    /// Takes the only SGI posted to `vcpu` as a list-register value, or gives 0: then the core must fold and fill.
+    ///
+    /// Only for a core whose list registers are all out of use, and whose last fill left nothing out.
+    #[must_use]
+    #[inline]
+    pub fn take_one(&self, vcpu: VcpuId, version: GicVersion) -> u64 {
+        let posted = &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)];
+        let (low, high) = (posted[0].load(Relaxed), posted[1].load(Relaxed));
+        let (word, bits) = if high == 0 { (0, low) } else { (1, high) };
+        let bit = bits.trailing_zeros();
+        let sgi = u16::from(word == 1) * 8 + u16::from((bit / 8).to_le_bytes()[0]);
+        let all_of_it = 0xffu64 << (bit & 0x38);
+        // GICv2 gives each source apart; GICv3 knows none.
+        let one = match version {
+            GicVersion::V2 => bits & bits.wrapping_sub(1) == 0,
+            GicVersion::V3 => bits & !all_of_it == 0,
+        };
+        let value = self.direct(vcpu, sgi & 15);
+        if bits == 0 || !one || (low != 0 && high != 0) || value == 0 {
+            return 0;
+        }
+        // Another source may post meanwhile: what is not taken here stays posted.
+        posted[word].fetch_and(!bits, Acquire);
+        match version {
+            GicVersion::V3 => value,
+            GicVersion::V2 => {
+                let source = (bit & 7).to_le_bytes()[0];
+                let lr = ListRegister::decode(version, value)
+                    .without_source()
+                    .with_source(source);
+                lr.encode(version)
+            }
+        }
+    }
+
+    /// Calls `take` with each SGI posted to a vCPU and its source CPUs, and forgets them.
+    pub(super) fn take_posted(&self, vcpu: usize, mut take: impl FnMut(usize, u8)) {
+        for (word, posted) in self.posted[vcpu & (PRIVATE_SLOTS - 1)].iter().enumerate() {
+            if posted.load(Relaxed) == 0 {
+                continue;
+            }
+            let bytes = posted.swap(0, Acquire).to_le_bytes();
+            for (sgi, sources) in bytes
+                .into_iter()
+                .enumerate()
+                .filter(|(_, sources)| *sources != 0)
+            {
+                take(word * 8 + sgi, sources);
+            }
+        }
+    }
+
     /// Says which bits of a word may be used.
     pub(super) fn set_ready(&self, slot: usize, bits: u32) {
         if let Some(ready) = self.ready.get(slot) {
@@ -75,6 +149,15 @@ impl DirectTable {
             entry.store(if value == 0 { 0 } else { template }, Relaxed);
         }
     }
+}
+
+/// Where the sources of an SGI are posted.
+#[inline]
+fn posted_place(sgi: u8, sources: u8) -> (usize, u64) {
+    (
+        usize::from(sgi >> 3 & 1),
+        u64::from(sources) << (8 * (sgi & 7)),
+    )
 }
 
 impl Default for DirectTable {

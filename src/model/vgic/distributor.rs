@@ -34,6 +34,7 @@ pub(super) enum Bank {
 
 impl Bank {
     /// The bank at `offset`, if `width` bytes may be accessed there.
+    #[inline(always)]
     pub fn at(offset: u32, width: u8) -> Option<Self> {
         let word = (offset >> 2 & 31) as usize;
         let intid = (offset & 0x3ff) as usize;
@@ -98,6 +99,7 @@ impl Vgic {
     }
 
     /// Reads a bank; word 0 is `vcpu`'s.
+    #[inline(always)]
     pub(super) fn bank_read(&self, vcpu: usize, bank: Bank, width: u8) -> u32 {
         let state = self.word(bank.word(), vcpu);
         match bank {
@@ -161,6 +163,7 @@ impl Vgic {
         }
         state.enabled |= changed;
         let physical = changed & state.physical;
+        let pending = changed & state.pending();
         if physical != 0 {
             let (vcpu, word) = (VcpuId::new(byte(vcpu)), byte(word));
             effects.push(Effect::Enable {
@@ -170,7 +173,9 @@ impl Vgic {
             });
         }
         self.publish(word, vcpu, effects);
-        self.notice(word, vcpu, changed, effects);
+        if pending != 0 {
+            self.notice(word, vcpu, pending, effects);
+        }
     }
 
     fn disable(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {

@@ -99,7 +99,7 @@ impl<'a> Effects<'a> {
         Self {
             kick: 0,
             retract: 0,
-            physical: ArrayVec::new_const(),
+            physical: ArrayVec::new(),
             direct,
         }
     }

@@ -9,7 +9,7 @@ use crate::words::VcpuId;
 use arrayvec::ArrayVec;
 
 /// What a core's virtual CPU interface shall hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Filled {
     /// Values for the list registers 0 and up; the rest become zero.
     pub lrs: ArrayVec<ListRegister, MAX_LIST_REGISTERS>,
@@ -21,6 +21,12 @@ pub struct Filled {
 }
 
 impl Filled {
+    /// Adds a list register; there are never more than were counted.
+    fn add(&mut self, lr: ListRegister) {
+        let fits = self.lrs.try_push(lr).is_ok();
+        debug_assert!(fits, "a fill lists no more than there are list registers");
+    }
+
     /// The bits of ICH_HCR_EL2 or GICH_HCR that go with the list registers, ENABLE included; TDIR is the caller's.
     #[must_use]
     pub fn control(&self) -> InterfaceControl {
@@ -43,6 +49,14 @@ struct Listing {
     tell: bool,
     /// Their next occurrence in the same list register, where that can be.
     share: bool,
+}
+
+impl Listing {
+    /// When nothing waits for a list register.
+    const ALONE: Self = Self {
+        tell: false,
+        share: true,
+    };
 }
 
 /// What a vCPU's interrupts want of its list registers.
@@ -74,19 +88,18 @@ impl Vgic {
         for &lr in lrs {
             self.fold_one(index, lr, effects);
         }
-        let mut listed = ArrayVec::new_const();
-        core::mem::swap(&mut listed, &mut self.listed[index]);
-        for intid in listed {
+        while let Some(intid) = self.listed[index].pop() {
             let (word, bit) = Self::place(intid);
             let state = self.word(word, index);
             if state.listed >> bit & 1 != 0 && state.holder[bit] == byte(index) {
-                self.fold_one(
-                    index,
-                    ListRegister::new(intid, State::Invalid, 0, false),
-                    effects,
-                );
+                let ended = ListRegister::new(intid, State::Invalid, 0, false);
+                self.fold_one(index, ended, effects);
             }
         }
+        let table = effects.direct;
+        table.take_posted(index, |sgi, sources| {
+            self.take_sgi(index, sgi, sources, effects)
+        });
         // The caller fills next in any case.
         let own = self.bit_of(index);
         effects.kick &= !own;
@@ -138,34 +151,117 @@ impl Vgic {
             }
         }
         self.maybe[vcpu & 7] |= 1 << word;
+        let due = state.pending() & mask != 0;
         if lr.state() == State::Invalid && physical && !lr.is_hardware() {
             deactivate(word, vcpu, mask, effects);
         }
-        self.settle(word, vcpu, mask, effects);
+        if due {
+            self.shed(word, vcpu, effects);
+            self.notice(word, vcpu, mask, effects);
+        }
+        self.publish(word, vcpu, effects);
     }
 
-    /// Brings what depends on a folded interrupt up to date.
-    fn settle(&mut self, word: usize, vcpu: usize, mask: u32, effects: &mut Effects<'_>) {
-        self.shed(word, vcpu, effects);
-        self.publish(word, vcpu, effects);
-        self.notice(word, vcpu, mask, effects);
+    /// Makes an SGI pending that was posted without the model.
+    fn take_sgi(&mut self, vcpu: usize, sgi: usize, sources: u8, effects: &mut Effects<'_>) {
+        self.sources[vcpu & 7][sgi & 15] |= sources;
+        self.word_mut(0, vcpu).latch |= 1 << (sgi & 15);
+        self.publish(0, vcpu, effects);
+        self.notice(0, vcpu, 1 << (sgi & 15), effects);
     }
 
     /// Chooses what goes into `vcpu`'s list registers, after a fold of them, and moves it there.
     ///
     /// `split_eoi` is the guest's EOImode (VMCR.EOIM): whether it deactivates separately.
+    #[inline(always)]
     pub fn fill(&mut self, vcpu: VcpuId, split_eoi: bool, effects: &mut Effects<'_>) -> Filled {
+        let mut filled = Filled::default();
+        self.fill_into(vcpu, split_eoi, &mut filled, effects);
+        filled
+    }
+
+    /// Does what [`Vgic::fill`] does, into an empty `filled`: this spares a copy.
+    pub fn fill_into(
+        &mut self,
+        vcpu: VcpuId,
+        split_eoi: bool,
+        filled: &mut Filled,
+        effects: &mut Effects<'_>,
+    ) {
         let index = vcpu.index() & 7;
         let room = usize::from(self.config.list_registers);
-        let mut filled = Filled {
-            lrs: ArrayVec::new_const(),
-            overflow: false,
-            evicted: false,
-        };
         if self.maybe[index] == 0 {
-            return filled;
+            return;
         }
-        let wanted = self.wanted(index, room);
+        let mut all = Ranking::new();
+        if !self.gather(index, room, &mut all) {
+            return self.fill_ranked(index, room, split_eoi, filled, effects);
+        }
+        for &key in &all {
+            let lr = if key & ACTIVE_KEY != 0 {
+                self.list_active(index, key, Listing::ALONE, effects)
+            } else {
+                self.list_pending(index, key, effects)
+            };
+            filled.add(lr);
+        }
+    }
+
+    /// Collects a vCPU's active and deliverable interrupts, unless there are more than `room`.
+    fn gather(&mut self, vcpu: usize, room: usize, all: &mut Ranking) -> bool {
+        let mut left = self.maybe[vcpu & 7];
+        while left != 0 {
+            let word = lowest(left);
+            left &= left - 1;
+            let (mut active, mut due) = self.candidates(word, vcpu);
+            if active | due == 0 {
+                self.maybe[vcpu & 7] &= !(1 << word);
+            }
+            while active | due != 0 {
+                // Both kinds exclude each other.
+                let (bits, mark) = if active != 0 {
+                    (&mut active, ACTIVE_KEY)
+                } else {
+                    (&mut due, 0)
+                };
+                let key = mark | key(0, word, lowest(*bits));
+                *bits &= *bits - 1;
+                if all.len() >= room || all.try_push(key).is_err() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// The active and the deliverable interrupts of a word that are `vcpu`'s to list.
+    #[inline]
+    fn candidates(&self, word: usize, vcpu: usize) -> (u32, u32) {
+        let state = self.word(word, vcpu);
+        let mut active = state.active & !state.listed;
+        let mut due = state.deliverable(self.group_enable) & !state.listed & !state.active;
+        if word != 0 {
+            for_each_bit(active, |bit| {
+                active &= !(u32::from(state.holder[bit] != byte(vcpu)) << bit);
+            });
+            for_each_bit(due, |bit| {
+                due &= !(u32::from(state.target[bit] != byte(vcpu)) << bit);
+            });
+        }
+        (active, due)
+    }
+
+    /// Fills when there are more interrupts than list registers.
+    #[cold]
+    fn fill_ranked(
+        &mut self,
+        vcpu: usize,
+        room: usize,
+        split_eoi: bool,
+        filled: &mut Filled,
+        effects: &mut Effects<'_>,
+    ) {
+        let wanted = self.wanted(vcpu, room);
         let keep_active = split_eoi && self.config.version == GicVersion::V2;
         let reserved = usize::from(wanted.pending_count != 0 && !keep_active);
         let active = wanted.active_count.min(room.saturating_sub(reserved));
@@ -174,55 +270,45 @@ impl Vgic {
         filled.overflow = pending < wanted.pending_count;
         // If nothing pending is listed that could tell when to look again, the end of any active one must. And if something
         // waits at all, nothing may become pending past it, unseen.
-        let tell = filled.overflow && pending == 0;
-        let share = !filled.overflow;
+        let listing = Listing {
+            tell: filled.overflow && pending == 0,
+            share: !filled.overflow,
+        };
         for &key in wanted.active.iter().take(active) {
-            let lr = self.list_active(index, key, Listing { tell, share }, effects);
-            filled.lrs.push(lr);
+            filled.add(self.list_active(vcpu, key, listing, effects));
         }
         for &key in wanted.pending.iter().take(pending) {
-            let lr = self.list_pending(index, key, effects);
-            filled.lrs.push(lr);
+            filled.add(self.list_pending(vcpu, key, effects));
         }
-        filled
     }
 
     /// Ranks a vCPU's active and deliverable interrupts, as many as there is room for.
-    fn wanted(&mut self, vcpu: usize, room: usize) -> Wanted {
+    fn wanted(&self, vcpu: usize, room: usize) -> Wanted {
         let mut wanted = Wanted {
-            active: ArrayVec::new_const(),
-            pending: ArrayVec::new_const(),
+            active: ArrayVec::new(),
+            pending: ArrayVec::new(),
             active_count: 0,
             pending_count: 0,
         };
         for_each_bit(self.maybe[vcpu & 7], |word| {
-            let state = &self.words[slot(word, vcpu)];
-            let free = !state.listed;
-            let before = wanted.active_count + wanted.pending_count;
-            for_each_bit(state.active & free, |bit| {
-                if state.holder[bit] == byte(vcpu) {
-                    wanted.active_count += 1;
-                    rank(
-                        &mut wanted.active,
-                        room,
-                        key(state.active_priority[bit], word, bit),
-                    );
-                }
+            let state = self.word(word, vcpu);
+            let (active, due) = self.candidates(word, vcpu);
+            wanted.active_count += active.count_ones() as usize;
+            wanted.pending_count += due.count_ones() as usize;
+            for_each_bit(active, |bit| {
+                rank(
+                    &mut wanted.active,
+                    room,
+                    key(state.active_priority[bit], word, bit),
+                );
             });
-            let due = state.deliverable(self.group_enable) & free & !state.active;
             for_each_bit(due, |bit| {
-                if word == 0 || state.target[bit] == byte(vcpu) {
-                    wanted.pending_count += 1;
-                    rank(
-                        &mut wanted.pending,
-                        room,
-                        key(state.priority[bit], word, bit),
-                    );
-                }
+                rank(
+                    &mut wanted.pending,
+                    room,
+                    key(state.priority[bit], word, bit),
+                );
             });
-            if before == wanted.active_count + wanted.pending_count {
-                self.maybe[vcpu & 7] &= !(1 << word);
-            }
         });
         wanted
     }
@@ -355,6 +441,9 @@ impl Word {
     }
 }
 
+/// Marks the key of an active interrupt where both kinds are together.
+const ACTIVE_KEY: u32 = 1 << 31;
+
 /// The sort key of an interrupt: lower is more urgent, ties go to the lower INTID as in the GIC.
 fn key(priority: u8, word: usize, bit: usize) -> u32 {
     u32::from(priority) << 16 | u32::from(intid_of(word, bit))
@@ -362,13 +451,8 @@ fn key(priority: u8, word: usize, bit: usize) -> u32 {
 
 /// The word, bit index and bit that a key names.
 fn unkey(key: u32) -> (usize, usize, u32) {
-    let bit = lowest_five(key);
-    let word = (key >> 5 & 31) as usize;
-    (word, bit, 1 << bit)
-}
-
-fn lowest_five(key: u32) -> usize {
-    (key & 31) as usize
+    let (word, bit) = (key >> 5 & 31, key & 31);
+    (word as usize, bit as usize, 1 << bit)
 }
 
 /// Keeps the `room` most urgent keys, in order.

@@ -3,13 +3,15 @@
 //! # Who knows what
 //! All truth about a virtual interrupt is either here or in the list registers of one core, and each piece of it exists
 //! once. [`Vgic::fill`] moves pending and active states *out* into list registers; [`Vgic::fold`] moves what is left of
-//! them back. An interrupt that arrives in between is new, and is kept here until the next fold merges the two. So no
+//! them back, and finds SGIs posted in the [`DirectTable`]. An interrupt that arrives in between is new, and is kept here until the next fold merges the two. So no
 //! interrupt is lost, and none is doubled: two occurrences that no acknowledge separates are one, as in hardware.
 //!
 //! # What a caller does
 //! - A register access: [`Vgic::reach`] first; fold the cores it names; then the read or write.
 //! - After any call: the [`Effects`]. A kicked core folds its list registers, then fills them, with no guest
 //!   entry between. Fold and fill always come as this pair, under the partition's lock.
+//! - Retracted cores do the same, unless none of their list registers is in use.
+//! - Frequent things need no lock: [`DirectTable`] says how physical interrupts and SGIs go without the model.
 //! - `fold` gets every list register that ELRSR does not call empty (those with an EOI notice due included).
 //! - Set [`Filled`]'s HCR bits before the guest runs.
 //!
@@ -219,6 +221,9 @@ impl Vgic {
         self.group_enable = [0; 2];
         self.sources = [[0; 16]; PRIVATE_SLOTS];
         self.awake = 0;
+        for vcpu in 0..PRIVATE_SLOTS {
+            effects.direct.take_posted(vcpu, |_, _| ());
+        }
         self.maybe = [0; PRIVATE_SLOTS];
         for listed in &mut self.listed {
             listed.clear();
@@ -263,6 +268,22 @@ impl Vgic {
             0
         }
     }
+}
+
+/// Which SGI, and which of `vcpus` vCPUs (as a mask), a write of `value` by `from` means: to GICD_SGIR on GICv2, to
+/// ICC_SGI1R_EL1 on GICv3.
+///
+/// For [`DirectTable::post`]; ICC_SGI0R_EL1 and ICC_ASGI1R_EL1 depend on the target's groups and go to [`Vgic::send_sgi0r`].
+#[must_use]
+#[inline]
+pub fn sgi_targets(version: GicVersion, vcpus: u8, from: VcpuId, value: u64) -> (u8, u8) {
+    let everyone = u8::MAX >> (8 - vcpus.clamp(1, 8));
+    let own = 1u8 << (from.get() & 7);
+    let (sgi, targets) = match version {
+        GicVersion::V2 => v2::targets(own, value),
+        GicVersion::V3 => v3::targets(own, value),
+    };
+    (sgi, targets & everyone)
 }
 
 /// `value`, at least 1 and at most `most`.

@@ -35,6 +35,20 @@ pub(super) fn identification(id: &[u8; 12], first: u32, offset: u32) -> u32 {
     id.get(index).map_or(0, |&value| u32::from(value))
 }
 
+/// GICD_SGIR, written by the CPU with the bit `own`: the SGI and its targets, perhaps more than there are. TargetListFilter
+/// is bits 25:24, CPUTargetList 23:16, SGIINTID 3:0; NSATT means nothing here.
+#[inline]
+pub(super) fn targets(own: u8, value: u64) -> (u8, u8) {
+    let [sgi, _, list, filter, ..] = value.to_le_bytes();
+    let targets = match filter & 3 {
+        0 => list,
+        1 => !own,
+        2 => own,
+        _ => 0,
+    };
+    (sgi & 15, targets)
+}
+
 impl Vgic {
     pub(super) fn read_v2(&self, vcpu: usize, offset: u32, width: u8) -> u32 {
         if let Some(bank) = Bank::at(offset, width) {
@@ -66,7 +80,10 @@ impl Vgic {
         let sgi = (offset & 15) as usize;
         match (offset, width) {
             (CTLR, 4) => self.write_group_enables(value, effects),
-            (SGIR, 4) => self.write_sgir(vcpu, value, effects),
+            (SGIR, 4) => {
+                let (sgi, targets) = targets(self.bit_of(vcpu), value.into());
+                self.send(vcpu, sgi, targets, GROUP_ENABLES, effects);
+            }
             (CPENDSGIR..SPENDSGIR, 1 | 4) => self.clear_sources(vcpu, sgi, width, value, effects),
             (SPENDSGIR..SGI_PENDING_END, 1 | 4) => {
                 self.set_sources(vcpu, sgi, width, value, effects)
@@ -104,19 +121,6 @@ impl Vgic {
             self.publish(word, 0, effects);
             self.notice(word, 0, u32::MAX, effects);
         }
-    }
-
-    /// GICD_SGIR: TargetListFilter 25:24, CPUTargetList 23:16, SGIINTID 3:0; NSATT means nothing here.
-    fn write_sgir(&mut self, vcpu: usize, value: u32, effects: &mut Effects<'_>) {
-        let own = self.bit_of(vcpu);
-        let [sgi, _, list, _] = value.to_le_bytes();
-        let targets = match value >> 24 & 3 {
-            0 => list,
-            1 => !own,
-            2 => own,
-            _ => 0,
-        };
-        self.send(vcpu, sgi, targets, GROUP_ENABLES, effects);
     }
 
     fn read_sources(&self, vcpu: usize, first: usize, width: u8) -> u32 {

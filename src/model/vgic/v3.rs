@@ -232,16 +232,23 @@ impl Vgic {
         if self.config.version == GicVersion::V2 || own == 0 {
             return;
         }
-        let [list, _, _, sgi, ..] = value.to_le_bytes();
-        let targets = if value & SGI_ALL_BUT_SELF != 0 {
-            !own
-        } else if value & SGI_AFFINITIES == 0 {
-            list
-        } else {
-            0
-        };
+        let (sgi, targets) = targets(own, value);
         self.send(vcpu.index(), sgi, targets, groups, effects);
     }
+}
+
+/// ICC_SGI1R_EL1 and its like, written by the vCPU with the bit `own`: the SGI and its targets, perhaps more than there are.
+#[inline]
+pub(super) fn targets(own: u8, value: u64) -> (u8, u8) {
+    let [list, _, _, sgi, ..] = value.to_le_bytes();
+    let targets = if value & SGI_ALL_BUT_SELF != 0 {
+        !own
+    } else if value & SGI_AFFINITIES == 0 {
+        list
+    } else {
+        0
+    };
+    (sgi & 15, targets)
 }
 
 /// The lower and the upper 32 bits.

@@ -360,3 +360,43 @@ fn the_largest_reset_fits_its_effects() {
     // 8 private words, 31 shared ones with their triggers; 80 is MAX_EFFECTS.
     assert_eq!(effects.physical.len(), 8 + 2 * 31);
 }
+
+#[test]
+fn a_lone_posted_sgi_needs_no_model_and_several_are_found_by_the_fold() {
+    for version in [GicVersion::V2, GicVersion::V3] {
+        let mut bench = Bench::new(&config(version, 4, 4));
+        bench.write(0, 0, 3);
+        bench.call(|gic, effects| gic.redistributor_write(vcpu(1), 0x1_0100, 4, 0xffff, effects));
+        bench.table.post(vcpu(2), 11, 0b0010);
+        assert_eq!(
+            bench.table.take_one(vcpu(0), version),
+            0,
+            "it is for vCPU 1"
+        );
+        let source = if version == GicVersion::V2 { 2 } else { 0 };
+        let lr = ListRegister::new(11, State::Pending, 0, false).with_source(source);
+        assert_eq!(bench.table.take_one(vcpu(1), version), lr.encode(version));
+        assert_eq!(bench.table.take_one(vcpu(1), version), 0, "taken once");
+        bench.table.post(vcpu(1), 11, 0b0010);
+        bench.table.post(vcpu(1), 3, 0b0010);
+        assert_eq!(bench.table.take_one(vcpu(1), version), 0);
+        bench.fold(1, &[]);
+        let found: Vec<_> = bench.fill(1).lrs.iter().map(|lr| lr.intid()).collect();
+        assert_eq!(found, [3, 11]);
+    }
+}
+
+#[test]
+fn sgi_writes_name_their_sgi_and_existing_targets() {
+    let own = vcpu(1);
+    for (version, value, expected) in [
+        (GicVersion::V2, 0x00ff_0005, (5, 0b111)),
+        (GicVersion::V2, 0x0100_0005, (5, 0b101)),
+        (GicVersion::V2, 0x0200_800f, (15, 0b010)),
+        (GicVersion::V3, 0x0500_0006, (5, 0b110)),
+        (GicVersion::V3, 0x0100_0500_0000, (5, 0b101)),
+        (GicVersion::V3, 0x0001_0500_0006, (5, 0)),
+    ] {
+        assert_eq!(sgi_targets(version, 3, own, value), expected, "{value:#x}");
+    }
+}

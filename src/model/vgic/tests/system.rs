@@ -34,6 +34,8 @@ pub struct System {
     pub cores: Vec<Core>,
     pub physical: Vec<Physical>,
     pub kicked: u8,
+    /// Cores to which an SGI was posted, and that have not looked yet.
+    pub posted: u8,
     pub split_eoi: bool,
     pub use_direct: bool,
 }
@@ -72,6 +74,7 @@ impl System {
             cores: (0..config.vcpus).map(core).collect(),
             physical,
             kicked: 0,
+            posted: 0,
             split_eoi,
             use_direct,
         }
@@ -255,11 +258,29 @@ impl System {
         }
     }
 
-    /// A guest's SGI to itself, past the model where that is allowed.
-    pub fn self_sgi_directly(&mut self, by: u8, sgi: u16) -> bool {
+    /// A guest's SGI, posted past the model. The targets are kicked; those that may take it directly do so when they come.
+    pub fn post(&mut self, from: u8, value: u64) {
+        let (version, vcpus) = (self.config.version, self.config.vcpus);
+        let (sgi, targets) = sgi_targets(version, vcpus, vcpu(from), value);
+        self.bench.table.post(vcpu(from), sgi, targets);
+        self.posted |= targets;
+    }
+
+    /// What a kicked core does: takes a lone SGI directly if it may, else folds and fills.
+    pub fn visit(&mut self, of: u8) {
         let empty = |lr: &ListRegister| lr.state() == State::Invalid && !lr.has_eoi();
-        let direct = self.bench.table.direct(vcpu(by), sgi);
-        self.cores[usize::from(by)].lrs.iter().all(empty) && self.give_directly(by, direct)
+        let core = &self.cores[usize::from(of)];
+        let idle = core.lrs.iter().all(empty) && !core.overflow && core.eoi_count == 0;
+        let posted = self.posted >> of & 1 != 0;
+        self.posted &= !(1 << of);
+        if posted && idle && self.kicked >> of & 1 == 0 {
+            let value = self.bench.table.take_one(vcpu(of), self.config.version);
+            if value != 0 {
+                assert!(self.give_directly(of, value), "there is room");
+                return;
+            }
+        }
+        self.fold_and_fill(of);
     }
 
     pub fn fold_and_fill(&mut self, of: u8) {
@@ -272,8 +293,8 @@ impl System {
         for _ in 0..200 {
             let mut busy = false;
             for core in 0..self.config.vcpus {
-                if self.kicked >> core & 1 != 0 || self.maintenance(core) {
-                    self.fold_and_fill(core);
+                if (self.kicked | self.posted) >> core & 1 != 0 || self.maintenance(core) {
+                    self.visit(core);
                     busy = true;
                 }
             }

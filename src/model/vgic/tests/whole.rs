@@ -131,13 +131,10 @@ impl Pair {
     }
 
     fn write_byte(&mut self, by: u8, offset: u32, intid: u16, value: u8) {
-        let (frame, base) = self.system.bank(by, offset, u32::from(intid / 32) & 0);
-        let frame = if intid < 32 {
-            frame
-        } else {
-            Frame::Distributor
+        let (frame, base) = match intid {
+            0..32 => self.system.bank(by, offset, 0),
+            _ => (Frame::Distributor, offset),
         };
-        let base = if intid < 32 { base } else { offset };
         self.system
             .write(by, frame, base + u32::from(intid), 1, value.into());
     }
@@ -327,16 +324,18 @@ impl Pair {
 
     fn send(&mut self, by: u8, sgi: u16, targets: u8) {
         self.reference.send(by, sgi, targets);
-        let everyone = (1 << self.reference.vcpus) - 1;
-        if targets & everyone == 1 << by && self.system.self_sgi_directly(by, sgi) {
-            return;
-        }
-        if self.v3() {
-            let value = u64::from(sgi) << 24 | u64::from(targets);
+        let (list, sgi) = (u64::from(targets), u64::from(sgi));
+        let value = if self.v3() {
+            sgi << 24 | list
+        } else {
+            list << 16 | sgi
+        };
+        if self.system.use_direct {
+            self.system.post(by, value);
+        } else if self.v3() {
             self.system
                 .call(|gic, effects| gic.send_sgi1r(vcpu(by), value, effects));
         } else {
-            let value = u64::from(targets) << 16 | u64::from(sgi);
             self.system.write(by, Frame::Distributor, 0xf00, 4, value);
         }
     }
@@ -545,7 +544,7 @@ impl LatePair {
             Late::Acknowledge(cpu) => self.acknowledge(at(cpu)),
             Late::End(cpu) => self.pair.end(at(cpu)),
             Late::Deactivate(cpu) => self.pair.deactivate(at(cpu), 0),
-            Late::Visit(cpu) => self.pair.system.fold_and_fill(at(cpu)),
+            Late::Visit(cpu) => self.pair.system.visit(at(cpu)),
             Late::Target(intid, target) => self.pair.target(0, *intid, at(target)),
         }
     }

@@ -1,0 +1,191 @@
+//! Holds the decoding to values as CPUs report them, and the exception entry to the manual's table.
+
+use super::*;
+
+#[test]
+fn classes_are_named_by_their_numbers() {
+    let class = |number: u64| Syndrome::new(number << 26).class();
+    let named = [
+        (0x00, Class::Unknown),
+        (0x01, Class::Wait),
+        (0x07, Class::FloatingPoint),
+        (0x09, Class::PointerAuthentication),
+        (0x12, Class::Hvc32),
+        (0x16, Class::Hvc64),
+        (0x17, Class::Smc64),
+        (0x18, Class::SystemRegister),
+        (0x19, Class::Sve),
+        (0x20, Class::InstructionAbortLower),
+        (0x24, Class::DataAbortLower),
+        (0x25, Class::DataAbortSame),
+        (0x2f, Class::SError),
+        (0x3c, Class::SoftwareBreakpoint),
+        (0x02, Class::Reserved(2)),
+        (0x3f, Class::Reserved(0x3f)),
+    ];
+    for (number, expected) in named {
+        assert_eq!(class(number), expected);
+        assert_eq!(
+            u64::from(Syndrome::new(number << 26).class_number()),
+            number
+        );
+    }
+}
+
+#[test]
+fn a_data_abort_with_syndrome_is_read_whole() {
+    // ldrsh x3, [uart]: ISV, SAS=1, SSE, SRT=3, SF, read, translation fault level 3.
+    let abort = Syndrome::new(0x93e3_8007 & !(1 << 23)).data_abort();
+    let transfer = abort.transfer.unwrap();
+    assert_eq!((transfer.bytes, transfer.register), (2, 3));
+    assert!(transfer.sign_extend && transfer.wide && !transfer.ordered);
+    assert!(!abort.write && !abort.cache_maintenance);
+    assert_eq!(abort.fault.kind, FaultKind::Translation);
+    assert_eq!(abort.fault.level(), 3);
+    assert!(abort.fault.gives_ipa());
+    assert_eq!(transfer.loaded(0x8000), 0xffff_ffff_ffff_8000);
+}
+
+#[test]
+fn without_isv_nothing_is_known_of_the_transfer() {
+    let abort = Syndrome::new(0x92ff_ffff & !(1 << 24)).data_abort();
+    assert_eq!(abort.transfer, None);
+    assert!(abort.write && abort.cache_maintenance && abort.fault.table_walk);
+}
+
+#[test]
+fn narrow_loads_clear_and_extend_as_told() {
+    let transfer = |sse: u64, sf: u64, sas: u64| {
+        let esr = 1 << 24 | sas << 22 | sse << 21 | sf << 15;
+        Syndrome::new(esr).data_abort().transfer.unwrap()
+    };
+    assert_eq!(transfer(0, 0, 0).loaded(0xff80), 0x80);
+    assert_eq!(transfer(1, 0, 0).loaded(0x80), 0xffff_ff80);
+    assert_eq!(transfer(1, 1, 2).loaded(0x8000_0000), 0xffff_ffff_8000_0000);
+    assert_eq!(transfer(0, 1, 3).loaded(u64::MAX), u64::MAX);
+    assert_eq!(transfer(0, 0, 1).stored(0x1234_5678), 0x5678);
+}
+
+#[test]
+fn fault_codes_are_sorted_into_kinds() {
+    let kind = |status: u64| Syndrome::new(status).instruction_abort().kind;
+    assert_eq!(kind(0b00_0100), FaultKind::Translation);
+    assert_eq!(kind(0b00_1001), FaultKind::AccessFlag);
+    assert_eq!(kind(0b00_1111), FaultKind::Permission);
+    assert_eq!(kind(0b00_0000), FaultKind::AddressSize);
+    assert_eq!(kind(0b01_0000), FaultKind::External);
+    assert_eq!(kind(0b01_0111), FaultKind::External);
+    assert_eq!(kind(0b01_1000), FaultKind::Parity);
+    assert_eq!(kind(0b10_0001), FaultKind::Alignment);
+    assert_eq!(kind(0b11_0000), FaultKind::TlbConflict);
+    assert_eq!(kind(0b11_0101), FaultKind::Other);
+    let permission = |walk: u64| Syndrome::new(0b1111 | walk << 7).instruction_abort();
+    assert!(!permission(0).gives_ipa());
+    assert!(permission(1).gives_ipa());
+    assert!(!Syndrome::new(1 << 10).instruction_abort().far_valid);
+}
+
+#[test]
+fn a_system_register_access_names_its_encoding() {
+    // mrs x5, id_aa64pfr0_el1 (S3_0_C0_C4_0).
+    let esr = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 5 | 4 << 1 | 1;
+    let access = Syndrome::new(esr).system_register();
+    assert_eq!(access.encoding, Encoding::new(3, 0, 0, 4, 0));
+    assert_eq!((access.register, access.read), (5, true));
+    // dc cisw, xzr (S1_0_C7_C14_2).
+    let esr = 0x18 << 26 | 1 << 25 | 1 << 20 | 2 << 17 | 7 << 10 | 31 << 5 | 14 << 1;
+    let access = Syndrome::new(esr).system_register();
+    assert_eq!(access.encoding, Encoding::new(1, 0, 7, 14, 2));
+    assert_eq!((access.register, access.read), (31, false));
+}
+
+#[test]
+fn calls_and_waits_are_read() {
+    let hvc = Syndrome::new(0x5a00_1234);
+    assert_eq!(hvc.class(), Class::Hvc64);
+    assert_eq!(hvc.immediate(), 0x1234);
+    assert_eq!(hvc.instruction_length(), 4);
+    assert_eq!(Syndrome::new(0x04 << 24).instruction_length(), 2);
+    for (bits, wait) in [
+        (0, Wait::Interrupt),
+        (1, Wait::Event),
+        (2, Wait::InterruptOrTime),
+        (3, Wait::EventOrTime),
+    ] {
+        assert_eq!(Syndrome::new(0x0600_0000 | bits).wait(), wait);
+    }
+}
+
+#[test]
+fn the_faulting_ipa_is_put_together() {
+    assert_eq!(fault_ipa(0x0009_0000, 0xffff_8000_1234_5018), 0x0900_0018);
+    assert_eq!(fault_ipa(1 << 63 | 0x10, 0xfff), 0x1fff);
+    assert_eq!(fault_ipa(0x0000_ffff_ffff_fff0, 0), 0x00ff_ffff_ffff_f000);
+}
+
+const PLAIN: PstateFeatures = PstateFeatures {
+    privileged_access_never: false,
+    speculative_store_bypass: false,
+    memory_tagging: false,
+};
+const ALL: PstateFeatures = PstateFeatures {
+    privileged_access_never: true,
+    speculative_store_bypass: true,
+    memory_tagging: true,
+};
+
+#[test]
+fn the_vector_depends_on_where_the_guest_was() {
+    let vector = |pstate, kind| enter_el1(pstate, 0, 0x4020_0800, kind, PLAIN).pc - 0x4020_0800;
+    for (pstate, group) in [
+        (0x3c4, 0x000), // EL1t
+        (0x3c5, 0x200), // EL1h
+        (0x3c0, 0x400), // EL0t
+        (0x1d0, 0x600), // AArch32 user
+    ] {
+        assert_eq!(vector(pstate, Kind::Synchronous), group);
+        assert_eq!(vector(pstate, Kind::SError), group + 0x180);
+    }
+    let entry = enter_el1(0x3c5, 0, 0x4020_0fff, Kind::Synchronous, PLAIN);
+    assert_eq!(
+        entry.pc, 0x4020_0a00,
+        "reserved bits of VBAR_EL1 do not count"
+    );
+}
+
+#[test]
+fn entry_masks_and_keeps_what_the_manual_says() {
+    let enter =
+        |pstate, sctlr, features| enter_el1(pstate, sctlr, 0, Kind::Synchronous, features).pstate;
+    assert_eq!(enter(0, 0, PLAIN), 0x3c5, "EL1h, DAIF");
+    assert_eq!(enter(0xf000_0000, 0, PLAIN), 0xf000_03c5, "NZCV stay");
+    assert_eq!(enter(1 << 24, 0, PLAIN), 0x0100_03c5, "DIT stays");
+    assert_eq!(
+        enter(1 << 20 | 1 << 21 | 1 << 23 | 3 << 10 | 1 << 12, 0, PLAIN),
+        0x3c5,
+        "IL, SS, UAO, BTYPE, SSBS do not"
+    );
+    let (pan, ssbs, tco) = (1 << 22, 1 << 12, 1 << 25);
+    let (span, dssbs) = (1 << 23, 1 << 44);
+    assert_eq!(enter(0, 0, ALL), 0x3c5 | pan | tco, "SPAN clear sets PAN");
+    assert_eq!(enter(0, span, ALL), 0x3c5 | tco);
+    assert_eq!(enter(pan, span, ALL), 0x3c5 | pan | tco, "PAN stays");
+    assert_eq!(enter(0, span | dssbs, ALL), 0x3c5 | ssbs | tco);
+    assert_eq!(enter(ssbs, span, ALL), 0x3c5 | tco, "SSBS is DSSBS");
+    assert_eq!(enter(pan, dssbs, PLAIN), 0x3c5, "absent bits stay zero");
+}
+
+#[test]
+fn injected_syndromes_have_the_class_of_their_origin() {
+    assert_eq!(injected::undefined(), 0x0200_0000);
+    assert_eq!(injected::data_abort(0x3c5, false), 0x9600_0010);
+    assert_eq!(injected::data_abort(0x3c5, true), 0x9600_0050);
+    assert_eq!(injected::data_abort(0, false), 0x9200_0010);
+    assert_eq!(injected::data_abort(0x10, true), 0x9200_0050);
+    assert_eq!(injected::instruction_abort(0x3c4), 0x8600_0010);
+    assert_eq!(injected::instruction_abort(0), 0x8200_0010);
+    assert_eq!(
+        injected::on_table_walk(injected::data_abort(0x3c5, true), 2),
+        0x9600_0056
+    );
+}
