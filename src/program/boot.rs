@@ -1,6 +1,6 @@
 //! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
 
-use super::fault::{halt, refuse};
+use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system::{self, EmergencyConsole};
 use super::{core as loops, partitions, tables};
@@ -40,9 +40,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         });
     }
     if level != EL2 {
-        halt(format_args!(
-            "entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"
-        ));
+        wrong_level(level);
     }
     let board = match board {
         Ok(board) => board,
