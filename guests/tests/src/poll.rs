@@ -6,8 +6,8 @@ use bulkhead_rt::{read_sysreg, timer};
 /// ISR_EL1.I: an IRQ is pending for the CPU.
 const ISR_I: u64 = 1 << 7;
 
-/// Microseconds within which an interrupt that is coming has come.
-pub const SOON: u64 = 1_000_000;
+/// Microseconds within which an interrupt that is coming has come, on a host however busy.
+pub const SOON: u64 = 10_000_000;
 /// Microseconds within which one that must not come would have come.
 pub const QUIET: u64 = 2_000;
 
