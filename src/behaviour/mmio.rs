@@ -65,11 +65,13 @@ pub fn emulate(
     let Some(target) = route(here, exit.ipa()) else {
         return Outcome::Abort;
     };
-    if abort.fault.kind != FaultKind::Translation
-        || abort.fault.table_walk
-        || abort.cache_maintenance
-    {
+    if abort.fault.kind != FaultKind::Translation || abort.fault.table_walk {
         return Outcome::Abort;
+    }
+    if abort.cache_maintenance {
+        // Registers are cached nowhere: there is nothing to maintain.
+        registers.skip_instruction(exit.is_long());
+        return Outcome::Done;
     }
     here.count(Counter::Mmio);
     let port = Port {
@@ -78,7 +80,7 @@ pub fn emulate(
         target,
     };
     if let Some(transfer) = abort.transfer {
-        if !is_aligned(target.offset, transfer.bytes) {
+        if !port.takes(transfer.bytes) {
             return Outcome::Abort;
         }
         let stored = abort.write.then(|| registers.get(transfer.register));
@@ -141,10 +143,6 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
     })
 }
 
-fn is_aligned(offset: u64, bytes: u8) -> bool {
-    offset.is_multiple_of(u64::from(bytes.max(1)))
-}
-
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
@@ -153,6 +151,18 @@ struct Port<'a, 'h, 'b> {
 }
 
 impl Port<'_, '_, '_> {
+    /// Whether the device has registers to be accessed by `bytes` bytes (IHI 0048B 4.1.4, IHI 0069H 12.1.3, DDI 0183 3.2),
+    /// and the access is aligned.
+    fn takes(&self, bytes: u8) -> bool {
+        let widths: &[u8] = match (self.target.device, self.here.partition.gic_version) {
+            (Device::Gic(_), GicVersion::V3) => &[1, 4, 8],
+            (Device::Gic(_), GicVersion::V2) => &[1, 4],
+            (Device::Deactivate, _) => &[4],
+            (Device::Uart, _) => &[1, 2, 4],
+        };
+        widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
+    }
+
     /// Reads, or writes `stored`, `bytes` bytes `further` up from the target.
     fn transfer(
         &self,
@@ -272,7 +282,7 @@ impl Port<'_, '_, '_> {
         let first = exit.ipa().get() % PAGE_SIZE;
         let fits = access.effective_address(&view) == exit.far
             && abort.write == (access.direction == Direction::Store)
-            && is_aligned(self.target.offset, access.bytes)
+            && self.takes(access.bytes)
             && first + count <= PAGE_SIZE;
         if !fits {
             return Outcome::Abort;

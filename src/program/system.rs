@@ -121,21 +121,19 @@ fn kick(speakers: Speakers) {
     }
 }
 
+/// Bytes taken from the console's UART in one interrupt: what its FIFO holds. More will interrupt again.
+const FIFO: usize = 32;
+
 /// The console UART's interrupt: takes what was typed, and tells those who waited for room.
 pub fn uart_interrupt() {
     let mut escape = ESCAPE.lock();
-    loop {
-        let byte = {
-            let mut uart = UART.lock();
-            let Some(uart) = uart.as_mut() else { return };
-            uart.try_read()
-        };
+    for _ in 0..FIFO {
+        let byte = UART.lock().as_mut().and_then(BoardUart::try_read);
         let Some(byte) = byte else { break };
         typed(escape.typed(byte));
     }
     if let Some(uart) = UART.lock().as_mut() {
         uart.set_interrupts(false);
-        uart.clear_interrupts();
     }
     kick(CONSOLE.unblock());
 }
