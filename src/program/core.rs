@@ -148,6 +148,7 @@ impl Core {
             return;
         }
         let partition = self.here.partition;
+        partition.switch_off();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
                 if let Some(vcpu) = self.here.shared() {
