@@ -19,6 +19,8 @@ use bulkhead_abi::layout;
 
 /// Bits of an address's tag, at its top: FAR_EL2 need not have it (Arm ARM D8.9).
 const TAG_BITS: u32 = 8;
+/// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
+const GICC_DIR_INTID: u64 = 0x3ff;
 
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Device {
     Gic(Frame),
+    /// The second page of GICv2's CPU interface: GICC_DIR.
+    Deactivate,
     Uart,
 }
 
@@ -116,6 +120,12 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
             offset,
         });
     }
+    if let Some(offset) = within(layout::GICC_DIR, PAGE_SIZE) {
+        return (here.partition.gic_version == GicVersion::V2).then_some(Target {
+            device: Device::Deactivate,
+            offset,
+        });
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -142,7 +152,7 @@ impl Port<'_, '_, '_> {
     fn takes(&self, bytes: u8) -> bool {
         let most = match self.target.device {
             Device::Gic(_) => 8,
-            Device::Uart => 4,
+            Device::Uart | Device::Deactivate => 4,
         };
         bytes <= most && is_aligned(self.target.offset, bytes)
     }
@@ -186,6 +196,11 @@ impl Port<'_, '_, '_> {
                 self.gic_write(machine, frame, offset, bytes, value);
                 Transferred::Stored
             }
+            (Device::Deactivate, None) => Transferred::Loaded(0),
+            (Device::Deactivate, Some(value)) => {
+                self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
                 self.here,
                 self.console,
@@ -199,6 +214,17 @@ impl Port<'_, '_, '_> {
                     console::Stored::Full => Transferred::Again,
                 }
             }
+        }
+    }
+
+    /// Carries out a write to GICC_DIR, which means nothing with EOImode 0 (IHI 0048B 4.4.14).
+    fn deactivate(&self, machine: &mut impl Machine, offset: u64, value: u64) {
+        let intid = u16::try_from(value & GICC_DIR_INTID).unwrap_or(0);
+        if offset == 0 && machine.split_eoi() {
+            let vcpu = self.here.vcpu;
+            self.here.with_folded(machine, |vgic, effects| {
+                vgic.deactivate(vcpu, intid, effects);
+            });
         }
     }
 

@@ -6,9 +6,10 @@ use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, Readable, VBAR_EL2,
-    VMPIDR_EL2, VTCR_EL2, VTTBR_EL2, Writeable,
+    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, VBAR_EL2, VMPIDR_EL2,
+    VTCR_EL2, VTTBR_EL2,
 };
+use tock_registers::interfaces::{Readable, Writeable};
 
 /// MPIDR_EL1 bit 31, RES1.
 const MPIDR_RES1: u64 = 1 << 31;

@@ -87,7 +87,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     let features = init::features();
     init::el2(&features);
     open_console(&board);
-    system::log(format_args!(
+    log::info!(
         "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
         env!("CARGO_PKG_VERSION"),
         board.model,
@@ -96,8 +96,8 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
         match board.gic {
             Gic::V2 { .. } => "GICv2",
             Gic::V3 { .. } => "GICv3",
-        },
-    ));
+        }
+    );
     let host = open_host(&board, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
@@ -134,6 +134,7 @@ fn open_console(board: &Board<'_>) {
         *state::UART.lock() = takeover::uart(kind, console.registers);
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
+    system::open_log();
 }
 
 /// Opens the interrupt controller, and writes down what every core needs to know.
@@ -203,18 +204,14 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
         match (cpu.start, system::conduit()) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
-                    system::log(format_args!(
-                        "CPU {index} does not start: PSCI says {error}"
-                    ));
+                    log::warn!("CPU {index} does not start: PSCI says {error}");
                 }
             }
             (CpuStart::SpinTable { release }, _) => {
                 takeover::release_from_spin_table(release, entry)
             }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
-                system::log(format_args!(
-                    "CPU {index} cannot be started: its enable-method is not known"
-                ));
+                log::warn!("CPU {index} cannot be started: its enable-method is not known");
             }
         }
     }

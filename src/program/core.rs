@@ -161,10 +161,7 @@ impl Core {
             }
             Err(error) => {
                 partition.life.fail();
-                system::log(format_args!(
-                    "partition {}: not started: {error}",
-                    partition.plan.name
-                ));
+                log::warn!("partition {}: not started: {error}", partition.plan.name);
                 system::board_off_if_idle();
             }
         }

@@ -5,7 +5,8 @@ use crate::edge::context::FaultFrame;
 use crate::edge::{boot, core};
 use ::core::fmt::{self, Write};
 use aarch64_cpu::asm::wfi;
-use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, Readable};
+use aarch64_cpu::registers::{ESR_EL2, FAR_EL2};
+use tock_registers::interfaces::Readable;
 
 /// Writes to the console's UART directly, whoever holds its lock: for last words.
 struct LastWords;
