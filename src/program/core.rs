@@ -159,6 +159,7 @@ impl Core {
             return;
         }
         let partition = self.here.partition;
+        partition.switch_off();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
                 Power::start_over(partition.vcpus.iter().map(|vcpu| &vcpu.power), entry);
