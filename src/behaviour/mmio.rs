@@ -17,6 +17,9 @@ use crate::model::vgic::{Frame, GicVersion};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
+/// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
+const GICC_DIR_INTID: u64 = 0x3ff;
+
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -30,6 +33,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Device {
     Gic(Frame),
+    /// The second page of GICv2's CPU interface: GICC_DIR.
+    Deactivate,
     Uart,
 }
 
@@ -120,6 +125,12 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
             offset,
         });
     }
+    if let Some(offset) = within(layout::GICC_DIR, PAGE_SIZE) {
+        return (here.partition.gic_version == GicVersion::V2).then_some(Target {
+            device: Device::Deactivate,
+            offset,
+        });
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -159,6 +170,11 @@ impl Port<'_, '_, '_> {
                 self.gic_write(machine, frame, offset, bytes, value);
                 Transferred::Stored
             }
+            (Device::Deactivate, None) => Transferred::Loaded(0),
+            (Device::Deactivate, Some(value)) => {
+                self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
                 self.here,
                 self.console,
@@ -172,6 +188,17 @@ impl Port<'_, '_, '_> {
                     console::Stored::Full => Transferred::Again,
                 }
             }
+        }
+    }
+
+    /// Carries out a write to GICC_DIR, which means nothing with EOImode 0 (IHI 0048B 4.4.14).
+    fn deactivate(&self, machine: &mut impl Machine, offset: u64, value: u64) {
+        let intid = u16::try_from(value & GICC_DIR_INTID).unwrap_or(0);
+        if offset == 0 && machine.split_eoi() {
+            let vcpu = self.here.vcpu;
+            self.here.with_folded(machine, |vgic, effects| {
+                vgic.deactivate(vcpu, intid, effects);
+            });
         }
     }
 
