@@ -142,12 +142,15 @@ impl Core {
         }
     }
 
-    /// The leader loads the partition, and all its cores are told.
+    /// The leader loads the partition with the others' help, and all its cores are told.
     fn start(&mut self) {
+        let partition = self.here.partition;
         if !self.leads() {
+            load::help(partition);
             return;
         }
-        let partition = self.here.partition;
+        load::offer(partition);
+        self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
                 if let Some(vcpu) = self.here.shared() {
