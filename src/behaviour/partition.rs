@@ -8,6 +8,7 @@ use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
 use crate::model::placement::Extent;
+use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
@@ -110,6 +111,8 @@ pub struct Partition<'b> {
     pub quiesce: Quiesce,
     /// Its virtual UART.
     pub uart: SpinMutex<Uart>,
+    /// The loading of its RAM, which all its cores share.
+    pub loading: Portions,
     /// Where it is in its life.
     pub life: Life,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
