@@ -45,7 +45,7 @@ fn guests() -> Vec<Case> {
             .guest("t", "guest-tests", cpus, "8M")
             .tap("t")
             // Written without polling; the guest cannot know what arrived.
-            .lines(r"^\[t\] N\d{5} [a-z]{52}$", 1600)
+            .lines(r"^\[t\] N\d{5} [a-z]{56}$", 1600)
     };
     vec![
         tests("two-cpus", &[0, 1]).on(EVERY_CPU).quick(),
