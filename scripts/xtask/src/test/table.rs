@@ -1,6 +1,7 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
 use super::case::{Bundle, Case, case};
+use super::counts;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -11,6 +12,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(boot());
+    cases.extend(counted());
     cases
 }
 
@@ -89,6 +91,27 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+    ]
+}
+
+/// What the hypervisor costs, counted core by core.
+fn counted() -> Vec<Case> {
+    vec![
+        // The loop that floods is Linux's; its console is the slowest thing there is.
+        case("control-is-left-alone", "counted")
+            .linux("linux", &[0, 1], "256M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("n=0; while [ $n -lt 300 ]; do echo flood $n; n=$((n + 1)); done; echo flood over\n")
+            .wait(r"^\[linux\] flood over")
+            .seconds(400)
+            .claim(counts::control_is_left_alone),
+        case("linux-exits-seldom", "counted")
+            .linux("linux", &[0, 1], "256M")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .seconds(400)
+            .claim(counts::linux_exits_seldom),
     ]
 }
 
