@@ -10,13 +10,15 @@ use super::here::Here;
 use super::machine::Machine;
 use super::partition::Counter;
 use crate::arm::registers::Registers;
-use crate::arm::syndrome::{DataAbort, FaultKind};
+use crate::arm::syndrome::{DataAbort, FaultKind, Transfer};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
 use crate::model::vgic::{Frame, GicVersion};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
+/// Bits of an address's tag, at its top: FAR_EL2 need not have it (Arm ARM D8.9).
+const TAG_BITS: u32 = 8;
 /// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
 const GICC_DIR_INTID: u64 = 0x3ff;
 
@@ -73,29 +75,22 @@ pub fn emulate(
         registers.skip_instruction(exit.is_long());
         return Outcome::Done;
     }
-    here.count(Counter::Mmio);
     let port = Port {
         here,
         console,
         target,
     };
-    if let Some(transfer) = abort.transfer {
-        if !port.takes(transfer.bytes) {
-            return Outcome::Abort;
-        }
-        let stored = abort.write.then(|| registers.get(transfer.register));
-        match port.transfer(machine, 0, transfer.bytes, stored) {
-            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
-            Transferred::Stored => {}
-            Transferred::Again => return Outcome::Done,
-        }
-        registers.skip_instruction(exit.is_long());
-        return Outcome::Done;
+    let outcome = match abort.transfer {
+        Some(transfer) => port.single(machine, registers, exit, abort, &transfer),
+        None => match fetch(here, machine, registers).and_then(decode::decode) {
+            Some(access) => port.instruction(machine, registers, exit, abort, &access),
+            None => Outcome::Abort,
+        },
+    };
+    if outcome == Outcome::Done {
+        here.count(Counter::Mmio);
     }
-    match fetch(here, machine, registers).and_then(decode::decode) {
-        Some(access) => port.instruction(machine, registers, exit, abort, &access),
-        None => Outcome::Abort,
-    }
+    outcome
 }
 
 /// Reads the instruction that exited.
@@ -161,6 +156,28 @@ impl Port<'_, '_, '_> {
             (Device::Uart, _) => &[1, 2, 4],
         };
         widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
+    }
+
+    /// Carries out the load or store of one register that the syndrome describes.
+    fn single(
+        &self,
+        machine: &mut impl Machine,
+        registers: &mut Registers,
+        exit: &Exit,
+        abort: &DataAbort,
+        transfer: &Transfer,
+    ) -> Outcome {
+        if !self.takes(transfer.bytes) {
+            return Outcome::Abort;
+        }
+        let stored = abort.write.then(|| registers.get(transfer.register));
+        match self.transfer(machine, 0, transfer.bytes, stored) {
+            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
+            Transferred::Stored => {}
+            Transferred::Again => return Outcome::Done,
+        }
+        registers.skip_instruction(exit.is_long());
+        Outcome::Done
     }
 
     /// Reads, or writes `stored`, `bytes` bytes `further` up from the target.
@@ -264,6 +281,22 @@ impl Port<'_, '_, '_> {
             });
     }
 
+    /// Whether `access`, at `address`, is the one that faulted, and one the device has, whole within its page.
+    fn is_what_faulted(
+        &self,
+        exit: &Exit,
+        abort: &DataAbort,
+        access: &Access,
+        address: u64,
+    ) -> bool {
+        let count = u64::from(access.bytes) * if access.second.is_some() { 2 } else { 1 };
+        let untagged = |address: u64| address << TAG_BITS;
+        untagged(address) == untagged(exit.far)
+            && abort.write == (access.direction == Direction::Store)
+            && self.takes(access.bytes)
+            && exit.ipa().get() % PAGE_SIZE + count <= PAGE_SIZE
+    }
+
     /// Carries out a decoded instruction, if it is the access that faulted, whole within the device's page.
     fn instruction(
         &self,
@@ -278,13 +311,7 @@ impl Port<'_, '_, '_> {
             stack_pointer: machine.stack_pointer(registers),
             program_counter: registers.pc,
         };
-        let count = u64::from(access.bytes) * if access.second.is_some() { 2 } else { 1 };
-        let first = exit.ipa().get() % PAGE_SIZE;
-        let fits = access.effective_address(&view) == exit.far
-            && abort.write == (access.direction == Direction::Store)
-            && self.takes(access.bytes)
-            && first + count <= PAGE_SIZE;
-        if !fits {
+        if !self.is_what_faulted(exit, abort, access, access.effective_address(&view)) {
             return Outcome::Abort;
         }
         let parts = [Some(access.first), access.second];

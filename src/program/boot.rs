@@ -28,7 +28,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         mute()
     };
     let board = Board::read(bytes);
-    let console = board.as_ref().ok().and_then(|board| board.console);
+    let console = board::console(bytes);
     if let Some(console) = console {
         let kind = match console.kind {
             UartKind::Pl011 => uart::Kind::Pl011,

@@ -153,12 +153,16 @@ impl Core {
         }
     }
 
-    /// The leader loads the partition, and all its cores are told.
+    /// The leader loads the partition with the others' help, and all its cores are told.
     fn start(&mut self) {
+        let partition = self.here.partition;
         if !self.leads() {
+            load::help(partition);
             return;
         }
-        let partition = self.here.partition;
+        partition.switch_off();
+        load::offer(partition);
+        self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
                 Power::start_over(partition.vcpus.iter().map(|vcpu| &vcpu.power), entry);

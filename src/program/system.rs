@@ -5,7 +5,7 @@ use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::{self, Conduit};
 use crate::edge::uart::BoardUart;
-use crate::edge::{core as cores, takeover};
+use crate::edge::{core as cores, init, takeover};
 use crate::model::console::{Escape, HELP, Served, Speaker, Speakers, Typed};
 use crate::words::{CpuId, PartitionId, Range};
 use arrayvec::ArrayString;
@@ -93,7 +93,7 @@ pub fn serve_partition(id: PartitionId) {
 
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
-    let served = CONSOLE.serve(speaker, |byte| {
+    let served = CONSOLE.serve(speaker, init::milliseconds(), |byte| {
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
     });
