@@ -14,7 +14,7 @@ use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
-use crate::model::power::{Power, Start, State as PowerState};
+use crate::model::power::{Start, State as PowerState};
 use crate::words::CpuId;
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
@@ -165,7 +165,9 @@ impl Core {
         self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
-                Power::start_over(partition.vcpus.iter().map(|vcpu| &vcpu.power), entry);
+                if let Some(vcpu) = self.here.shared() {
+                    let _ = vcpu.power.switch_on(entry);
+                }
                 partition.life.run();
                 self.kick_others();
                 // This core's own start is found without another event.

@@ -134,3 +134,25 @@ fn nobody_waits_for_a_vcpu_that_is_off() {
     assert_eq!(pending, 0);
     assert!(bench.machine.kicked.is_empty());
 }
+
+#[test]
+fn what_wakes_a_suspended_vcpu_stays_in_the_model_until_it_runs() {
+    let mut bench = pair();
+    fn here(bench: &Bench) -> Here<'_, 'static> {
+        Here {
+            partition: &bench.partition,
+            vcpu: VcpuId::new(1),
+        }
+    }
+    let mut other = Fake::new(GicVersion::V3);
+    here(&bench).unload(&mut other);
+    assert!(!here(&bench).would_wake(&mut other), "nothing is pending");
+    send_to_1(&mut bench);
+    assert!(here(&bench).would_wake(&mut other));
+    assert!(other.list_registers.is_empty());
+    // It can still be read, and taken back, without asking that core.
+    let pending = GICR + STRIDE + SGI_FRAME + ISPENDR0;
+    assert_eq!(read(&mut bench, pending), 1 << SGI);
+    write(&mut bench, pending + 0x80, 1 << SGI);
+    assert!(!here(&bench).would_wake(&mut other));
+}
