@@ -45,8 +45,11 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
+    if cpu == system::uart_core() {
+        host.take_uart(cpu);
+    }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
-        rest(host, cpu)
+        rest(host)
     };
     host.gic.enable(0, 1 << host.maintenance, cpu);
     context.hot.vcpu = vcpu;
@@ -71,9 +74,8 @@ pub extern "C" fn main(cpu: u64) -> ! {
     }
 }
 
-/// A core without a vCPU: it has time for the console, so that no partition's core is interrupted for it.
-fn rest(host: &Host, cpu: CpuId) -> ! {
-    host.take_uart(cpu);
+/// A core without a vCPU.
+fn rest(host: &Host) -> ! {
     loop {
         wfi();
         let iar = host.gic.acknowledge();

@@ -31,7 +31,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Brings the console's interrupt to `cpu`.
+    /// Brings the console's interrupt to `cpu`, the calling core (before it is up, the interrupt controller has no name
+    /// for it).
     pub fn take_uart(&self, cpu: CpuId) {
         if let Some(intid) = self.uart {
             self.gic.route(intid, cpu);
