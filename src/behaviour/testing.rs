@@ -60,6 +60,7 @@ pub struct Fake {
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
     pub printed: usize,
+    pub took_input: usize,
     pub fetched: Cell<usize>,
 }
 
@@ -82,6 +83,7 @@ impl Fake {
             effects: Vec::new(),
             set_way: Vec::new(),
             printed: 0,
+            took_input: 0,
             fetched: Cell::new(0),
         }
     }
@@ -160,6 +162,10 @@ impl Machine for Fake {
             IdRegister::AA64PFR1 => self.ssbs << 4,
             _ => 0,
         }
+    }
+
+    fn take_input(&mut self) {
+        self.took_input += 1;
     }
 
     fn console_written(&mut self) {

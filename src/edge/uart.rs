@@ -119,21 +119,22 @@ impl BoardUart {
         }
     }
 
-    /// Lets the UART interrupt for received bytes, and for room in the transmit FIFO if `transmit`.
-    pub fn set_interrupts(&mut self, transmit: bool) {
+    /// Lets the UART interrupt for received bytes if `receive`, and for room in the transmit FIFO if `transmit`.
+    ///
+    /// Both conditions last for as long as they hold, so nothing is acknowledged: reading empties the receive FIFO, writing
+    /// fills the other.
+    pub fn set_interrupts(&mut self, receive: bool, transmit: bool) {
         match self {
             Self::Pl011(uart) => {
-                let mut wanted = Interrupts::RXI | Interrupts::RTI;
-                if transmit {
-                    wanted |= Interrupts::TXI;
-                }
+                let mut wanted = Interrupts::empty();
+                wanted.set(Interrupts::RXI | Interrupts::RTI, receive);
+                wanted.set(Interrupts::TXI, transmit);
                 uart.set_interrupt_masks(wanted);
             }
             Self::Mini(MiniUart(frame)) => {
-                frame.write(
-                    AUX_MU_IER,
-                    IER_RECEIVE | if transmit { IER_TRANSMIT } else { 0 },
-                );
+                let receive = if receive { IER_RECEIVE } else { 0 };
+                let transmit = if transmit { IER_TRANSMIT } else { 0 };
+                frame.write(AUX_MU_IER, receive | transmit);
             }
         }
     }
