@@ -67,11 +67,13 @@ pub fn emulate(
     let Some(target) = route(here, exit.ipa()) else {
         return Outcome::Abort;
     };
-    if abort.fault.kind != FaultKind::Translation
-        || abort.fault.table_walk
-        || abort.cache_maintenance
-    {
+    if abort.fault.kind != FaultKind::Translation || abort.fault.table_walk {
         return Outcome::Abort;
+    }
+    if abort.cache_maintenance {
+        // Registers are cached nowhere: there is nothing to maintain.
+        registers.skip_instruction(exit.is_long());
+        return Outcome::Done;
     }
     let port = Port {
         here,
@@ -136,10 +138,6 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
     })
 }
 
-fn is_aligned(offset: u64, bytes: u8) -> bool {
-    offset.is_multiple_of(u64::from(bytes.max(1)))
-}
-
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
@@ -148,13 +146,16 @@ struct Port<'a, 'h, 'b> {
 }
 
 impl Port<'_, '_, '_> {
-    /// Whether the device has accesses of `bytes` bytes at the target's offset.
+    /// Whether the device has registers to be accessed by `bytes` bytes (IHI 0048B 4.1.4, IHI 0069H 12.1.3, DDI 0183 3.2),
+    /// and the access is aligned.
     fn takes(&self, bytes: u8) -> bool {
-        let most = match self.target.device {
-            Device::Gic(_) => 8,
-            Device::Uart | Device::Deactivate => 4,
+        let widths: &[u8] = match (self.target.device, self.here.partition.gic_version) {
+            (Device::Gic(_), GicVersion::V3) => &[1, 4, 8],
+            (Device::Gic(_), GicVersion::V2) => &[1, 4],
+            (Device::Deactivate, _) => &[4],
+            (Device::Uart, _) => &[1, 2, 4],
         };
-        bytes <= most && is_aligned(self.target.offset, bytes)
+        widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
     }
 
     /// Carries out the load or store of one register that the syndrome describes.

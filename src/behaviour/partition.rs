@@ -8,6 +8,7 @@ use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
 use crate::model::placement::Extent;
+use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
@@ -110,6 +111,8 @@ pub struct Partition<'b> {
     pub quiesce: Quiesce,
     /// Its virtual UART.
     pub uart: SpinMutex<Uart>,
+    /// The loading of its RAM, which all its cores share.
+    pub loading: Portions,
     /// Where it is in its life.
     pub life: Life,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
@@ -129,12 +132,6 @@ impl Partition<'_> {
     pub fn vcpu_ids(&self) -> impl Iterator<Item = VcpuId> + use<> {
         let count = u8::try_from(self.vcpus.len()).unwrap_or(0);
         (0..count).map(VcpuId::new)
-    }
-
-    /// Switches every vCPU off, for the leader of a partition whose cores are all parked: a CPU_ON that came while it
-    /// stopped must not start anything in its next life.
-    pub fn switch_off(&self) {
-        self.vcpus.iter().for_each(|vcpu| vcpu.power.switch_off());
     }
 
     /// Whether `address` lies in the partition's RAM.

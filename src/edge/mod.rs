@@ -11,6 +11,8 @@ pub mod guest;
 pub mod init;
 pub mod memory;
 pub mod registers;
+pub mod sha256;
 pub mod takeover;
+pub mod timer;
 pub mod tlb;
 pub mod uart;

@@ -55,7 +55,7 @@ pub type Milliseconds = u64;
 /// Output of one speaker on its way to the UART.
 pub type Ring = ByteRing<0x4000>;
 /// Typed bytes on their way to one partition: as much as one pastes.
-pub type InputQueue = ByteRing<0x400>;
+pub type InputQueue = ByteRing<0x4000>;
 
 /// Those who may speak: the partitions and the hypervisor.
 pub const SPEAKERS: usize = MAX_PARTITIONS + 1;

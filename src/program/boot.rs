@@ -1,6 +1,6 @@
 //! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
 
-use super::fault::{halt, refuse};
+use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system::{self, EmergencyConsole};
 use super::{core as loops, partitions, tables};
@@ -28,7 +28,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         mute()
     };
     let board = Board::read(bytes);
-    let console = board.as_ref().ok().and_then(|board| board.console);
+    let console = board::console(bytes);
     if let Some(console) = console {
         let kind = match console.kind {
             UartKind::Pl011 => uart::Kind::Pl011,
@@ -40,14 +40,17 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         });
     }
     if level != EL2 {
-        halt(format_args!(
-            "entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"
-        ));
+        wrong_level(level);
     }
     let board = match board {
         Ok(board) => board,
         Err(error) => refuse(format_args!("the board's device tree: {error}")),
     };
+    if init::features().e2h_fixed {
+        refuse(format_args!(
+            "this CPU's EL2 is always a host's (HCR_EL2.E2H cannot be cleared)"
+        ));
+    }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
     let regime = translate(&board, tree);
     start(board, tree, regime)
@@ -120,6 +123,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
+    host.take_uart(system::log_core());
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
@@ -131,7 +135,11 @@ fn open_console(board: &Board<'_>) {
             UartKind::Pl011 => uart::Kind::Pl011,
             UartKind::MiniUart => uart::Kind::Mini,
         };
-        *state::UART.lock() = takeover::uart(kind, console.registers);
+        let mut uart = takeover::uart(kind, console.registers);
+        if let Some(uart) = &mut uart {
+            uart.set_interrupts(true, false);
+        }
+        *state::UART.lock() = uart;
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
     system::open_log();

@@ -36,6 +36,16 @@ pub fn halt(message: fmt::Arguments<'_>) -> ! {
     stop()
 }
 
+/// Says that the image was entered at exception level `level`, where nothing of EL2's can be read, and stops.
+pub fn wrong_level(level: u64) -> ! {
+    let _ = writeln!(
+        LastWords,
+        "[bulkhead] entered at EL{level}, but it needs EL2: start it there \
+         (QEMU: -machine virt,virtualization=on; a boot loader must not drop to EL1)"
+    );
+    stop()
+}
+
 /// Says why the system is not started, and stops the board.
 pub fn refuse(message: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(LastWords, "[bulkhead] refused: {message}");

@@ -10,6 +10,7 @@ use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, PlacementError, place};
+use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
@@ -108,6 +109,7 @@ fn one(
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
+        loading: Portions::new(),
         life: Life::new(),
         pmu: None,
         counter_offset: AtomicU64::new(0),
@@ -156,7 +158,7 @@ fn stage2(
     let pages = free
         .take(tables * PAGE_SIZE, PAGE_SIZE)
         .ok_or(MapError::NoMemory)?;
-    takeover::guest_ram(root).zero();
+    takeover::guest_ram(root).zero(root.base(), root.size());
     let mut pages = takeover::stage2_tables(pages);
     let tree = Tree::new_stage2(root.base(), bits);
     for extent in extents {

@@ -140,8 +140,6 @@ fn what_no_device_has_is_an_external_abort() {
         (load(2, 1), IBRD + 2),
         (store(1, 1), IBRD + 1),
         (load(2, 1), RAM + 0x40_0000),
-        (load(2, 1) | MAINTENANCE, ID0),
-        (store(2, 1) & !ISV | MAINTENANCE, ID0),
         // Not a translation fault: permission, access flag, external, alignment.
         (load(2, 1) & !0x3f | 0x0f, ID0),
         (load(2, 1) & !0x3f | 0x0b, ID0),
@@ -155,6 +153,21 @@ fn what_no_device_has_is_an_external_abort() {
         );
     }
     assert!(bench.output().is_empty());
+}
+
+#[test]
+fn cache_maintenance_of_a_devices_registers_does_nothing() {
+    let mut bench = Bench::v3(1);
+    let before = bench.registers;
+    bench.exit(store(2, 1) & !ISV | MAINTENANCE, DR);
+    assert!(is_done(&bench, before.pc));
+    assert_eq!(bench.registers.x, before.x);
+    assert!(bench.output().is_empty());
+    let esr = store(2, 1) & !ISV | MAINTENANCE;
+    assert!(
+        is_refused(&mut bench, esr, KERNEL, 0),
+        "nor where nothing is"
+    );
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::{Console, Escape, InputQueue, Milliseconds, Typed};
 pub const RESUME: u32 = 256;
 /// How long a guest may keep [`RESUME`] typed bytes waiting.
 pub const HOLD: Milliseconds = 1000;
-/// Most bytes one call takes: what a queue holds. The UART interrupts again if it has more.
-const AT_ONCE: usize = 0x400;
+/// Most bytes one call takes: what a UART's FIFO holds. It interrupts again if it has more.
+const AT_ONCE: usize = 32;
 
 /// See the module's table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    const QUEUE: usize = 1024;
+    const QUEUE: usize = 0x4000;
 
     /// A terminal that waits for a UART of 16 bytes, and a guest that reads.
     struct Board {
@@ -206,9 +206,9 @@ mod tests {
 
     #[test]
     fn a_paste_longer_than_the_queue_arrives_whole_at_a_slow_guest() {
-        let paste = text(20_000);
+        let paste = text(3 * QUEUE);
         let mut board = Board::new(&paste);
-        for _ in 0..40_000 {
+        for _ in 0..4 * QUEUE {
             board.send();
             board.drain(1);
             // 256 bytes in just under a second.
@@ -221,13 +221,13 @@ mod tests {
 
     #[test]
     fn a_full_queue_leaves_bytes_where_the_terminal_waits() {
-        let mut board = Board::new(&text(5000));
-        for _ in 0..1000 {
+        let mut board = Board::new(&text(QUEUE + 5000));
+        for _ in 0..QUEUE {
             board.send();
         }
         assert_eq!(board.taken.held_until, Some(1000));
         assert_eq!(board.fifo.len(), 16);
-        assert_eq!(board.terminal.len(), 5000 - QUEUE - 16);
+        assert_eq!(board.terminal.len(), 5000 - 16);
         board.drain(255);
         assert_eq!(board.fifo.len(), 16, "not for every byte");
         board.drain(1);
@@ -238,7 +238,7 @@ mod tests {
     fn a_guest_that_does_not_read_loses_bytes_and_not_the_console() {
         let mut board = Board::new(&text(QUEUE + 100));
         board.terminal.extend(*b"\x1dn");
-        for _ in 0..100 {
+        for _ in 0..QUEUE {
             board.send();
         }
         assert!(board.commands.is_empty());
@@ -255,7 +255,7 @@ mod tests {
         board.drain(QUEUE);
         assert!(board.read == text(QUEUE), "what fitted is there, in order");
         board.terminal.extend(text(2 * QUEUE));
-        for _ in 0..200 {
+        for _ in 0..QUEUE {
             board.send();
         }
         assert!(
@@ -285,8 +285,8 @@ mod tests {
     /// The guest makes room on one core while the queue is found full on another: one of them sees the other.
     #[test]
     fn room_made_while_input_is_being_held_is_not_missed() {
-        for _ in 0..300 {
-            let console = Console::new();
+        for _ in 0..200 {
+            let console = Box::new(Console::new());
             let queue = console.input(PartitionId::new(0)).unwrap();
             while queue.push(1) {}
             let (held, wanted) = std::thread::scope(|scope| {
@@ -304,11 +304,11 @@ mod tests {
     proptest! {
         /// However the guest reads, what it reads is in order and nothing is lost while it keeps up its rate.
         #[test]
-        fn typed_bytes_arrive_once_in_order(length in 0_usize..6000, reads in prop::collection::vec((0_usize..600, 0_u64..700), 0..60)) {
+        fn typed_bytes_arrive_once_in_order(length in QUEUE - 100..QUEUE + 6000, reads in prop::collection::vec((0_usize..600, 0_u64..700), 0..60)) {
             let paste = text(length);
             let mut board = Board::new(&paste);
             for (count, wait) in reads {
-                (0..200).for_each(|_| board.send());
+                (0..1200).for_each(|_| board.send());
                 board.drain(count.max(RESUME as usize));
                 board.now += wait;
                 board.expire();

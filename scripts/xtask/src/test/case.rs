@@ -60,6 +60,8 @@ pub struct Case {
     pub steps: Vec<Step>,
     /// What no line may match.
     pub forbidden: Vec<&'static str>,
+    /// How many lines must match a pattern, from the start to the last step.
+    pub tallies: Vec<(&'static str, usize)>,
     /// What the boot loader hands over.
     pub bundle: Bundle,
     /// How long it may take.
@@ -82,6 +84,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         cpus: &[USUAL_CPU],
         steps: Vec::new(),
         forbidden: vec![PANIC],
+        tallies: Vec::new(),
         bundle: Bundle::Whole,
         patience: PATIENCE,
         icount: false,
@@ -172,6 +175,12 @@ impl Case {
     /// No line may match `pattern`, from the start to the last step.
     pub fn forbid(mut self, pattern: &'static str) -> Self {
         self.forbidden.push(pattern);
+        self
+    }
+
+    /// Exactly `count` lines must match `pattern`: none lost, none doubled.
+    pub fn lines(mut self, pattern: &'static str, count: usize) -> Self {
+        self.tallies.push((pattern, count));
         self
     }
 

@@ -91,12 +91,20 @@ enum Ready {
     End,
 }
 
+/// Lines that are counted: their pattern, how many there must be, how many there were.
+struct Tally {
+    pattern: Regex,
+    expected: usize,
+    seen: usize,
+}
+
 /// A test under way.
 struct Script {
     steps: Vec<Ready>,
     next: usize,
     reports: BTreeMap<&'static str, Report>,
     forbidden: Vec<Regex>,
+    tallies: Vec<Tally>,
     lines: Lines,
     tail: Vec<String>,
     log: File,
@@ -118,12 +126,20 @@ impl Script {
                 }
             });
         }
+        let tallies = case.tallies.iter().map(|(pattern, expected)| {
+            Regex::new(pattern).map(|pattern| Tally {
+                pattern,
+                expected: *expected,
+                seen: 0,
+            })
+        });
         let forbidden = case.forbidden.iter().map(|pattern| Regex::new(pattern));
         Ok(Self {
             steps,
             next: 0,
             reports,
             forbidden: forbidden.collect::<Result<_, _>>()?,
+            tallies: tallies.collect::<Result<_, _>>()?,
             lines: Lines::default(),
             tail: Vec::new(),
             log,
@@ -172,6 +188,9 @@ impl Script {
             self.keep(&line);
             if let Some(pattern) = self.forbidden.iter().find(|p| p.is_match(&line)) {
                 return Some(format!("a line matches {:?}: {line}", pattern.as_str()));
+            }
+            for tally in &mut self.tallies {
+                tally.seen += usize::from(tally.pattern.is_match(&line));
             }
             for (name, report) in &mut self.reports {
                 let own = line
@@ -231,6 +250,10 @@ impl Script {
     }
 
     fn outcome(mut self, problem: Option<String>, log: &Path) -> Outcome {
+        // Where the test came to its end, what did not hold says more than the console's last lines.
+        if problem.is_none() {
+            self.tail.clear();
+        }
         let mut failures: Vec<String> = problem.into_iter().collect();
         let (mut passed, mut skipped) = (self.passed, 0);
         for (name, report) in &self.reports {
@@ -243,8 +266,22 @@ impl Script {
                     .map(|text| format!("[{name}] {text}")),
             );
         }
+        for tally in &self.tallies {
+            let Tally {
+                pattern,
+                expected,
+                seen,
+            } = tally;
+            match seen == expected {
+                true => passed += 1,
+                false => failures.push(format!(
+                    "{seen} lines match {:?}, not {expected}",
+                    pattern.as_str()
+                )),
+            }
+        }
         let partial = self.lines.partial();
-        if !partial.is_empty() {
+        if !partial.is_empty() && !self.tail.is_empty() {
             self.keep(&partial);
         }
         Outcome {
@@ -312,6 +349,12 @@ mod tests {
             ["QEMU ended (exit status: 0) waiting for the report of `a`"]
         );
         assert_eq!(outcome.tail, ["[a] ok 1 - x"]);
+    }
+
+    #[test]
+    fn lost_lines_are_counted() {
+        let outcome = played(case("count", "").lines("^N", 3).end(), "echo N1; echo N2");
+        assert_eq!(outcome.failures, ["2 lines match \"^N\", not 3"]);
     }
 
     #[test]

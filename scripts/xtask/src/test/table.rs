@@ -21,6 +21,7 @@ fn systems() -> Vec<Case> {
             .manifest("platform/qemu-virt/demo.toml", 3)
             .wait(r"^\[control\] ")
             .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] ")
@@ -43,6 +44,8 @@ fn guests() -> Vec<Case> {
         case(name, "guest")
             .guest("t", "guest-tests", cpus, "8M")
             .tap("t")
+            // Written without polling; the guest cannot know what arrived.
+            .lines(r"^\[t\] N\d{5} [a-z]{56}$", 1600)
     };
     vec![
         tests("two-cpus", &[0, 1]).on(EVERY_CPU).quick(),
@@ -80,14 +83,14 @@ fn boot() -> Vec<Case> {
             .wait("(?i)no bundle")
             .quick(),
         refused("bundle-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"on-crash")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"qemu-vir")))
             .wait("(?i)bundle, .*digest")
             .quick(),
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
         refused("payload-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\x7fELF")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
     ]
 }
