@@ -17,6 +17,7 @@
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
 mod case;
+mod counts;
 mod host;
 mod runner;
 mod table;
@@ -93,6 +94,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds what else was found of the same run.
+    pub fn join(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+        self.tail.extend(other.tail);
+    }
+
     /// A test that could not be run.
     pub fn failed(reason: String) -> Self {
         Self {

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Origin, Step};
+use super::counts::{self, Counts};
 use super::tap::Report;
 use super::{Outcome, Variant};
 use crate::board::Choice;
@@ -38,9 +39,17 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     let log = folder.join("console.log");
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut script = Script::new(&variant.case, file)?;
-    let session = Session::start(command)?;
-    let problem = script.follow(session, Instant::now() + variant.case.patience);
-    Ok(script.outcome(problem, &log))
+    let mut session = Session::start(command)?;
+    let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
+    session.stop();
+    let mut outcome = script.outcome(problem, &log);
+    if let Some(claim) = variant.case.claim
+        && outcome.failures.is_empty()
+    {
+        let counts = Counts::read(&counts_file(folder))?;
+        outcome.join(claim(&counts, variant.gic));
+    }
+    Ok(outcome)
 }
 
 /// Packs the test's system and gives QEMU's command line for it.
@@ -59,6 +68,10 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let extra = match case.claim {
+        Some(_) => counts::plugin(&counts_file(folder))?,
+        None => Vec::new(),
+    };
     let arguments = qemu::arguments(&Launch {
         machine: &checked.machine,
         image: &build::hypervisor()?,
@@ -66,10 +79,15 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         serial: Serial::Stream,
         icount: case.icount,
         gdb: false,
-        extra: &[],
+        extra: &extra,
     })?;
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
+}
+
+/// Where the counting plugin writes.
+fn counts_file(folder: &Path) -> PathBuf {
+    folder.join("counts")
 }
 
 fn manifest(case: &Case, folder: &Path) -> anyhow::Result<PathBuf> {
@@ -148,7 +166,7 @@ impl Script {
     }
 
     /// Follows the console to the last step, or says what went wrong.
-    fn follow(&mut self, mut session: Session, deadline: Instant) -> Option<String> {
+    fn follow(&mut self, session: &mut Session, deadline: Instant) -> Option<String> {
         let keyboard = session.keyboard();
         loop {
             while let Some(Ready::Send(text)) = self.steps.get(self.next) {
@@ -173,7 +191,7 @@ impl Script {
                     self.advance(&partial);
                     None
                 }
-                Event::Ended => return self.ended(&mut session),
+                Event::Ended => return self.ended(session),
             };
             if problem.is_some() {
                 return problem;
@@ -311,8 +329,8 @@ mod tests {
         let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let session = Session::start(command).unwrap();
-        let problem = follower.follow(session, Instant::now() + Duration::from_secs(5));
+        let mut session = Session::start(command).unwrap();
+        let problem = follower.follow(&mut session, Instant::now() + Duration::from_secs(5));
         let outcome = follower.outcome(problem, &path);
         std::fs::remove_file(path).unwrap();
         outcome
