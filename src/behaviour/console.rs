@@ -44,6 +44,8 @@ pub fn read(
         feed(&mut uart, console, id(here));
     }
     settle(here, &uart, machine);
+    drop(uart);
+    ask_for_more(here, console, machine);
     value
 }
 
@@ -68,6 +70,8 @@ pub fn write(
     }
     feed(&mut uart, console, id(here));
     settle(here, &uart, machine);
+    drop(uart);
+    ask_for_more(here, console, machine);
     Stored::Done
 }
 
@@ -95,6 +99,15 @@ pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machin
     }
     feed(&mut uart, console, id(here));
     settle(here, &uart, machine);
+    drop(uart);
+    ask_for_more(here, console, machine);
+}
+
+/// Fetches what the board's UART holds back, once the partition has room for it.
+fn ask_for_more(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine) {
+    if console.wants_input(id(here)) {
+        machine.take_input();
+    }
 }
 
 /// Moves typed bytes into the receive FIFO as far as there is room.

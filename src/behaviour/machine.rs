@@ -57,6 +57,8 @@ pub trait Machine {
     fn maintain_set_way(&mut self, argument: u64);
     /// What the partition is shown of an ID register of the core.
     fn id_register(&self, register: IdRegister) -> u64;
+    /// Takes typed bytes out of the board's UART, which held them back until the partition had room.
+    fn take_input(&mut self);
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
 }

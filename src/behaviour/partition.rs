@@ -134,12 +134,6 @@ impl Partition<'_> {
         (0..count).map(VcpuId::new)
     }
 
-    /// Switches every vCPU off, for the leader of a partition whose cores are all parked: a CPU_ON that came while it
-    /// stopped must not start anything in its next life.
-    pub fn switch_off(&self) {
-        self.vcpus.iter().for_each(|vcpu| vcpu.power.switch_off());
-    }
-
     /// Whether `address` lies in the partition's RAM.
     #[must_use]
     pub fn has_ram_at(&self, address: u64) -> bool {

@@ -61,6 +61,7 @@ pub struct Fake {
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
     pub printed: usize,
+    pub took_input: usize,
     pub fetched: Cell<usize>,
 }
 
@@ -83,6 +84,7 @@ impl Fake {
             effects: Vec::new(),
             set_way: Vec::new(),
             printed: 0,
+            took_input: 0,
             fetched: Cell::new(0),
         }
     }
@@ -161,6 +163,10 @@ impl Machine for Fake {
             IdRegister::AA64PFR1 => self.ssbs << 4,
             _ => 0,
         }
+    }
+
+    fn take_input(&mut self) {
+        self.took_input += 1;
     }
 
     fn console_written(&mut self) {
@@ -303,6 +309,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         gic_version: version,
         interrupts: spin::mutex::SpinMutex::new(interrupts(version, vcpus)),
         direct: DirectTable::new(),
+        loading: Portions::new(),
         quiesce: Quiesce::new(),
         uart: spin::mutex::SpinMutex::new(Pl011::new()),
         loading: Portions::new(),

@@ -312,10 +312,3 @@ pub fn counter() -> u64 {
     barrier::isb(barrier::SY);
     read_register!("cntpct_el0")
 }
-
-/// Milliseconds since the counter started.
-#[must_use]
-pub fn milliseconds() -> u64 {
-    let per_millisecond = (read_register!("cntfrq_el0") / 1000).max(1);
-    counter() / per_millisecond
-}

@@ -13,5 +13,6 @@ pub mod memory;
 pub mod registers;
 pub mod sha256;
 pub mod takeover;
+pub mod timer;
 pub mod tlb;
 pub mod uart;

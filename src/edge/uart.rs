@@ -116,22 +116,21 @@ impl BoardUart {
         }
     }
 
-    /// Lets the UART interrupt for received bytes, and for room in the transmit FIFO if `transmit`. Taking the bytes, or
-    /// writing some, is what ends the interrupt (DDI 0183 3.4; BCM2711 2.2.1): nothing that came meanwhile is forgotten.
-    pub fn set_interrupts(&mut self, transmit: bool) {
+    /// Lets the UART interrupt for received bytes if `receive`, and for room in the transmit FIFO if `transmit`. Taking the
+    /// bytes, or writing some, is what ends the interrupt (DDI 0183 3.4; BCM2711 2.2.1): nothing that came meanwhile is
+    /// forgotten.
+    pub fn set_interrupts(&mut self, receive: bool, transmit: bool) {
         match self {
             Self::Pl011(uart) => {
-                let mut wanted = Interrupts::RXI | Interrupts::RTI;
-                if transmit {
-                    wanted |= Interrupts::TXI;
-                }
+                let mut wanted = Interrupts::empty();
+                wanted.set(Interrupts::RXI | Interrupts::RTI, receive);
+                wanted.set(Interrupts::TXI, transmit);
                 uart.set_interrupt_masks(wanted);
             }
             Self::Mini(MiniUart(frame)) => {
-                frame.write(
-                    AUX_MU_IER,
-                    IER_RECEIVE | if transmit { IER_TRANSMIT } else { 0 },
-                );
+                let receive = if receive { IER_RECEIVE } else { 0 };
+                let transmit = if transmit { IER_TRANSMIT } else { 0 };
+                frame.write(AUX_MU_IER, receive | transmit);
             }
         }
     }

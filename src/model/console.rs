@@ -2,7 +2,7 @@
 //!
 //! Output: each speaker has a [`Ring`]; [`Console::serve`] moves bytes of *one* speaker to the UART, line by line and
 //! tagged, so that a partition that floods spends its own cores' time. Input: typed bytes go to the queue of the
-//! partition in focus; [`Escape`] finds the commands among them.
+//! partition in focus; [`Escape`] finds the commands among them, and [`Intake`] takes no more than the queue has room for.
 //!
 //! # What the edge has to do
 //! - After pushing into a ring (the producer's lock, the partition's own, is released or not, as it likes) the core
@@ -16,6 +16,7 @@
 //! - If [`Served::again`], it calls `serve` for the same speaker at that time; an earlier time replaces a later one.
 //! - When a partition stops, it calls [`Console::release`] and then `serve`.
 //! - After changing the focus it kicks the partition now in focus.
+//! - The UART's receive interrupt, and a guest that took typed bytes while [`Console::wants_input`], call [`Intake::take`].
 //!
 //! # Why nothing is left behind
 //! Every byte in a ring has somebody who will come for it:
@@ -33,17 +34,19 @@
 //! The tests run every interleaving of these steps for small cases.
 
 mod escape;
+mod intake;
 mod mux;
 mod plain;
 mod ring;
 
 pub use escape::{ESCAPE, Escape, HELP, Typed};
+pub use intake::{HOLD, Intake, RESUME, Taken};
 pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
 use crate::words::PartitionId;
 use crate::words::limits::MAX_PARTITIONS;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// A time, from any moment on that is the same for all cores.
@@ -195,6 +198,8 @@ pub struct Console {
     mux: SpinMutex<Mux>,
     busy: Waiters,
     blocked: Waiters,
+    /// Typed bytes wait in the UART for room in the queue of the focus.
+    held: AtomicBool,
 }
 
 impl Default for Console {
@@ -217,6 +222,7 @@ impl Console {
             mux: SpinMutex::new(Mux::new()),
             busy: Waiters::new(),
             blocked: Waiters::new(),
+            held: AtomicBool::new(false),
         }
     }
 
@@ -232,6 +238,29 @@ impl Console {
     #[must_use]
     pub fn input(&self, partition: PartitionId) -> Option<&InputQueue> {
         self.inputs.get(partition.index())
+    }
+
+    /// Says whether typed bytes wait for room. What the caller looks at afterwards is seen after this.
+    fn hold_input(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether typed bytes wait in the UART.
+    #[must_use]
+    pub fn is_input_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Whether typed bytes wait in the UART, and `partition`, which has just taken some, has room for them now.
+    #[must_use]
+    pub fn wants_input(&self, partition: PartitionId) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_input_held()
+            && self.focus() == partition
+            && self
+                .input(partition)
+                .is_some_and(|input| input.space() >= RESUME)
     }
 
     /// The partition that gets what is typed, and whose unfinished lines are shown.

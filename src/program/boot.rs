@@ -136,7 +136,7 @@ fn open_console(board: &Board<'_>) {
         };
         let mut uart = takeover::uart(kind, console.registers);
         if let Some(uart) = &mut uart {
-            uart.set_interrupts(false);
+            uart.set_interrupts(true, false);
         }
         *state::UART.lock() = uart;
     }

@@ -49,9 +49,10 @@ pub extern "C" fn main(cpu: u64) -> ! {
         host.take_uart(cpu);
     }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
-        rest(host)
+        rest(host, cpu)
     };
-    host.gic.enable(0, 1 << host.maintenance, cpu);
+    host.gic
+        .enable(0, 1 << host.maintenance | 1 << host.timer, cpu);
     context.hot.vcpu = vcpu;
     context.hot.direct = Some(&partition.direct);
     let hardware = Hardware {
@@ -74,8 +75,9 @@ pub extern "C" fn main(cpu: u64) -> ! {
     }
 }
 
-/// A core without a vCPU.
-fn rest(host: &Host) -> ! {
+/// A core without a vCPU: it may have the console to see to.
+fn rest(host: &Host, cpu: CpuId) -> ! {
+    host.gic.enable(0, 1 << host.timer, cpu);
     loop {
         wfi();
         let iar = host.gic.acknowledge();
@@ -84,6 +86,8 @@ fn rest(host: &Host) -> ! {
             host.gic.drop_priority(iar);
             if Some(intid) == host.uart {
                 system::uart_interrupt();
+            } else if intid == host.timer {
+                system::timer_interrupt(None);
             }
             host.gic.deactivate(iar);
         }
@@ -162,7 +166,6 @@ impl Core {
             load::help(partition);
             return;
         }
-        partition.switch_off();
         load::offer(partition);
         self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
@@ -295,6 +298,9 @@ impl Core {
             host.gic.deactivate(iar);
         } else if Some(intid) == host.uart {
             system::uart_interrupt();
+            host.gic.deactivate(iar);
+        } else if intid == host.timer {
+            system::timer_interrupt(Some(self.here.partition.plan.id));
             host.gic.deactivate(iar);
         } else {
             self.here.count(Counter::Interrupt);

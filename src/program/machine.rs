@@ -194,6 +194,10 @@ impl Machine for Hardware {
         id::filter(register, guest::id_register(register), self.rights())
     }
 
+    fn take_input(&mut self) {
+        system::uart_interrupt();
+    }
+
     fn console_written(&mut self) {
         system::serve_partition(self.partition.plan.id);
     }

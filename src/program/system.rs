@@ -5,8 +5,8 @@ use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::{self, Conduit};
 use crate::edge::uart::BoardUart;
-use crate::edge::{core as cores, init, takeover};
-use crate::model::console::{Escape, HELP, Served, Speaker, Speakers, Typed};
+use crate::edge::{core as cores, takeover, timer};
+use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Typed};
 use crate::words::{CpuId, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -27,7 +27,7 @@ pub static EMERGENCY: Once<EmergencyConsole> = Once::new();
 /// How firmware is called, once it is known.
 pub static CONDUIT: Once<Conduit> = Once::new();
 /// The state of what is typed.
-static ESCAPE: SpinMutex<Escape> = SpinMutex::new(Escape::new());
+static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
 static LOG: SpinMutex<()> = SpinMutex::new(());
 /// Longest line of the log.
@@ -105,7 +105,7 @@ pub fn serve_partition(id: PartitionId) {
 
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
-    let served = CONSOLE.serve(speaker, init::milliseconds(), |byte| {
+    let served = CONSOLE.serve(speaker, timer::now(), |byte| {
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
     });
@@ -113,12 +113,33 @@ pub fn serve(speaker: Speaker) {
 }
 
 fn finish(served: Served) {
-    if served.blocked
-        && let Some(uart) = UART.lock().as_mut()
-    {
-        uart.set_interrupts(true);
+    if served.blocked {
+        set_uart_interrupts(true);
+    }
+    if let Some(at) = served.again {
+        timer::set(at);
     }
     kick(served.kick);
+}
+
+/// Lets the UART interrupt for room if `transmit`, and for what is typed unless that has to wait there.
+fn set_uart_interrupts(transmit: bool) {
+    if let Some(uart) = UART.lock().as_mut() {
+        // Looked at under the lock: whoever changes it comes here afterwards.
+        uart.set_interrupts(!CONSOLE.is_input_held(), transmit);
+    }
+}
+
+/// The time for which something was put off on this core has come: its own partition's output, the log, or input.
+pub fn timer_interrupt(own: Option<PartitionId>) {
+    timer::stop();
+    if let Some(id) = own {
+        serve_partition(id);
+    }
+    serve(Speaker::Hypervisor);
+    if CONSOLE.is_input_held() {
+        uart_interrupt();
+    }
 }
 
 /// Interrupts a core of each of `speakers`.
@@ -133,40 +154,35 @@ fn kick(speakers: Speakers) {
     }
 }
 
-/// Bytes taken from the console's UART in one interrupt: what its FIFO holds. More will interrupt again.
-const FIFO: usize = 32;
-
-/// The console UART's interrupt: takes what was typed, and tells those who waited for room.
+/// The console UART's interrupt: takes what was typed, and tells those who waited for room. Also when the focus has room
+/// again for what is held back.
 pub fn uart_interrupt() {
-    let mut escape = ESCAPE.lock();
-    for _ in 0..FIFO {
-        let byte = UART.lock().as_mut().and_then(BoardUart::try_read);
-        let Some(byte) = byte else { break };
-        typed(escape.typed(byte));
+    let taken = INTAKE.lock().take(
+        &CONSOLE,
+        timer::now(),
+        || UART.lock().as_mut().and_then(BoardUart::try_read),
+        obey,
+    );
+    set_uart_interrupts(false);
+    if let Some(at) = taken.held_until {
+        timer::set(at);
     }
-    if let Some(uart) = UART.lock().as_mut() {
-        uart.set_interrupts(false);
+    if taken.queued {
+        kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
     }
     kick(CONSOLE.unblock());
 }
 
-/// Does what was typed.
-fn typed(typed: Typed) {
+/// Carries out a command that was typed.
+fn obey(typed: Typed) {
     match typed {
-        Typed::Byte(byte) => {
-            let focus = CONSOLE.focus();
-            if let Some(input) = CONSOLE.input(focus) {
-                input.push(byte);
-            }
-            kick(Speakers::only(Speaker::Partition(focus)));
-        }
+        Typed::Byte(_) | Typed::Nothing => {}
         Typed::Focus(id) => set_focus(id),
         Typed::Next => {
             let count = u8::try_from(partitions().count()).unwrap_or(1).max(1);
             set_focus(PartitionId::new((CONSOLE.focus().get() + 1) % count));
         }
         Typed::Help => log::info!("{HELP}"),
-        Typed::Nothing => {}
     }
 }
 

@@ -278,13 +278,3 @@ fn there_is_no_trusted_os_to_migrate() {
         assert_eq!(code(&mut bench, function, &[0]), NOT_SUPPORTED);
     }
 }
-
-#[test]
-fn a_cpu_on_that_came_while_the_partition_stopped_starts_nothing_in_its_next_life() {
-    let mut bench = Bench::v3(2);
-    assert!(bench.partition.life.stop(Reason::Reset));
-    assert_eq!(code(&mut bench, CPU_ON[1], &[1, ENTRY, 0]), SUCCESS);
-    bench.partition.switch_off();
-    assert_eq!(bench.power(1).take_start(), None);
-    assert_eq!(bench.power(0).state(), State::Off);
-}

@@ -1,7 +1,10 @@
 //! The virtual UART between guest and console: output loses nothing, input arrives as the guest drains.
 
-use super::super::testing::Bench;
+use super::super::testing::{Bench, ID};
 use super::super::{console, exit::Next};
+use crate::model::console::{Console, Intake};
+use crate::words::PartitionId;
+use std::collections::VecDeque;
 
 const UART: u64 = 0x0900_0000;
 const DR: u64 = UART;
@@ -65,4 +68,33 @@ fn typed_bytes_raise_the_interrupt_and_reading_them_lowers_it() {
     assert_eq!(read(&mut bench, DR), u64::from(b'x'));
     assert!(bench.machine.list_registers.is_empty());
     assert_eq!(read(&mut bench, FR) & FR_RXFE, FR_RXFE);
+}
+
+#[test]
+fn a_paste_longer_than_all_queues_arrives_whole_and_asks_for_the_rest_itself() {
+    let mut bench = Bench::v3(1);
+    bench.console.set_focus(PartitionId::new(ID));
+    write(&mut bench, LCR_H, 0x70);
+    let paste: Vec<u8> = (0_u32..20_000).map(|byte| byte as u8).collect();
+    let typed: Vec<u8> = paste.iter().copied().filter(|byte| *byte != 0x1d).collect();
+    let mut board = typed.iter().copied().collect::<VecDeque<u8>>();
+    let mut intake = Intake::new();
+    let mut take = |console: &Console| {
+        let taken = intake.take(console, 0, || board.pop_front(), |_| ());
+        taken.held_until.is_some() || board.is_empty()
+    };
+    while !take(&bench.console) {}
+    assert_eq!(bench.machine.took_input, 0);
+    kick(&mut bench);
+    let (mut read_bytes, mut asked) = (Vec::new(), 0);
+    while read(&mut bench, FR) & FR_RXFE == 0 {
+        read_bytes.push(read(&mut bench, DR) as u8);
+        if bench.machine.took_input > asked {
+            asked = bench.machine.took_input;
+            while !take(&bench.console) {}
+            kick(&mut bench);
+        }
+    }
+    assert!(read_bytes == typed);
+    assert!(asked > 1 && asked < 100, "not for every byte: {asked}");
 }

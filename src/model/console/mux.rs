@@ -532,6 +532,21 @@ impl Mux {
         }
     }
 
+    /// The same with times as ages: what happens next depends on nothing else of them.
+    #[cfg(test)]
+    pub(super) fn aged(&self, now: Milliseconds) -> Self {
+        let mut aged = self.clone();
+        aged.now = 0;
+        if let Line::Partial {
+            rests: Some(rest), ..
+        } = &mut aged.line
+        {
+            rest.begun = now.saturating_sub(rest.begun).min(PATIENCE);
+            rest.spoke = now.saturating_sub(rest.spoke).min(GRACE);
+        }
+        aged
+    }
+
     #[cfg(test)]
     pub(super) fn take_names(&mut self, other: Self) {
         for (voice, old) in self.voices.iter_mut().zip(other.voices) {

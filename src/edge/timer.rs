@@ -1,0 +1,34 @@
+//! EL2's own timer (CNTHP): one time a core, for what it has put off. And the clock that goes with it.
+
+use crate::{read_register, write_register};
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, Readable, Writeable};
+
+/// Counts in a millisecond, whole ones: a clock a little fast does no harm here.
+fn per_millisecond() -> u64 {
+    (CNTFRQ_EL0.get() / 1000).max(1)
+}
+
+/// Milliseconds since the counter started, the same on every core.
+#[must_use]
+pub fn now() -> u64 {
+    barrier::isb(barrier::SY);
+    CNTPCT_EL0.get() / per_millisecond()
+}
+
+/// Has the calling core's timer interrupt at `milliseconds` on [`now`]'s clock, or earlier if it is set to.
+pub fn set(milliseconds: u64) {
+    let at = milliseconds.saturating_mul(per_millisecond());
+    let earlier =
+        CNTHP_CTL_EL2.is_set(CNTHP_CTL_EL2::ENABLE) && read_register!("cnthp_cval_el2") <= at;
+    if !earlier {
+        write_register!("cnthp_cval_el2", at);
+        CNTHP_CTL_EL2.write(CNTHP_CTL_EL2::ENABLE::SET);
+    }
+}
+
+/// Stops the calling core's timer, which ends its interrupt.
+pub fn stop() {
+    CNTHP_CTL_EL2.set(0);
+    barrier::isb(barrier::SY);
+}
