@@ -4,6 +4,7 @@
 //! guest's own translation. The instruction is copied once, so that changing it meanwhile changes nothing here; what
 //! does not fit the fault exactly is an external abort, never a guess.
 
+use super::channel::{self, Port as ChannelPort};
 use super::console;
 use super::exit::Exit;
 use super::here::Here;
@@ -27,16 +28,22 @@ pub enum Outcome {
 }
 
 /// An emulated device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Device {
+#[derive(Clone, Copy, Debug)]
+enum Device<'a> {
     Gic(Frame),
     Uart,
+    Doorbell(&'a ChannelPort<'a>),
 }
+
+/// Width of a doorbell's register.
+const DOORBELL_BYTES: u8 = 4;
+/// Its offset in the doorbell's page; the rest of the page reads as zero and ignores writes.
+const DOORBELL_REGISTER: u64 = 0;
 
 /// Where an access goes: a device, and the offset in its frame.
 #[derive(Clone, Copy, Debug)]
-struct Target {
-    device: Device,
+struct Target<'a> {
+    device: Device<'a>,
     offset: u64,
 }
 
@@ -73,7 +80,7 @@ pub fn emulate(
         target,
     };
     if let Some(transfer) = abort.transfer {
-        if !is_aligned(target.offset, transfer.bytes) {
+        if !target.takes(transfer.bytes) {
             return Outcome::Abort;
         }
         let stored = abort.write.then(|| registers.get(transfer.register));
@@ -101,7 +108,7 @@ fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> 
 }
 
 /// Finds the device at `address`.
-fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
+fn route<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
     let within = |base: u64, size: u64| {
         address
             .get()
@@ -120,6 +127,9 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
             offset,
         });
     }
+    if address.get() >= layout::CHANNEL_BASE {
+        return doorbell(here, address);
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -130,15 +140,30 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
     })
 }
 
-fn is_aligned(offset: u64, bytes: u8) -> bool {
-    offset % u64::from(bytes.max(1)) == 0
+/// Finds the doorbell at `address`.
+fn doorbell<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
+    let mut ports = here.partition.channels.iter();
+    ports.find_map(|port| {
+        Some(Target {
+            offset: port.doorbell_offset(address)?,
+            device: Device::Doorbell(port),
+        })
+    })
+}
+
+impl Target<'_> {
+    /// Whether there is a register for an access of `bytes` bytes: aligned, and 32 bits wide at a doorbell.
+    fn takes(&self, bytes: u8) -> bool {
+        let width = !matches!(self.device, Device::Doorbell(_)) || bytes == DOORBELL_BYTES;
+        width && self.offset % u64::from(bytes.max(1)) == 0
+    }
 }
 
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
     console: &'a Console,
-    target: Target,
+    target: Target<'h>,
 }
 
 impl Port<'_, '_, '_> {
@@ -157,6 +182,13 @@ impl Port<'_, '_, '_> {
             }
             (Device::Gic(frame), Some(value)) => {
                 self.gic_write(machine, frame, offset, bytes, value);
+                Transferred::Stored
+            }
+            (Device::Doorbell(_), None) => Transferred::Loaded(0),
+            (Device::Doorbell(port), Some(_)) => {
+                if offset == DOORBELL_REGISTER {
+                    channel::notify(self.here, port, machine);
+                }
                 Transferred::Stored
             }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
@@ -245,7 +277,7 @@ impl Port<'_, '_, '_> {
         let first = exit.ipa().get() % PAGE_SIZE;
         let fits = access.effective_address(&view) == exit.far
             && abort.write == (access.direction == Direction::Store)
-            && is_aligned(self.target.offset, access.bytes)
+            && self.target.takes(access.bytes)
             && first + count <= PAGE_SIZE;
         if !fits {
             return Outcome::Abort;

@@ -1,9 +1,12 @@
 //! A partition: what its cores share.
 //!
-//! Lock order, written once: `interrupts` before `uart` never both by one caller but in that order; the console's own
+//! Lock order, written once: a channel's own lock first of all, with none of a partition's; one partition's `interrupts` at a
+//! time, never two; `interrupts` before `uart` never both by one caller but in that order; the console's own
 //! lock is taken last, by `try_lock` alone. No lock is held while a guest runs.
 
+use super::channel::Port;
 use super::console::Uart;
+use super::heartbeat::Heartbeat;
 use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
@@ -12,7 +15,7 @@ use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
-use crate::words::limits::{MAX_EXTENTS, MAX_VCPUS};
+use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, Pa, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +113,10 @@ pub struct Partition<'b> {
     pub quiesce: Quiesce,
     /// Its virtual UART.
     pub uart: SpinMutex<Uart>,
+    /// Its ends of channels, in the manifest's order.
+    pub channels: ArrayVec<Port<'b>, MAX_CHANNELS>,
+    /// When its next heartbeat is due.
+    pub heartbeat: Heartbeat,
     /// Where it is in its life.
     pub life: Life,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.

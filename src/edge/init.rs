@@ -245,3 +245,23 @@ pub fn counter() -> u64 {
     barrier::isb(barrier::SY);
     read_register!("cntpct_el0")
 }
+
+/// Ticks of the physical counter in a second.
+#[must_use]
+pub fn counter_frequency() -> u64 {
+    read_register!("cntfrq_el0")
+}
+
+/// Lets EL2's timer of the calling core fire when the physical counter reaches `deadline`, or never.
+pub fn set_timer(deadline: Option<u64>) {
+    /// CNTHP_CTL_EL2.ENABLE; IMASK clear.
+    const ENABLE: u64 = 1;
+    match deadline {
+        Some(deadline) => {
+            write_register!("cnthp_cval_el2", deadline);
+            CNTHP_CTL_EL2.set(ENABLE);
+        }
+        None => CNTHP_CTL_EL2.set(0),
+    }
+    barrier::isb(barrier::SY);
+}

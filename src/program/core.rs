@@ -5,10 +5,13 @@ use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
 use crate::arm::registers::Registers;
+use crate::behaviour::channel;
 use crate::behaviour::console;
 use crate::behaviour::exit::{self, Next};
+use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
+use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
@@ -45,7 +48,8 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let Some((partition, vcpu)) = state::assignment(cpu) else {
         rest(host)
     };
-    host.gic.enable(0, 1 << host.maintenance, cpu);
+    host.gic
+        .enable(0, 1 << host.maintenance | 1 << host.timer, cpu);
     context.hot.vcpu = vcpu;
     context.hot.direct = Some(&partition.direct);
     let hardware = Hardware {
@@ -58,7 +62,11 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let mut core = Core {
         context,
         hardware,
-        here: Here { partition, vcpu },
+        here: Here {
+            partition,
+            vcpu,
+            partitions: &state::PARTITIONS,
+        },
         parked_in: None,
     };
     loop {
@@ -96,7 +104,7 @@ impl Core {
                 }
                 State::Stopping => self.stop(),
                 State::Starting => self.start(),
-                State::Off | State::Crashed => {}
+                State::Off | State::Crashed | State::Paused => {}
             }
             wfi();
         }
@@ -134,7 +142,12 @@ impl Core {
             }
         }
         if self.leads() && partition.life.all_parked(count) {
+            partition.heartbeat.disarm();
+            for port in &partition.channels {
+                port.leave(|range| takeover::guest_ram(range).zero());
+            }
             let next = partition.life.finish_stop(partition.plan.on_crash);
+            channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
             if next == NextLife::Start {
                 self.start();
@@ -154,6 +167,7 @@ impl Core {
                     let _ = vcpu.power.switch_on(entry);
                 }
                 partition.life.run();
+                channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
                 self.hardware.host.gic.kick(self.hardware.cpu);
@@ -225,11 +239,22 @@ impl Core {
                 self.standby();
                 next = Next::Resume;
             }
+            if next == Next::Resume && self.here.partition.life.state() == State::Paused {
+                self.hold();
+            }
             if self.here.partition.life.state() == State::Stopping {
                 break;
             }
         }
         self.leave(next);
+    }
+
+    /// Holds the vCPU where it is until its manager lets it go on or stops it.
+    fn hold(&mut self) {
+        while self.here.partition.life.state() == State::Paused {
+            wfi();
+            self.take_interrupts();
+        }
     }
 
     fn synchronous(&mut self) -> Next {
@@ -275,6 +300,9 @@ impl Core {
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
+        } else if intid == host.timer {
+            self.timer();
+            host.gic.deactivate(iar);
         } else if intid == host.maintenance {
             self.here.count(Counter::Maintenance);
             self.here.refresh(&mut self.hardware);
@@ -288,6 +316,25 @@ impl Core {
             self.here.with(&mut self.hardware, |vgic, effects| {
                 vgic.physical(vcpu, intid, effects)
             });
+        }
+    }
+
+    /// EL2's timer: the partition's heartbeat may be due.
+    fn timer(&mut self) {
+        let partition = self.here.partition;
+        let now = self.hardware.counter();
+        if partition.life.state() == State::Paused {
+            partition.heartbeat.extend(now);
+        }
+        match partition.heartbeat.judge(now) {
+            Verdict::Idle => self.hardware.set_timer(None),
+            Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
+            Verdict::Missed => {
+                self.hardware.set_timer(None);
+                if partition.life.stop(Reason::Heartbeat) {
+                    self.kick_others();
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
-use crate::edge::{cache, guest, takeover};
+use crate::edge::{cache, guest, init, takeover};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -183,6 +183,26 @@ impl Machine for Hardware {
 
     fn id_register(&self, register: IdRegister) -> u64 {
         id::filter(register, guest::id_register(register), self.rights())
+    }
+
+    fn has_entropy(&self) -> bool {
+        self.features.random_numbers
+    }
+
+    fn entropy(&mut self) -> Option<u64> {
+        guest::entropy()
+    }
+
+    fn counter(&self) -> u64 {
+        init::counter()
+    }
+
+    fn counter_frequency(&self) -> u64 {
+        init::counter_frequency()
+    }
+
+    fn set_timer(&mut self, deadline: Option<u64>) {
+        init::set_timer(deadline);
     }
 
     fn console_written(&mut self) {

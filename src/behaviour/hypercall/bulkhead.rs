@@ -1,26 +1,27 @@
 //! Bulkhead's own services (hypercalls.md, section 3).
 
-use super::{Answer, Call, lower};
+use super::{Answer, Call, channels, lower, managing};
 use crate::behaviour::console;
 use crate::behaviour::here::Here;
-use crate::behaviour::lifecycle::State;
 use crate::behaviour::machine::Machine;
 use crate::model::console::{Console, Speaker};
-use crate::words::VcpuId;
 use bulkhead_abi::bulkhead;
 
 /// Why a call has no answer but a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CallError {
+pub(super) enum CallError {
     /// An argument is out of its range.
     InvalidParameter,
     /// Not this partition's to do, or no such thing.
     Denied,
+    /// Legal, but not in the present state.
+    Busy,
     /// Nothing to return now.
     NoData,
 }
 
-type Values = Result<[u64; 3], CallError>;
+/// X1 to X3 of a call that succeeds.
+pub(super) type Values = Result<[u64; 3], CallError>;
 
 /// Answers a call of this service; `None` if it is none.
 pub(super) fn answer(
@@ -41,14 +42,19 @@ pub(super) fn answer(
         bulkhead::PARTITION_INFO => partition_info(here),
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
-        bulkhead::PARTITION_STATUS => partition_status(here, call),
-        bulkhead::STATISTIC => statistic(here, call),
+        bulkhead::CHANNEL_INFO => channels::info(here, call),
+        bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, call),
+        bulkhead::HEARTBEAT => managing::heartbeat(here, machine, call),
+        bulkhead::PARTITION_STATUS => managing::status(here, call),
+        bulkhead::PARTITION_CONTROL => managing::control(here, machine, call),
+        bulkhead::STATISTIC => managing::statistic(here, call),
         _ => return None,
     };
     Some(match values {
         Ok([x1, x2, x3]) => Answer::values([bulkhead::SUCCESS.cast_unsigned(), x1, x2, x3]),
         Err(CallError::InvalidParameter) => Answer::code(bulkhead::INVALID_PARAMETER),
         Err(CallError::Denied) => Answer::code(bulkhead::DENIED),
+        Err(CallError::Busy) => Answer::code(bulkhead::BUSY),
         Err(CallError::NoData) => Answer::code(bulkhead::NO_DATA),
     })
 }
@@ -61,7 +67,11 @@ const fn is_known(function: u32) -> bool {
             | bulkhead::PARTITION_INFO
             | bulkhead::CONSOLE_WRITE
             | bulkhead::CONSOLE_READ
+            | bulkhead::CHANNEL_INFO
+            | bulkhead::CHANNEL_NOTIFY
+            | bulkhead::HEARTBEAT
             | bulkhead::PARTITION_STATUS
+            | bulkhead::PARTITION_CONTROL
             | bulkhead::STATISTIC
     )
 }
@@ -138,40 +148,5 @@ fn console_read(
         Err(CallError::NoData)
     } else {
         Ok([count, word(0), word(8)])
-    }
-}
-
-/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 last stop reason. Own id only, so far.
-fn partition_status(here: &Here<'_, '_>, call: &Call) -> Values {
-    own(here, call)?;
-    let (state, reason) = here.partition.life.now();
-    let state = match state {
-        State::Off => 0,
-        State::Starting | State::Running | State::Stopping => 1,
-        State::Crashed => 3,
-    };
-    Ok([state, here.partition.life.starts(), reason.code().into()])
-}
-
-/// `STATISTIC(id, vcpu, counter)`: X1 the counter's value. Own id only, so far.
-fn statistic(here: &Here<'_, '_>, call: &Call) -> Values {
-    own(here, call)?;
-    let vcpu = u8::try_from(call.argument(2))
-        .ok()
-        .and_then(|vcpu| here.partition.vcpu(VcpuId::new(vcpu)));
-    let counter = usize::try_from(call.argument(3)).map_err(|_| CallError::InvalidParameter)?;
-    let value = vcpu
-        .and_then(|vcpu| vcpu.statistics.get(counter))
-        .ok_or(CallError::InvalidParameter)?;
-    Ok([value, 0, 0])
-}
-
-/// # Errors
-/// `Denied` if argument 1 is not the caller's own id.
-fn own(here: &Here<'_, '_>, call: &Call) -> Result<(), CallError> {
-    if call.argument(1) == u64::from(here.partition.plan.id.get()) {
-        Ok(())
-    } else {
-        Err(CallError::Denied)
     }
 }
