@@ -71,14 +71,17 @@ apt_install() {
     step "installing ${*: -1} ($why)" apt_get install -y --no-install-recommends "$@"
 }
 
-need_rust() {
+need_rustup() {
     local install="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
-    local channel target toolchains toolchain found
     if ! command -v rustup >/dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/rustup" ]; then
         PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     fi
     command -v rustup >/dev/null || die "Rust (rustup) is missing; this command installs it:
   $install"
+}
+
+need_rust() {
+    local channel target toolchains toolchain found
     channel=$(pinned channel)
     target=$(pinned targets)
     toolchains="${RUSTUP_HOME:-$HOME/.rustup}/toolchains"
@@ -152,22 +155,22 @@ END"
 # Debian's arm64 packages hold the guests' kernel and busybox: they are downloaded, never installed.
 need_arm64_packages() {
     case "$(distribution)" in debian\ *) ;; *) return ;; esac
-    if [ "$(dpkg --print-architecture)" != arm64 ]; then
-        dpkg --print-foreign-architectures | grep -qx arm64 ||
-            step "telling apt about arm64 packages (the guests' kernel and busybox come from them)" \
-                as_root dpkg --add-architecture arm64
-    fi
-    compgen -G '/var/lib/apt/lists/*_binary-arm64_Packages*' >/dev/null || {
-        apt_is_fresh=
+    if [ "$(dpkg --print-architecture)" != arm64 ] &&
+        ! dpkg --print-foreign-architectures | grep -qx arm64; then
+        step "telling apt about arm64 packages (the guests' kernel and busybox come from them)" \
+            as_root dpkg --add-architecture arm64
         apt_update
-    }
+    fi
+    compgen -G '/var/lib/apt/lists/*_binary-arm64_Packages*' >/dev/null || apt_update
 }
 
 # xtask ARGUMENTS...: sees to everything and becomes the host tool.
 xtask() {
+    # In this order apt's lists are refreshed as seldom as can be.
+    need_rustup
+    need_arm64_packages
     need_rust
     need_qemu
-    need_arm64_packages
     if [ ! -x "${CARGO_TARGET_DIR:-$root/target}/debug/xtask" ]; then
         printf '%ssetup%s: building the host tool (a minute or two, once)\n' "$bold" "$plain" >&2
         cargo build --manifest-path "$root/Cargo.toml" --package xtask </dev/null

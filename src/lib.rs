@@ -1,6 +1,61 @@
 //! # Bulkhead
 //!
-//! A hypervisor that divides an ARMv8-A board into partitions that cannot sink each other.
+//! A hypervisor that divides an ARMv8-A board into partitions that cannot sink each other. This page is its architecture;
+//! each module's page goes on from here.
+//!
+//! ## What it is
+//! One image, entered at EL2 by whatever boots the board, with the board's device tree in x0 and a *bundle* as initial
+//! ramdisk. It learns the board from the tree ([`model::board`]), the system from the bundle ([`model::bundle`]), gives
+//! each partition RAM ([`model::placement`]), stage-2 tables ([`model::translation`]), a virtual GIC ([`model::vgic`]) and a
+//! virtual UART ([`model::pl011`]), and runs each vCPU on a physical CPU of its own. There is no scheduler, no heap and no
+//! privileged guest: a core runs its vCPU until the vCPU exits, sees to the exit, and goes back.
+//!
+//! ## Layers
+//!
+//! | layer | module | what | may use |
+//! |---|---|---|---|
+//! | 0 | [`words`] | addresses that do not mix, identifiers, limits | `core` |
+//! | 1 | [`arm`] | the architecture as data: syndromes, control values, ID registers, list registers | 0 |
+//! | 2 | [`model`] | pure state machines and readers; siblings know nothing of each other | 0, 1 |
+//! | 3 | [`behaviour`] | what an exit leads to: dispatch, hypercalls, emulated registers, life cycle | 0 to 2 |
+//! | 4 | `edge` | assembly, registers, caches, TLBs, the physical GIC, UARTs: the only place that says `unsafe` | 0, 1, the core's traits |
+//! | 5 | `program` | boot order, the loop of each core, panics | all |
+//!
+//! Layers 0 to 3 are values in, values out. They forbid `unsafe`, have no statics and name no target, so the host builds
+//! and tests them; the edge exists for `target_os = "none"` only, and a pure module that named it would not compile on the
+//! host. Hardware work leaves the models as lists of effects; where behaviour needs the core it runs on, it asks a
+//! [`Machine`](behaviour::machine::Machine), which tests fake.
+//!
+//! ## The way of an exit
+//! 1. `edge/vectors.S` saves the registers a callee may change, and calls the *short path* (`program::short`): a physical
+//!    interrupt that the virtual GIC's table ([`model::vgic::DirectTable`]) lets through goes into a list register, and the
+//!    guest goes on. No lock, no model.
+//! 2. Anything else leaves the guest: the other registers are saved, and `Context::enter` *returns* to the core's loop
+//!    (`program::core`), which matches on why.
+//! 3. [`behaviour::exit`] decides: a hypercall, an emulated register, a trapped system register, or an exception that the
+//!    guest takes at its own EL1. What nobody knows is UNDEFINED or an external abort, in the guest.
+//!
+//! ## Interrupts
+//! A physical interrupt of a partition's own device or timer is acknowledged by EL2 and stays active until the guest ends
+//! it through a list register (or EL2 does, where the controller cannot: found by a test at boot, `edge::gic`). Virtual
+//! interrupts are in the model or in a core's list registers, never in both: *fold* brings them back, *fill* takes them
+//! out. A register access that must see what another core's list registers hold calls that core in
+//! ([`model::quiesce`]).
+//!
+//! ## Locks
+//! A core's own state is not locked. A partition's cores share its virtual GIC and its UART, each behind a spin lock of
+//! its own, never held while a guest runs, never taken by another partition's core. The UART's lock may be held
+//! while the virtual GIC's is taken, not the other way round. The console's lock is taken with `try_lock` only and
+//! last: whoever finds it busy leaves a note, and the holder kicks him afterwards ([`model::console`]).
+//!
+//! ## Life
+//! A partition is loaded by the core of its vCPU 0: RAM zeroed, payloads hashed and copied, tree written, interrupts reset.
+//! It stops when its guest asks for it or crashes: its cores are called in, park, and the same core starts it again if
+//! policy says so ([`behaviour::lifecycle`]). Nobody waits for a guest: a kick brings its core to EL2.
+//!
+//! ## Errors
+//! The guest's mistake ends in that guest. A bad bundle, tree or board refuses to boot and names the place. Our own
+//! mistake panics, and the panic names itself; an exception at EL2 prints its registers on the core's fault stack.
 #![cfg_attr(not(test), no_std)]
 
 #[forbid(unsafe_code)]

@@ -15,7 +15,7 @@ const ROOM: u32 = 32;
 /// PL011 data register.
 const DR: u64 = 0;
 /// The INTID of the virtual UART, as the virtual GIC takes it.
-const INTID: u16 = UART_INTID as u16;
+const INTID: u16 = (UART_INTID & 0x3ff) as u16;
 
 /// What became of a store to the UART.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -180,7 +180,7 @@ impl<'a, 'b> Here<'a, 'b> {
     }
 
     fn fill(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
-        let filled = vgic.fill(self.vcpu, machine.split_eoi(), effects);
+        let filled = vgic.fill(self.vcpu, effects);
         if filled.overflow {
             self.count(Counter::Overflow);
         }

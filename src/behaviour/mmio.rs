@@ -18,6 +18,9 @@ use crate::model::vgic::{Frame, GicVersion};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
+/// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
+const GICC_DIR_INTID: u64 = 0x3ff;
+
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -31,6 +34,8 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug)]
 enum Device<'a> {
     Gic(Frame),
+    /// The second page of GICv2's CPU interface: GICC_DIR.
+    Deactivate,
     Uart,
     Doorbell(&'a ChannelPort<'a>),
 }
@@ -130,6 +135,12 @@ fn route<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
     if address.get() >= layout::CHANNEL_BASE {
         return doorbell(here, address);
     }
+    if let Some(offset) = within(layout::GICC_DIR, PAGE_SIZE) {
+        return (here.partition.gic_version == GicVersion::V2).then_some(Target {
+            device: Device::Deactivate,
+            offset,
+        });
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -155,7 +166,7 @@ impl Target<'_> {
     /// Whether there is a register for an access of `bytes` bytes: aligned, and 32 bits wide at a doorbell.
     fn takes(&self, bytes: u8) -> bool {
         let width = !matches!(self.device, Device::Doorbell(_)) || bytes == DOORBELL_BYTES;
-        width && self.offset % u64::from(bytes.max(1)) == 0
+        width && self.offset.is_multiple_of(u64::from(bytes.max(1)))
     }
 }
 
@@ -191,6 +202,11 @@ impl Port<'_, '_, '_> {
                 }
                 Transferred::Stored
             }
+            (Device::Deactivate, None) => Transferred::Loaded(0),
+            (Device::Deactivate, Some(value)) => {
+                self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
                 self.here,
                 self.console,
@@ -204,6 +220,17 @@ impl Port<'_, '_, '_> {
                     console::Stored::Full => Transferred::Again,
                 }
             }
+        }
+    }
+
+    /// Carries out a write to GICC_DIR, which means nothing with EOImode 0 (IHI 0048B 4.4.14).
+    fn deactivate(&self, machine: &mut impl Machine, offset: u64, value: u64) {
+        let intid = u16::try_from(value & GICC_DIR_INTID).unwrap_or(0);
+        if offset == 0 && machine.split_eoi() {
+            let vcpu = self.here.vcpu;
+            self.here.with_folded(machine, |vgic, effects| {
+                vgic.deactivate(vcpu, intid, effects);
+            });
         }
     }
 

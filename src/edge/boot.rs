@@ -2,7 +2,7 @@
 
 use crate::arm::control;
 use crate::words::limits::MAX_CPUS;
-use crate::words::{CpuId, Mpidr, PAGE_SIZE, Pa, Range};
+use crate::words::{CpuId, Mpidr, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -16,13 +16,12 @@ const BOOT_STACK_SIZE: usize = 256 * 1024;
 
 /// The boot core's first stack, behind a page that gets unmapped.
 #[repr(C, align(4096))]
-struct BootStack(UnsafeCell<[u8; PAGE_SIZE as usize + BOOT_STACK_SIZE]>);
+struct BootStack(UnsafeCell<[u8; PAGE_BYTES + BOOT_STACK_SIZE]>);
 
 // SAFETY: the boot core alone uses it, as its stack.
 unsafe impl Sync for BootStack {}
 
-static BOOT_STACK: BootStack =
-    BootStack(UnsafeCell::new([0; PAGE_SIZE as usize + BOOT_STACK_SIZE]));
+static BOOT_STACK: BootStack = BootStack(UnsafeCell::new([0; PAGE_BYTES + BOOT_STACK_SIZE]));
 
 /// What a secondary core reads with its caches off.
 #[repr(C)]

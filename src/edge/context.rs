@@ -58,7 +58,7 @@ const CAUSE_SERROR: u64 = 4;
 
 // `stp` reaches 504 bytes with 64-bit registers.
 const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
-const _: () = assert!(size_of::<Context>() % 16 == 0);
+const _: () = assert!(size_of::<Context>().is_multiple_of(16));
 
 global_asm!(
     include_str!("vectors.S"),
@@ -75,6 +75,8 @@ global_asm!(
 );
 
 unsafe extern "C" {
+    /// In vectors.S, which knows the layout it uses by `offset_of!`.
+    #[allow(improper_ctypes)]
     fn enter_guest(context: *mut Context) -> u64;
     /// EL2's vector table.
     static vectors: u8;

@@ -2,10 +2,10 @@
 
 use super::context::Context;
 use crate::words::limits::MAX_CPUS;
-use crate::words::{CpuId, PAGE_SIZE, Pa, Range};
+use crate::words::{CpuId, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
 
-const PAGE: usize = PAGE_SIZE as usize;
+const PAGE: usize = PAGE_BYTES;
 const MAIN_STACK: usize = 8 * PAGE;
 const FAST_STACK: usize = 2 * PAGE;
 const FAULT_STACK: usize = 4 * PAGE;
@@ -22,7 +22,7 @@ struct Stacks {
     fault: [u8; FAULT_STACK],
 }
 
-const _: () = assert!(size_of::<Stacks>() % PAGE == 0);
+const _: () = assert!(size_of::<Stacks>().is_multiple_of(PAGE));
 const _: () = assert!(core::mem::offset_of!(Stacks, guard_fault) % PAGE == 0);
 
 /// What TPIDR_EL2 points to.

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::gic::{HostGic, V2, V3};
 use super::memory::{GuestRam, TablePages};
 use super::uart::{BoardUart, Kind};
-use crate::words::{CpuId, Mpidr, PAGE_SIZE, Pa, Range};
+use crate::words::{CpuId, Mpidr, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -20,12 +20,12 @@ const TABLE_PAGES: usize = 64;
 
 /// Room for EL2's own tables.
 #[repr(C, align(4096))]
-struct Pages(UnsafeCell<[u8; TABLE_PAGES * PAGE_SIZE as usize]>);
+struct Pages(UnsafeCell<[u8; TABLE_PAGES * PAGE_BYTES]>);
 
 // SAFETY: reached through `own_tables` alone, which gives it out once.
 unsafe impl Sync for Pages {}
 
-static PAGES: Pages = Pages(UnsafeCell::new([0; TABLE_PAGES * PAGE_SIZE as usize]));
+static PAGES: Pages = Pages(UnsafeCell::new([0; TABLE_PAGES * PAGE_BYTES]));
 static PAGES_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Bit n: core n has its context.
 static CLAIMED: AtomicU8 = AtomicU8::new(0);

@@ -12,6 +12,9 @@ use crate::edge::{cache, guest, init, takeover};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
+/// ICH_HCR_EL2.TDIR: ICC_DIR_EL1 traps.
+const TRAP_DEACTIVATE: u32 = 1 << 14;
+
 /// A core and its guest's hardware.
 pub struct Hardware {
     /// The board.
@@ -79,7 +82,13 @@ impl Machine for Hardware {
                 .write_list_register(index, list_register.encode(self.version()));
         }
         self.overflow = filled.overflow;
-        self.host.gic.write_control(filled.control().bits());
+        // With an active interrupt evicted, its deactivation must be seen.
+        let trap = if filled.evicted && self.version() == GicVersion::V3 {
+            TRAP_DEACTIVATE
+        } else {
+            0
+        };
+        self.host.gic.write_control(filled.control().bits() | trap);
     }
 
     fn split_eoi(&self) -> bool {

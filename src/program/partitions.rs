@@ -203,7 +203,8 @@ fn stage2(
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
-        let size = virtual_cpu.size().min(layout::GICC_SIZE);
+        // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".
+        let size = virtual_cpu.size().min(PAGE_SIZE);
         let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
         tree.map(
             &mut pages,

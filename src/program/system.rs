@@ -180,7 +180,7 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
 pub fn board_off_if_idle() {
     let down =
         |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
-    if !partitions().all(|partition| down(partition)) {
+    if !partitions().all(down) {
         return;
     }
     log(format_args!(

@@ -58,7 +58,8 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
     for hole in [boot::text(), boot::rodata(), boot::boot_guard_page()] {
         let _ = holes.try_push(hole);
     }
-    cores::guard_pages().for_each(|page| drop(holes.try_push(page)));
+    let room = holes.remaining_capacity();
+    holes.extend(cores::guard_pages().take(room));
     holes.sort_unstable_by_key(|hole| hole.base());
     let ram = board.ram.iter().chain(board.initrd.iter()).chain([&tree]);
     let mut covered: ArrayVec<Range, MAX_PIECES> = ArrayVec::new();
@@ -71,10 +72,10 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
         }
         let _ = covered.try_push(whole);
         without(whole, &holes, |range| {
-            drop(pieces.try_push(Piece {
+            let _ = pieces.try_push(Piece {
                 range,
                 leaf: read_write,
-            }))
+            });
         });
     }
     let _ = pieces.try_push(Piece {

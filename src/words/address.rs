@@ -6,6 +6,8 @@ use core::fmt;
 
 /// The translation granule everywhere in this hypervisor.
 pub const PAGE_SIZE: u64 = 4096;
+/// [`PAGE_SIZE`] as a length.
+pub const PAGE_BYTES: usize = 4096;
 
 macro_rules! address {
     ($(#[$doc:meta])* $name:ident) => {

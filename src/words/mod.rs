@@ -7,6 +7,13 @@ mod id;
 pub mod limits;
 mod text;
 
-pub use address::{Ipa, PAGE_SIZE, Pa, Range, Va};
+pub use address::{Ipa, PAGE_BYTES, PAGE_SIZE, Pa, Range, Va};
+/// The lower half of a register.
+#[must_use]
+#[inline(always)]
+pub const fn lower_half(value: u64) -> u32 {
+    (value & 0xffff_ffff) as u32
+}
+
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
 pub use text::Text;

@@ -12,6 +12,8 @@ pub const GICD_SIZE: u64 = 0x1_0000;
 pub const GICC_BASE: u64 = 0x0801_0000;
 /// Size of the GICv2 CPU interface.
 pub const GICC_SIZE: u64 = 0x2000;
+/// GICv2: GICC_DIR, in the interface's second page.
+pub const GICC_DIR: u64 = GICC_BASE + 0x1000;
 /// GICv3 redistributors, one after another in vCPU order.
 pub const GICR_BASE: u64 = 0x080a_0000;
 /// Size of one GICv3 redistributor: RD_base and SGI_base frames.

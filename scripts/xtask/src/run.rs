@@ -70,7 +70,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     eprintln!("{}", checked.plan);
     if options.gdb {
         let symbols = workspace::show(&build::symbols());
-        eprintln!("QEMU waits for a debugger: gdb-multiarch {symbols} -ex 'target remote :1234'");
+        // The image is linked at 0 and runs where it is loaded.
+        let at = checked.machine.board.image_at;
+        eprintln!(
+            "QEMU waits for a debugger: gdb-multiarch -ex 'target remote :1234' -ex 'add-symbol-file {symbols} -o {at:#x}'"
+        );
     }
     if scripted {
         return script(options, &arguments);

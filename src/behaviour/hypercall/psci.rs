@@ -87,7 +87,7 @@ fn vcpu_at(here: &Here<'_, '_>, affinity: u64) -> Option<VcpuId> {
 
 /// Whether a vCPU can start at `entry`.
 fn is_entry(here: &Here<'_, '_>, entry: u64) -> bool {
-    entry % ENTRY_ALIGNMENT == 0 && here.partition.has_ram_at(entry)
+    entry.is_multiple_of(ENTRY_ALIGNMENT) && here.partition.has_ram_at(entry)
 }
 
 /// `CPU_ON(affinity, entry, context)` (5.6).

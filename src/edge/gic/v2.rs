@@ -4,7 +4,7 @@
 //! GICD_CTLR and GICC_CTLR enables the group our interrupts are in, and nothing here touches GICD_IGROUPR.
 
 use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name};
-use crate::words::{CpuId, Mpidr, Range};
+use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
 const GICD_CTLR: usize = 0x000;
@@ -230,7 +230,7 @@ impl V2 {
         let shift = 8 * (intid & 3);
         let others = self.distributor.read(register) & !(0xff << shift);
         self.distributor
-            .write(register, others | (name(cpu) as u32 & 0xff) << shift);
+            .write(register, others | (lower_half(name(cpu)) & 0xff) << shift);
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, _: CpuId) {
@@ -245,8 +245,10 @@ impl V2 {
     pub(super) fn kick(&self, cpu: CpuId) {
         // What the kicked core is to see must be there before the interrupt.
         barrier::dsb(barrier::ISHST);
-        self.distributor
-            .write(GICD_SGIR, (name(cpu) as u32 & 0xff) << SGIR_TARGETS | KICK);
+        self.distributor.write(
+            GICD_SGIR,
+            (lower_half(name(cpu)) & 0xff) << SGIR_TARGETS | KICK,
+        );
     }
 
     pub(super) const fn list_registers(&self) -> usize {
@@ -272,7 +274,8 @@ impl V2 {
 
     #[inline(always)]
     pub(super) fn write_list_register(&self, index: usize, value: u64) {
-        self.hypervisor.write(GICH_LR + 4 * index, value as u32);
+        self.hypervisor
+            .write(GICH_LR + 4 * index, lower_half(value));
     }
 
     pub(super) fn read_control(&self) -> u32 {

@@ -1,33 +1,30 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name};
+use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name};
 use crate::words::limits::MAX_CPUS;
-use crate::words::{CpuId, Mpidr, Range};
+use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
+use arm_gic::UniqueMmioPointer;
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 const GICD_CTLR: usize = 0x0000;
 const GICD_TYPER: usize = 0x0004;
-const GICD_IGROUPR: usize = 0x0080;
 const GICD_ISENABLER: usize = 0x0100;
 const GICD_ICENABLER: usize = 0x0180;
 const GICD_ICPENDR: usize = 0x0280;
 const GICD_ICACTIVER: usize = 0x0380;
-const GICD_IPRIORITYR: usize = 0x0400;
 const GICD_ICFGR: usize = 0x0c00;
 const GICD_IROUTER: usize = 0x6000;
 /// GICD_CTLR.RWP, GICR_CTLR.RWP is bit 3.
 const GICD_CTLR_PENDING: u32 = 1 << 31;
-/// GICD_CTLR: ARE_NS, EnableGrp1A (non-secure view) or EnableGrp1NS (single view).
-const GICD_CTLR_ON: u32 = 1 << 4 | 0b11;
 
 const GICR_CTLR: usize = 0x0000;
 const GICR_TYPER: usize = 0x0008;
-const GICR_WAKER: usize = 0x0014;
 const GICR_CTLR_PENDING: u32 = 1 << 3;
-const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
-const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
 /// GICR_TYPER.Last.
 const GICR_TYPER_LAST: u32 = 1 << 4;
 /// The SGI frame of a redistributor.
@@ -90,52 +87,41 @@ impl V3 {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
         self.wait();
-        gicd.write(GICD_CTLR, GICD_CTLR_ON & !0b11);
-        self.wait();
+        if let Some(registers) = NonNull::new(gicd.base as *mut Gicd) {
+            // SAFETY: the frame is the distributor's, by the contract of `new`, and only this core runs.
+            let registers = unsafe { UniqueMmioPointer::new(registers) };
+            // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
+            GicDistributor::new(registers).configure_default_settings();
+        }
         let words = (gicd.read(GICD_TYPER) & 0x1f) as usize + 1;
         for word in 1..words.min(32) {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
-            gicd.write(GICD_IGROUPR + 4 * word, u32::MAX);
         }
-        for quad in 8..words.min(32) * 8 {
-            gicd.write(
-                GICD_IPRIORITYR + 4 * quad,
-                u32::from(PRIORITY) * 0x0101_0101,
-            );
-        }
-        self.wait();
-        gicd.write(GICD_CTLR, GICD_CTLR_ON);
         self.wait();
     }
 
     pub(super) fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         set_name(cpu, mpidr.get());
         let gicr = redistributor(cpu);
-        gicr.write(
-            GICR_WAKER,
-            gicr.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP,
-        );
-        let awake = || gicr.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP == 0;
-        let _ = (0..LOOKS).any(|_| awake());
-        gicr.write(GICR_SGI + GICD_ICENABLER, u32::MAX);
-        wait_for_redistributor(gicr);
+        if let Some(registers) = NonNull::new(gicr.base as *mut GicrSgi) {
+            // SAFETY: the frames are this core's redistributor, which no other core drives before it is up.
+            let registers = unsafe { UniqueMmioPointer::new(registers) };
+            let mut redistributor = GicRedistributor::new(registers);
+            // The only error is that it is awake already.
+            let _ = redistributor.mark_core_awake();
+            // Private interrupts disabled, non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
+            redistributor.configure_default_settings();
+        }
         gicr.write(GICR_SGI + GICD_ICPENDR, u32::MAX);
         gicr.write(GICR_SGI + GICD_ICACTIVER, u32::MAX);
-        gicr.write(GICR_SGI + GICD_IGROUPR, u32::MAX);
-        for quad in 0..8 {
-            gicr.write(
-                GICR_SGI + GICD_IPRIORITYR + 4 * quad,
-                u32::from(PRIORITY) * 0x0101_0101,
-            );
-        }
         crate::write_register!("s3_4_c12_c9_5", ICC_SRE_EL2_ON);
         barrier::isb(barrier::SY);
         crate::write_register!("icc_ctlr_el1", ICC_CTLR_EOIMODE);
-        crate::write_register!("icc_pmr_el1", u64::from(PRIORITY_MASK_ALL));
         crate::write_register!("icc_bpr1_el1", 0);
-        crate::write_register!("icc_igrpen1_el1", 1);
+        GicCpuInterface::set_priority_mask(PRIORITY_MASK_ALL);
+        GicCpuInterface::enable_group1(true);
         barrier::isb(barrier::SY);
     }
 
@@ -169,7 +155,7 @@ impl V3 {
 
     #[inline(always)]
     pub(super) fn acknowledge(&self) -> u32 {
-        crate::read_register!("icc_iar1_el1") as u32
+        lower_half(crate::read_register!("icc_iar1_el1"))
     }
 
     #[inline(always)]
@@ -222,7 +208,7 @@ impl V3 {
     }
 
     pub(super) fn read_virtual_control(&self) -> u32 {
-        crate::read_register!("ich_vmcr_el2") as u32
+        lower_half(crate::read_register!("ich_vmcr_el2"))
     }
 
     /// Where word `word` of a bit register is: the frame, and what to add to the register's offset.
@@ -282,11 +268,11 @@ impl V3 {
 
     #[inline(always)]
     pub(super) fn empty_list_registers(&self) -> u32 {
-        crate::read_register!("s3_4_c12_c11_5") as u32
+        lower_half(crate::read_register!("s3_4_c12_c11_5"))
     }
 
     pub(super) fn ended_list_registers(&self) -> u32 {
-        crate::read_register!("s3_4_c12_c11_3") as u32
+        lower_half(crate::read_register!("s3_4_c12_c11_3"))
     }
 
     pub(super) fn read_list_register(&self, index: usize) -> u64 {
@@ -315,7 +301,7 @@ impl V3 {
     }
 
     pub(super) fn read_control(&self) -> u32 {
-        crate::read_register!("ich_hcr_el2") as u32
+        lower_half(crate::read_register!("ich_hcr_el2"))
     }
 
     pub(super) fn write_control(&self, value: u32) {

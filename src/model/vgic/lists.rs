@@ -15,8 +15,8 @@ pub struct Filled {
     pub lrs: ArrayVec<ListRegister, MAX_LIST_REGISTERS>,
     /// Something deliverable found no list register. NPIE is set; nothing may be injected past the model meanwhile.
     pub overflow: bool,
-    /// Active interrupts found no list register. LRENPIE is set; with EOImode 1 on GICv3 set TDIR (or TC) as well, and pass
-    /// trapped ICC_DIR_EL1 writes to [`Vgic::deactivate`].
+    /// Active interrupts found no list register. LRENPIE is set; on GICv3 set TDIR as well, and pass trapped ICC_DIR_EL1
+    /// writes to [`Vgic::deactivate`], as GICv2's GICV_DIR writes always.
     pub evicted: bool,
 }
 
@@ -171,23 +171,15 @@ impl Vgic {
     }
 
     /// Chooses what goes into `vcpu`'s list registers, after a fold of them, and moves it there.
-    ///
-    /// `split_eoi` is the guest's EOImode (VMCR.EOIM): whether it deactivates separately.
     #[inline(always)]
-    pub fn fill(&mut self, vcpu: VcpuId, split_eoi: bool, effects: &mut Effects<'_>) -> Filled {
+    pub fn fill(&mut self, vcpu: VcpuId, effects: &mut Effects<'_>) -> Filled {
         let mut filled = Filled::default();
-        self.fill_into(vcpu, split_eoi, &mut filled, effects);
+        self.fill_into(vcpu, &mut filled, effects);
         filled
     }
 
     /// Does what [`Vgic::fill`] does, into an empty `filled`: this spares a copy.
-    pub fn fill_into(
-        &mut self,
-        vcpu: VcpuId,
-        split_eoi: bool,
-        filled: &mut Filled,
-        effects: &mut Effects<'_>,
-    ) {
+    pub fn fill_into(&mut self, vcpu: VcpuId, filled: &mut Filled, effects: &mut Effects<'_>) {
         let index = vcpu.index() & 7;
         let room = usize::from(self.config.list_registers);
         if self.maybe[index] == 0 {
@@ -195,7 +187,7 @@ impl Vgic {
         }
         let mut all = Ranking::new();
         if !self.gather(index, room, &mut all) {
-            return self.fill_ranked(index, room, split_eoi, filled, effects);
+            return self.fill_ranked(index, room, filled, effects);
         }
         for &key in &all {
             let lr = if key & ACTIVE_KEY != 0 {
@@ -257,13 +249,11 @@ impl Vgic {
         &mut self,
         vcpu: usize,
         room: usize,
-        split_eoi: bool,
         filled: &mut Filled,
         effects: &mut Effects<'_>,
     ) {
         let wanted = self.wanted(vcpu, room);
-        let keep_active = split_eoi && self.config.version == GicVersion::V2;
-        let reserved = usize::from(wanted.pending_count != 0 && !keep_active);
+        let reserved = usize::from(wanted.pending_count != 0);
         let active = wanted.active_count.min(room.saturating_sub(reserved));
         let pending = wanted.pending_count.min(room.saturating_sub(active));
         filled.evicted = active < wanted.active_count;

@@ -27,8 +27,8 @@
 //! The most urgent deliverable interrupt is always in a list register. Active ones come first, most urgent first, but leave
 //! one to it. Ends of evicted active interrupts are counted by the hardware (EOIcount), and belong to the most urgent evicted
 //! ones, which EOImode 0 makes certain. With EOImode 1 the guest deactivates in any order: on GICv3 [`Filled::evicted`] asks
-//! for TDIR and [`Vgic::deactivate`]; on GICv2, where GICV_DIR cannot trap, active interrupts are never evicted, and a
-//! pending one waits for the first deactivation once every list register holds an active one.
+//! for TDIR and [`Vgic::deactivate`]; on GICv2 the page that holds GICV_DIR is never the guest's, so that its writes always
+//! come to [`Vgic::deactivate`].
 //!
 //! # Choices the architecture leaves
 //! An SPI for several vCPUs (GICv2 targets, IRM) goes to the lowest-numbered, or to vCPU 0. GICv2 SGIs are always enabled.

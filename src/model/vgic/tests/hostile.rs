@@ -93,7 +93,7 @@ proptest! {
                 2 => gic.set_level(intid, raw & 1 != 0, effects),
                 3 => gic.raise(intid, effects),
                 4 => gic.deactivate(by, intid, effects),
-                _ => drop(gic.fill(by, raw & 1 != 0, effects)),
+                _ => drop(gic.fill(by, effects)),
             });
         }
     }

@@ -76,8 +76,7 @@ impl Bench {
     }
 
     pub fn fill(&mut self, of: u8) -> Filled {
-        self.gic
-            .fill(vcpu(of), false, &mut Effects::new(&self.table))
+        self.gic.fill(vcpu(of), &mut Effects::new(&self.table))
     }
 }
 

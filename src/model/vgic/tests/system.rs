@@ -147,12 +147,13 @@ impl System {
     }
 
     pub fn fill(&mut self, of: u8) {
-        let split = self.split_eoi;
-        let filled = self.call(|gic, effects| gic.fill(vcpu(of), split, effects));
+        let filled = self.call(|gic, effects| gic.fill(vcpu(of), effects));
+        // GICV_DIR lies in a page of its own, which the guest does not get; ICC_DIR_EL1 traps by TDIR.
+        let v2 = self.config.version == GicVersion::V2;
         let core = &mut self.cores[usize::from(of)];
         core.control = filled.control();
         core.overflow = filled.overflow;
-        core.trap_dir = filled.evicted && split && self.config.version == GicVersion::V3;
+        core.trap_dir = self.split_eoi && (filled.evicted || v2);
         for (to, from) in core.lrs.iter_mut().zip(&filled.lrs) {
             *to = *from;
         }

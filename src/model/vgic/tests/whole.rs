@@ -277,12 +277,6 @@ impl Pair {
         if interrupt.active || !self.v3() && intid < 16 {
             return;
         }
-        // More than GICv2's list registers can hold would need a trap on GICV_DIR.
-        let holder = usize::from(interrupt.target.unwrap_or(by));
-        let held = self.nested[holder].len() + self.dropped[holder].len();
-        if !self.v3() && held >= usize::from(self.system.config.list_registers) {
-            return;
-        }
         let interrupt = self.reference.get(by, intid).unwrap();
         interrupt.active = true;
         interrupt.holder = interrupt.target.unwrap_or(by);
@@ -357,11 +351,6 @@ impl Pair {
 
     fn acknowledge(&mut self, by: u8) {
         let got = self.system.acknowledge(by);
-        let v2_split = !self.v3() && self.system.split_eoi;
-        let lrs = &self.system.cores[usize::from(by)].lrs;
-        if got.is_none() && v2_split && lrs.iter().all(|lr| lr.state() == State::Active) {
-            return;
-        }
         let expected = self.reference.acknowledge(by);
         assert_eq!(got, expected, "vCPU {by} acknowledges");
         self.nested[usize::from(by)].extend(got);
