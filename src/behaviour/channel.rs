@@ -181,3 +181,87 @@ pub fn ring(peer: &Partition<'_>, intid: u16, machine: &mut impl Machine) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::Pa;
+    use std::cell::RefCell;
+
+    const A: PartitionId = PartitionId::new(0);
+    const B: PartitionId = PartitionId::new(2);
+
+    fn link() -> Link<'static> {
+        let end = |partition, intid, writable| End {
+            partition,
+            ipa: Ipa::new(0x0a10_0000),
+            intid,
+            writable,
+        };
+        let range = Range::new(Pa::new(0x4800_0000), 0x2000).unwrap();
+        Link::new("x", range, [end(A, 256, true), end(B, 300, false)])
+    }
+
+    #[test]
+    fn only_its_two_ends_have_a_port() {
+        let link = link();
+        let port = |id: u8| {
+            link.port(PartitionId::new(id))
+                .map(|port| port.end().partition)
+        };
+        let found: Vec<_> = (0..8).map(port).collect();
+        let none = None;
+        assert_eq!(
+            found,
+            [Some(A), none, Some(B), none, none, none, none, none]
+        );
+    }
+
+    #[test]
+    fn each_end_sees_the_other_as_its_peer() {
+        let link = link();
+        let (a, b) = (link.port(A).unwrap(), link.port(B).unwrap());
+        assert_eq!((a.end().intid, a.peer().intid), (256, 300));
+        assert_eq!((b.end().intid, b.peer().intid), (300, 256));
+    }
+
+    #[test]
+    fn no_end_may_execute_and_the_reading_end_not_write() {
+        let link = link();
+        // Arm ARM D8.4, D8.6: S2AP[1:0] at 7:6 (read 01, write 10), XN[1:0] at 54:53 (never: 10), MemAttr 5:2.
+        let field = |leaf: u64| (leaf >> 6 & 0b11, leaf >> 53 & 0b11, leaf >> 2 & 0xf);
+        assert_eq!(field(link.port(A).unwrap().leaf()), (0b11, 0b10, 0b1111));
+        assert_eq!(field(link.port(B).unwrap().leaf()), (0b01, 0b10, 0b1111));
+    }
+
+    #[test]
+    fn the_doorbell_page_is_the_one_behind_the_memory() {
+        let link = link();
+        let port = link.port(A).unwrap();
+        let offset = |address| port.doorbell_offset(Ipa::new(address));
+        assert_eq!(offset(0x0a10_1fff), None);
+        assert_eq!(offset(0x0a10_2000), Some(0));
+        assert_eq!(offset(0x0a10_2fff), Some(0xfff));
+        assert_eq!(offset(0x0a10_3000), None);
+    }
+
+    #[test]
+    fn memory_is_zeroed_when_the_second_end_goes_down_and_only_then() {
+        let link = link();
+        let (a, b) = (link.port(A).unwrap(), link.port(B).unwrap());
+        let zeroed = RefCell::new(Vec::new());
+        let leave = |port: &Port<'_>| port.leave(|range| zeroed.borrow_mut().push(range));
+        a.join();
+        b.join();
+        leave(&a);
+        a.join();
+        leave(&b);
+        assert!(zeroed.borrow().is_empty());
+        leave(&a);
+        assert_eq!(*zeroed.borrow(), [link.range]);
+        // A life with the peer down the whole time leaves nothing either.
+        b.join();
+        leave(&b);
+        assert_eq!(zeroed.borrow().len(), 2);
+    }
+}

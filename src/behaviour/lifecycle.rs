@@ -333,4 +333,43 @@ mod tests {
         assert_eq!(life.starts(), 2);
         assert_eq!(life.now(), (State::Running, Reason::Reset));
     }
+
+    #[test]
+    fn a_manager_pauses_what_runs_and_resumes_what_is_paused() {
+        let life = running();
+        assert!(!life.resume());
+        assert!(life.pause());
+        assert!(!life.pause());
+        assert_eq!(life.state(), State::Paused);
+        assert!(life.resume());
+        assert_eq!(life.now(), (State::Running, Reason::Never));
+    }
+
+    #[test]
+    fn a_paused_partition_can_be_stopped_and_a_stop_that_came_meanwhile_is_not_lost() {
+        for stop in [
+            |life: &Life| life.stop_by_manager(false),
+            |life: &Life| life.stop(Reason::Off),
+        ] {
+            let life = running();
+            life.pause();
+            assert!(stop(&life));
+            assert!(!life.resume());
+            assert_eq!(life.state(), State::Stopping);
+        }
+    }
+
+    #[test]
+    fn a_managers_restart_starts_again_once() {
+        let life = running();
+        assert!(life.stop_by_manager(true));
+        assert_eq!(life.now(), (State::Stopping, Reason::Manager));
+        life.park(VcpuId::new(0), 1);
+        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Start);
+        life.run();
+        assert!(life.stop_by_manager(false));
+        life.park(VcpuId::new(0), 1);
+        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Stay(State::Off));
+        assert!(!life.stop_by_manager(true), "it is off");
+    }
 }

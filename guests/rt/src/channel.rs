@@ -10,7 +10,6 @@ use crate::{mmio, println};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-
 /// How the shared memory is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
