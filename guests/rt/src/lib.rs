@@ -38,6 +38,8 @@ pub mod psci;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
+pub mod test;
+#[cfg(target_os = "none")]
 pub mod timer;
 #[cfg(target_os = "none")]
 pub mod vectors;
