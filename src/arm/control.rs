@@ -42,12 +42,13 @@ bitflags! {
         const APK = 1 << 40;
         /// Pointer-authentication instructions do not trap.
         const API = 1 << 41;
-        /// SCXTNUM_EL1 and SCXTNUM_EL0 do not trap.
-        const ENSCXT = 1 << 53;
         /// GMID_EL1 traps.
         const TID5 = 1 << 58;
     }
 }
+
+/// HCR_EL2 before there is a guest: E2H and TGE clear, so that EL2's registers have the meaning this module gives them.
+pub const HCR_BOOT: Hcr = Hcr::RW;
 
 /// HCR_EL2 while a guest runs, on a core without any optional feature.
 pub const HCR_GUEST: Hcr = Hcr::VM

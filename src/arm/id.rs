@@ -257,8 +257,12 @@ pub struct HostFeatures {
     pub limited_ordering: bool,
     /// FEAT_EVT, its version: HCR_EL2.TID4, TICAB, TOCU, TTLBIS, TTLBOS exist.
     pub enhanced_traps: u8,
-    /// FEAT_CSV2_2 or 1p2: SCXTNUM_EL1 exists; HCR_EL2.EnSCXT clear traps it.
+    /// FEAT_CSV2_2 or 1p2: SCXTNUM_EL1 exists; HCR_EL2.EnSCXT must be clear, which traps it.
     pub context_number: bool,
+    /// FEAT_TCR2: TCR2_EL2 exists and must be zero; TCR2_EL1 traps while HCRX_EL2 does not grant it.
+    pub extended_translation_control: bool,
+    /// FEAT_SCTLR2: SCTLR2_EL2 exists and must be zero; SCTLR2_EL1 traps while HCRX_EL2 does not grant it.
+    pub extended_system_control: bool,
     /// FEAT_NMI: HCRX_EL2.TALLINT, VINMI and VFNMI exist.
     pub nmi: bool,
     /// FEAT_S2FWB: HCR_EL2.FWB exists.
@@ -315,6 +319,8 @@ pub fn features(raw: &IdSet) -> HostFeatures {
         limited_ordering: has(Id::AA64MMFR1, 16),
         enhanced_traps: raw.field(Id::AA64MMFR2, 56),
         context_number: csv2 >= 2 || (csv2 == 1 && raw.field(Id::AA64PFR1, 32) >= 2),
+        extended_translation_control: has(Id::AA64MMFR3, 0),
+        extended_system_control: has(Id::AA64MMFR3, 4),
         nmi: has(Id::AA64PFR1, 36),
         stage_2_force_write_back: has(Id::AA64MMFR2, 40),
         stage_2_execute_never: has(Id::AA64MMFR1, 28),

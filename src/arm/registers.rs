@@ -20,7 +20,7 @@ pub const INSTRUCTION: u64 = 4;
 const PSTATE_SS: u64 = 1 << 21;
 /// PSTATE.BTYPE (C5.2.19).
 const PSTATE_BTYPE: u64 = 0b11 << 10;
-/// PSTATE.IT of AArch32 (C5.2.19): bits 7:2 and 1:0.
+/// PSTATE.IT of AArch32 (C5.2.19): IT\[7:2\] in bits 15:10, IT\[1:0\] in bits 26:25.
 const PSTATE_IT: u64 = 0x3f << 10 | 0b11 << 25;
 /// PSTATE.nRW (M\[4\]): AArch32.
 const PSTATE_AARCH32: u64 = 1 << 4;
@@ -52,17 +52,17 @@ impl Registers {
     }
 
     /// Goes past the instruction that exited, as if it had executed: `long` says whether it has 32 bits. A pending
-    /// single step becomes due, and a branch target or IT block ends.
+    /// single step becomes due, a branch target ends, an IT block goes on.
     pub fn skip_instruction(&mut self, long: bool) {
         self.pc = self
             .pc
             .wrapping_add(if long { INSTRUCTION } else { INSTRUCTION / 2 });
-        let ended = if self.pstate & PSTATE_AARCH32 == 0 {
-            PSTATE_BTYPE
+        self.pstate &= !PSTATE_SS;
+        if self.is_aarch64() {
+            self.pstate &= !PSTATE_BTYPE;
         } else {
-            PSTATE_IT
-        };
-        self.pstate &= !(PSTATE_SS | ended);
+            self.pstate = self.pstate & !PSTATE_IT | advanced(self.pstate);
+        }
     }
 
     /// Whether the guest executes AArch64 code.
@@ -84,6 +84,18 @@ impl Registers {
     }
 }
 
+/// The IT bits of `pstate` after one more instruction (AArch32.ITAdvance): the condition's last bit and the mask move up,
+/// and an empty mask ends the block.
+const fn advanced(pstate: u64) -> u64 {
+    let it = (pstate >> 10 & 0x3f) << 2 | pstate >> 25 & 0b11;
+    let next = if it & 0b111 == 0 {
+        0
+    } else {
+        it & 0xe0 | it << 1 & 0x1f
+    };
+    (next >> 2) << 10 | (next & 0b11) << 25
+}
+
 impl Default for Registers {
     fn default() -> Self {
         Self::new()
@@ -103,6 +115,23 @@ mod tests {
         };
         registers.skip_instruction(true);
         assert_eq!((registers.pc, registers.pstate), (0x1004, 0b0101));
+    }
+
+    #[test]
+    fn skipping_within_an_it_block_leaves_its_other_instructions_conditional() {
+        /// PSTATE of T32 at EL0 with this IT.
+        const fn with(it: u64) -> u64 {
+            0b11_0000 | (it >> 2) << 10 | (it & 0b11) << 25
+        }
+        let mut registers = Registers {
+            pstate: with(0b0000_0101),
+            ..Registers::new()
+        };
+        // ITETE EQ at its second instruction: NE, EQ, NE follow, then nothing (DDI 0487 F1.6, ITSTATE).
+        for it in [0b0000_1010, 0b0001_0100, 0b0000_1000, 0] {
+            registers.skip_instruction(false);
+            assert_eq!(registers.pstate, with(it));
+        }
     }
 
     #[test]

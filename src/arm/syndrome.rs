@@ -556,6 +556,8 @@ pub mod injected {
     /// DFSC: synchronous external abort on a table walk, level 0; add the level.
     const STATUS_EXTERNAL_WALK: u64 = 0x14;
     const WRITE: u64 = 1 << 6;
+    /// FnV: FAR_EL1 does not hold the address.
+    const FAR_NOT_VALID: u64 = 1 << 10;
 
     /// UNDEFINED: unknown reason. FAR_EL1 is not written.
     #[must_use]
@@ -590,6 +592,12 @@ pub mod injected {
     #[must_use]
     pub const fn on_table_walk(abort: u64, level: u8) -> u64 {
         (abort & !0x3f) | STATUS_EXTERNAL_WALK | (level & 3) as u64
+    }
+
+    /// Makes of an external abort, not one on a table walk, one whose address nobody knows (FnV).
+    #[must_use]
+    pub const fn without_address(abort: u64) -> u64 {
+        abort | FAR_NOT_VALID
     }
 
     const fn from_el0(pstate: u64) -> bool {

@@ -71,6 +71,21 @@ pub fn write(
     Stored::Done
 }
 
+/// Puts `bytes` into the partition's output as far as there is room; gives how many.
+pub fn print(here: &Here<'_, '_>, console: &Console, bytes: impl Iterator<Item = u8>) -> u64 {
+    let ring = console.ring(Speaker::Partition(id(here)));
+    let _producer = here.partition.uart.lock();
+    bytes.take_while(|byte| ring.push(*byte)).count() as u64
+}
+
+/// Takes the next typed byte for the partition, whether or not it has reached the UART's FIFO. Follow it with
+/// [`refresh`].
+pub fn take_typed(here: &Here<'_, '_>, console: &Console) -> Option<u8> {
+    let mut uart = here.partition.uart.lock();
+    uart.take_received()
+        .or_else(|| console.input(id(here))?.pop())
+}
+
 /// Brings what was typed to the guest, and tells it of room for output. For the partition's own cores.
 pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine) {
     let ring = console.ring(Speaker::Partition(id(here)));

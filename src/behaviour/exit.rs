@@ -105,8 +105,7 @@ fn hvc(
 
 fn unknown_hvc(here: &Here<'_, '_>, registers: &mut Registers) -> Next {
     here.count(Counter::Hvc);
-    registers.set(0, bulkhead_abi::smccc::NOT_SUPPORTED.cast_unsigned());
-    Next::Resume
+    hypercall::unknown(registers)
 }
 
 /// SMC #0: trapped, so the saved PC is the instruction's own.
@@ -171,8 +170,10 @@ fn external_abort(
     const LAST_LEVEL: u8 = 3;
     let esr = if fault.table_walk {
         injected::on_table_walk(esr, LAST_LEVEL)
-    } else {
+    } else if fault.far_valid {
         esr
+    } else {
+        injected::without_address(esr)
     };
     machine.inject(
         registers,

@@ -83,7 +83,20 @@ impl<'a, 'b> Here<'a, 'b> {
         self.partition.quiesce.set_loaded(self.vcpu, false);
     }
 
-    /// Whether an interrupt waits that would wake the vCPU out of a power-down state.
+    /// Whether an interrupt waits that wakes the vCPU out of a power-down state. Its list registers are empty and stay so.
+    #[must_use]
+    pub fn would_wake(&self, machine: &mut impl Machine) -> bool {
+        let mut vgic = self.partition.interrupts.lock();
+        let mut effects = Effects::new(&self.partition.direct);
+        self.fold(&mut vgic, machine, &mut effects);
+        // What would be offered goes back at once: nobody may find an interrupt in neither place.
+        let offered = vgic.fill(self.vcpu, &mut effects).lrs;
+        vgic.fold(self.vcpu, &offered, 0, &mut effects);
+        self.finish(machine, &effects);
+        offered.iter().any(|offer| offer.state().is_pending())
+    }
+
+    /// Whether the vCPU has interrupts in its list registers, once they are filled.
     #[must_use]
     pub fn is_pending(&self, machine: &mut impl Machine) -> bool {
         self.refresh(machine);

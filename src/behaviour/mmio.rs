@@ -11,13 +11,15 @@ use super::here::Here;
 use super::machine::Machine;
 use super::partition::Counter;
 use crate::arm::registers::Registers;
-use crate::arm::syndrome::{DataAbort, FaultKind};
+use crate::arm::syndrome::{DataAbort, FaultKind, Transfer};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
 use crate::model::vgic::{Frame, GicVersion};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
+/// Bits of an address's tag, at its top: FAR_EL2 need not have it (Arm ARM D8.9).
+const TAG_BITS: u32 = 8;
 /// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
 const GICC_DIR_INTID: u64 = 0x3ff;
 
@@ -40,9 +42,7 @@ enum Device<'a> {
     Doorbell(&'a ChannelPort<'a>),
 }
 
-/// Width of a doorbell's register.
-const DOORBELL_BYTES: u8 = 4;
-/// Its offset in the doorbell's page; the rest of the page reads as zero and ignores writes.
+/// Offset of a doorbell's register in its page; the rest of the page reads as zero and ignores writes.
 const DOORBELL_REGISTER: u64 = 0;
 
 /// Where an access goes: a device, and the offset in its frame.
@@ -72,35 +72,30 @@ pub fn emulate(
     let Some(target) = route(here, exit.ipa()) else {
         return Outcome::Abort;
     };
-    if abort.fault.kind != FaultKind::Translation
-        || abort.fault.table_walk
-        || abort.cache_maintenance
-    {
+    if abort.fault.kind != FaultKind::Translation || abort.fault.table_walk {
         return Outcome::Abort;
     }
-    here.count(Counter::Mmio);
+    if abort.cache_maintenance {
+        // Registers are cached nowhere: there is nothing to maintain.
+        registers.skip_instruction(exit.is_long());
+        return Outcome::Done;
+    }
     let port = Port {
         here,
         console,
         target,
     };
-    if let Some(transfer) = abort.transfer {
-        if !target.takes(transfer.bytes) {
-            return Outcome::Abort;
-        }
-        let stored = abort.write.then(|| registers.get(transfer.register));
-        match port.transfer(machine, 0, transfer.bytes, stored) {
-            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
-            Transferred::Stored => {}
-            Transferred::Again => return Outcome::Done,
-        }
-        registers.skip_instruction(exit.is_long());
-        return Outcome::Done;
+    let outcome = match abort.transfer {
+        Some(transfer) => port.single(machine, registers, exit, abort, &transfer),
+        None => match fetch(here, machine, registers).and_then(decode::decode) {
+            Some(access) => port.instruction(machine, registers, exit, abort, &access),
+            None => Outcome::Abort,
+        },
+    };
+    if outcome == Outcome::Done {
+        here.count(Counter::Mmio);
     }
-    match fetch(here, machine, registers).and_then(decode::decode) {
-        Some(access) => port.instruction(machine, registers, exit, abort, &access),
-        None => Outcome::Abort,
-    }
+    outcome
 }
 
 /// Reads the instruction that exited.
@@ -132,14 +127,14 @@ fn route<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
             offset,
         });
     }
-    if address.get() >= layout::CHANNEL_BASE {
-        return doorbell(here, address);
-    }
     if let Some(offset) = within(layout::GICC_DIR, PAGE_SIZE) {
         return (here.partition.gic_version == GicVersion::V2).then_some(Target {
             device: Device::Deactivate,
             offset,
         });
+    }
+    if address.get() >= layout::CHANNEL_BASE {
+        return doorbell(here, address);
     }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
@@ -162,14 +157,6 @@ fn doorbell<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
     })
 }
 
-impl Target<'_> {
-    /// Whether there is a register for an access of `bytes` bytes: aligned, and 32 bits wide at a doorbell.
-    fn takes(&self, bytes: u8) -> bool {
-        let width = !matches!(self.device, Device::Doorbell(_)) || bytes == DOORBELL_BYTES;
-        width && self.offset.is_multiple_of(u64::from(bytes.max(1)))
-    }
-}
-
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
@@ -178,6 +165,40 @@ struct Port<'a, 'h, 'b> {
 }
 
 impl Port<'_, '_, '_> {
+    /// Whether the device has registers to be accessed by `bytes` bytes (IHI 0048B 4.1.4, IHI 0069H 12.1.3, DDI 0183 3.2),
+    /// and the access is aligned.
+    fn takes(&self, bytes: u8) -> bool {
+        let widths: &[u8] = match (self.target.device, self.here.partition.gic_version) {
+            (Device::Gic(_), GicVersion::V3) => &[1, 4, 8],
+            (Device::Gic(_), GicVersion::V2) => &[1, 4],
+            (Device::Deactivate | Device::Doorbell(_), _) => &[4],
+            (Device::Uart, _) => &[1, 2, 4],
+        };
+        widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
+    }
+
+    /// Carries out the load or store of one register that the syndrome describes.
+    fn single(
+        &self,
+        machine: &mut impl Machine,
+        registers: &mut Registers,
+        exit: &Exit,
+        abort: &DataAbort,
+        transfer: &Transfer,
+    ) -> Outcome {
+        if !self.takes(transfer.bytes) {
+            return Outcome::Abort;
+        }
+        let stored = abort.write.then(|| registers.get(transfer.register));
+        match self.transfer(machine, 0, transfer.bytes, stored) {
+            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
+            Transferred::Stored => {}
+            Transferred::Again => return Outcome::Done,
+        }
+        registers.skip_instruction(exit.is_long());
+        Outcome::Done
+    }
+
     /// Reads, or writes `stored`, `bytes` bytes `further` up from the target.
     fn transfer(
         &self,
@@ -195,16 +216,16 @@ impl Port<'_, '_, '_> {
                 self.gic_write(machine, frame, offset, bytes, value);
                 Transferred::Stored
             }
+            (Device::Deactivate, None) => Transferred::Loaded(0),
+            (Device::Deactivate, Some(value)) => {
+                self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
             (Device::Doorbell(_), None) => Transferred::Loaded(0),
             (Device::Doorbell(port), Some(_)) => {
                 if offset == DOORBELL_REGISTER {
                     channel::notify(self.here, port, machine);
                 }
-                Transferred::Stored
-            }
-            (Device::Deactivate, None) => Transferred::Loaded(0),
-            (Device::Deactivate, Some(value)) => {
-                self.deactivate(machine, offset, value);
                 Transferred::Stored
             }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(
@@ -286,6 +307,22 @@ impl Port<'_, '_, '_> {
             });
     }
 
+    /// Whether `access`, at `address`, is the one that faulted, and one the device has, whole within its page.
+    fn is_what_faulted(
+        &self,
+        exit: &Exit,
+        abort: &DataAbort,
+        access: &Access,
+        address: u64,
+    ) -> bool {
+        let count = u64::from(access.bytes) * if access.second.is_some() { 2 } else { 1 };
+        let untagged = |address: u64| address << TAG_BITS;
+        untagged(address) == untagged(exit.far)
+            && abort.write == (access.direction == Direction::Store)
+            && self.takes(access.bytes)
+            && exit.ipa().get() % PAGE_SIZE + count <= PAGE_SIZE
+    }
+
     /// Carries out a decoded instruction, if it is the access that faulted, whole within the device's page.
     fn instruction(
         &self,
@@ -300,13 +337,7 @@ impl Port<'_, '_, '_> {
             stack_pointer: machine.stack_pointer(registers),
             program_counter: registers.pc,
         };
-        let count = u64::from(access.bytes) * if access.second.is_some() { 2 } else { 1 };
-        let first = exit.ipa().get() % PAGE_SIZE;
-        let fits = access.effective_address(&view) == exit.far
-            && abort.write == (access.direction == Direction::Store)
-            && self.target.takes(access.bytes)
-            && first + count <= PAGE_SIZE;
-        if !fits {
+        if !self.is_what_faulted(exit, abort, access, access.effective_address(&view)) {
             return Outcome::Abort;
         }
         let parts = [Some(access.first), access.second];

@@ -13,3 +13,8 @@ pub mod machine;
 pub mod mmio;
 pub mod partition;
 pub mod sysreg;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,7 @@
 //! A partition: what its cores share.
 //!
-//! Lock order, written once: a channel's own lock first of all, with none of a partition's; one partition's `interrupts` at a
-//! time, never two; `interrupts` before `uart` never both by one caller but in that order; the console's own
-//! lock is taken last, by `try_lock` alone. No lock is held while a guest runs.
+//! Lock order, written once: a channel's own lock stands alone; `uart`, then `interrupts`, of one partition at a time; the console's own lock is taken last, by `try_lock` alone, and
+//! the board UART's within it. No lock is held while a guest runs, or while a core waits for another's list registers.
 
 use super::channel::Port;
 use super::console::Uart;
@@ -11,6 +10,7 @@ use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
 use crate::model::placement::Extent;
+use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
@@ -117,6 +117,8 @@ pub struct Partition<'b> {
     pub channels: ArrayVec<Port<'b>, MAX_CHANNELS>,
     /// When its next heartbeat is due.
     pub heartbeat: Heartbeat,
+    /// The loading of its RAM, which all its cores share.
+    pub loading: Portions,
     /// Where it is in its life.
     pub life: Life,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
@@ -136,6 +138,12 @@ impl Partition<'_> {
     pub fn vcpu_ids(&self) -> impl Iterator<Item = VcpuId> + use<> {
         let count = u8::try_from(self.vcpus.len()).unwrap_or(0);
         (0..count).map(VcpuId::new)
+    }
+
+    /// Switches every vCPU off, for the leader of a partition whose cores are all parked: a CPU_ON that came while it
+    /// stopped must not start anything in its next life.
+    pub fn switch_off(&self) {
+        self.vcpus.iter().for_each(|vcpu| vcpu.power.switch_off());
     }
 
     /// Whether `address` lies in the partition's RAM.

@@ -35,14 +35,13 @@ pub fn trapped(
     Next::Resume
 }
 
-/// Sends the SGIs a write to ICC_SGInR_EL1 asks for. With one security state, group 0 and group 1 are told apart by the
-/// interrupt's own group, and there is no other state's group 1.
+/// Sends the SGIs a write to ICC_SGInR_EL1 asks for. There is one security state: what is not ICC_SGI1R_EL1 reaches
+/// group 0 alone (IHI 0069 12.2).
 fn sgi(here: &Here<'_, '_>, machine: &mut impl Machine, group: SgiGroup, value: u64) {
-    if group != SgiGroup::OtherGroup1 {
-        here.with(machine, |vgic, effects| {
-            vgic.send_sgi1r(here.vcpu, value, effects)
-        });
-    }
+    here.with(machine, |vgic, effects| match group {
+        SgiGroup::Group1 => vgic.send_sgi1r(here.vcpu, value, effects),
+        SgiGroup::Group0 | SgiGroup::OtherGroup1 => vgic.send_sgi0r(here.vcpu, value, effects),
+    });
 }
 
 /// Ends an interrupt whose list register was needed: trapped only while there are such.

@@ -1,6 +1,17 @@
 // The first instructions of the image, and of every secondary core.
 // Numbers come from boot.rs.
 
+// Makes EL2 what the code here is written for, whatever firmware left: not a host (HCR_EL2.E2H decides how EL2's own
+// registers read), MMU off. Clobbers x9.
+.macro plain_el2
+    ldr     x9, ={hcr_boot}
+    msr     hcr_el2, x9
+    isb
+    ldr     x9, ={sctlr_off}
+    msr     sctlr_el2, x9
+    isb
+.endm
+
     .section .head, "ax"
 
 // The arm64 Image header (Linux Documentation/arch/arm64/booting.rst).
@@ -25,9 +36,7 @@ primary:
     lsr     x21, x21, #2
     cmp     x21, #2
     b.ne    1f
-    ldr     x9, ={sctlr_off}
-    msr     sctlr_el2, x9
-    isb
+    plain_el2
 1:  adrp    x9, __bss_start
     add     x9, x9, :lo12:__bss_start
     adrp    x10, __bss_end
@@ -68,9 +77,7 @@ primary:
     .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf
-    ldr     x9, ={sctlr_off}
-    msr     sctlr_el2, x9
-    isb
+    plain_el2
     mrs     x1, mpidr_el1
     ldr     x2, ={mpidr_mask}
     and     x1, x1, x2

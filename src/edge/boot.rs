@@ -56,6 +56,7 @@ static START: Shared = Shared(UnsafeCell::new(StartTable {
 global_asm!(
     include_str!("boot.S"),
     image_flags = const IMAGE_FLAGS,
+    hcr_boot = const control::HCR_BOOT.bits(),
     sctlr_off = const control::SCTLR_EL2_OFF,
     sctlr_on = const control::SCTLR_EL2_ON,
     relative = const R_AARCH64_RELATIVE,

@@ -6,9 +6,10 @@ use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, Readable, VBAR_EL2,
-    VMPIDR_EL2, VTCR_EL2, VTTBR_EL2, Writeable,
+    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, VBAR_EL2, VMPIDR_EL2,
+    VTCR_EL2, VTTBR_EL2,
 };
+use tock_registers::interfaces::{Readable, Writeable};
 
 /// MPIDR_EL1 bit 31, RES1.
 const MPIDR_RES1: u64 = 1 << 31;
@@ -39,6 +40,10 @@ pub fn el2(features: &HostFeatures) {
     CNTHP_CTL_EL2.set(0);
     write_register!("hstr_el2", 0);
     write_register!("hacr_el2", 0);
+    write_register!("actlr_el2", 0);
+    write_register!("amair_el2", 0);
+    write_register!("afsr0_el2", 0);
+    write_register!("afsr1_el2", 0);
     write_register!("vpidr_el2", read_register!("midr_el1"));
     MDCR_EL2.set(mdcr(features));
     optional(features);
@@ -64,13 +69,41 @@ fn optional_hcr(features: &HostFeatures) -> Hcr {
     bits.set(Hcr::API | Hcr::APK, features.pointer_authentication);
     bits.set(Hcr::TLOR, features.limited_ordering);
     bits.set(Hcr::TERR, features.ras);
-    bits.set(Hcr::ENSCXT, features.context_number);
     bits.set(Hcr::TID5, features.mte);
     bits
 }
 
-/// Control registers of optional features; all grant nothing.
+/// Control registers of optional features; all grant nothing (see `HostFeatures` for which bits matter).
 fn optional(features: &HostFeatures) {
+    traps(features);
+    observers(features);
+    if features.ras {
+        write_register!("s3_4_c5_c2_3", 0); // VSESR_EL2
+        write_register!("s3_4_c12_c1_1", 0); // VDISR_EL2
+        write_register!("s3_0_c12_c1_1", 0); // DISR_EL1
+    }
+    if features.enhanced_counter >= 2 {
+        write_register!("s3_4_c14_c0_6", 0); // CNTPOFF_EL2
+    }
+    if features.vhe {
+        write_register!("s3_4_c14_c3_1", 0); // CNTHV_CTL_EL2
+    }
+    if features.context_number {
+        write_register!("s3_4_c13_c0_7", 0); // SCXTNUM_EL2
+    }
+    if features.extended_translation_control {
+        write_register!("s3_4_c2_c0_3", 0); // TCR2_EL2
+    }
+    if features.extended_system_control {
+        write_register!("s3_4_c1_c0_3", 0); // SCTLR2_EL2
+    }
+    if features.mpam {
+        memory_partitioning();
+    }
+}
+
+/// What traps of EL1's doings, register by register: zero leaves older features alone and traps newer ones.
+fn traps(features: &HostFeatures) {
     if features.hcrx {
         write_register!("s3_4_c1_c2_2", 0); // HCRX_EL2
     }
@@ -81,20 +114,53 @@ fn optional(features: &HostFeatures) {
         write_register!("s3_4_c3_c1_4", 0); // HDFGRTR_EL2
         write_register!("s3_4_c3_c1_5", 0); // HDFGWTR_EL2
     }
+    if features.fine_grained_traps && features.activity_monitors {
+        write_register!("s3_4_c3_c1_6", 0); // HAFGRTR_EL2
+    }
+    if features.fine_grained_traps_2 {
+        write_register!("s3_4_c3_c1_2", 0); // HFGRTR2_EL2
+        write_register!("s3_4_c3_c1_3", 0); // HFGWTR2_EL2
+        write_register!("s3_4_c3_c1_7", 0); // HFGITR2_EL2
+        write_register!("s3_4_c3_c1_0", 0); // HDFGRTR2_EL2
+        write_register!("s3_4_c3_c1_1", 0); // HDFGWTR2_EL2
+    }
+}
+
+/// What would record EL2's own doings: off.
+fn observers(features: &HostFeatures) {
     if features.profiling {
         write_register!("s3_4_c9_c9_0", 0); // PMSCR_EL2
     }
     if features.trace_filter {
         write_register!("s3_4_c1_c2_1", 0); // TRFCR_EL2
     }
-    if features.ras {
-        write_register!("s3_4_c5_c2_3", 0); // VSESR_EL2
-        write_register!("s3_0_c12_c1_1", 0); // DISR_EL1
+    if features.branch_records {
+        write_register!("s2_4_c9_c0_0", 0); // BRBCR_EL2
     }
-    if features.mpam {
-        // MPAM2_EL2: trap MPAM0_EL1 and MPAM1_EL1 (49, 48), partition 0.
-        write_register!("s3_4_c10_c5_0", 0b11 << 48);
+}
+
+/// Everybody is in partition 0, and EL1 cannot say otherwise (Arm DDI 0598D.b, 8.3).
+fn memory_partitioning() {
+    /// MPAMIDR_EL1.HAS_HCR and HAS_TIDR.
+    const HAS_HCR: u64 = 1 << 17;
+    const HAS_TIDR: u64 = 1 << 58;
+    /// MPAM2_EL2: TIDR traps MPAMIDR_EL1; TRAPMPAM0EL1 and TRAPMPAM1EL1 the others.
+    const TIDR: u64 = 1 << 58;
+    const TRAPS: u64 = 0b11 << 48;
+    /// MPAMHCR_EL2.TRAP_MPAMIDR_EL1.
+    const TRAP_IDENTIFICATION: u64 = 1 << 31;
+    let identification = read_register!("s3_0_c10_c4_4"); // MPAMIDR_EL1
+    if identification & HAS_HCR != 0 {
+        write_register!("s3_4_c10_c4_0", TRAP_IDENTIFICATION); // MPAMHCR_EL2
     }
+    let tidr = if identification & HAS_TIDR != 0 {
+        TIDR
+    } else {
+        0
+    };
+    write_register!("s3_4_c10_c5_0", TRAPS | tidr); // MPAM2_EL2
+    write_register!("s3_0_c10_c5_0", 0); // MPAM1_EL1
+    write_register!("s3_0_c10_c5_1", 0); // MPAM0_EL1
 }
 
 /// Points the calling core's stage 2 and identification at its guest.
@@ -168,6 +234,7 @@ fn debug() {
     write_register!("osdlr_el1", 0);
     write_register!("mdscr_el1", 0);
     write_register!("mdccint_el1", 0);
+    write_register!("dbgclaimclr_el1", 0xff);
     macro_rules! zero {
         ($count:expr, $prefix:literal: $($n:literal)*) => {
             $(if $n < $count {
@@ -264,4 +331,11 @@ pub fn set_timer(deadline: Option<u64>) {
         None => CNTHP_CTL_EL2.set(0),
     }
     barrier::isb(barrier::SY);
+}
+
+/// Milliseconds since the counter started.
+#[must_use]
+pub fn milliseconds() -> u64 {
+    let per_millisecond = (read_register!("cntfrq_el0") / 1000).max(1);
+    counter() / per_millisecond
 }

@@ -99,10 +99,13 @@ impl GuestRam {
         self.0
     }
 
-    /// Zeroes all of it, and leaves nothing of it in the caches.
-    pub fn zero(&self) {
-        // SAFETY: by the contract of `new`.
-        unsafe { super::cache::zero(self.0.base().get(), self.0.size()) };
+    /// Zeroes `size` bytes at `at`, both multiples of a page, and leaves nothing of them in the caches. What does not lie
+    /// within this RAM is left alone. For the loader: no vCPU of the partition runs.
+    pub fn zero(&self, at: Pa, size: u64) {
+        if Range::new(at, size).is_some_and(|range| self.0.contains(range)) {
+            // SAFETY: by the contract of `new`.
+            unsafe { super::cache::zero(at.get(), size) };
+        }
     }
 
     /// Copies `bytes` to `at`, cleaned to the point of coherency for a guest that starts with its caches off. What

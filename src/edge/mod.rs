@@ -11,6 +11,7 @@ pub mod guest;
 pub mod init;
 pub mod memory;
 pub mod registers;
+pub mod sha256;
 pub mod takeover;
 pub mod tlb;
 pub mod uart;

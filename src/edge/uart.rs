@@ -8,15 +8,12 @@ use core::ptr::NonNull;
 /// Mini UART registers (BCM2711 ARM Peripherals, 2.2.2), from its own base.
 const AUX_MU_IO: usize = 0x00;
 const AUX_MU_IER: usize = 0x04;
-const AUX_MU_IIR: usize = 0x08;
 const AUX_MU_LSR: usize = 0x14;
 /// AUX_MU_IER: receive interrupt, and the bits that must be set with it.
 const IER_RECEIVE: u32 = 0b1101;
 const IER_TRANSMIT: u32 = 0b0010;
 const LSR_DATA_READY: u32 = 1 << 0;
 const LSR_TX_ROOM: u32 = 1 << 5;
-/// AUX_MU_IIR: clear both FIFOs' interrupts by reading; nothing is dropped.
-const IIR_NONE: u32 = 0;
 
 /// PL011 registers (DDI 0183) that arm-pl011-uart writes only together with a baud rate, for which the reference clock
 /// would have to be known.
@@ -119,7 +116,8 @@ impl BoardUart {
         }
     }
 
-    /// Lets the UART interrupt for received bytes, and for room in the transmit FIFO if `transmit`.
+    /// Lets the UART interrupt for received bytes, and for room in the transmit FIFO if `transmit`. Taking the bytes, or
+    /// writing some, is what ends the interrupt (DDI 0183 3.4; BCM2711 2.2.1): nothing that came meanwhile is forgotten.
     pub fn set_interrupts(&mut self, transmit: bool) {
         match self {
             Self::Pl011(uart) => {
@@ -134,17 +132,6 @@ impl BoardUart {
                     AUX_MU_IER,
                     IER_RECEIVE | if transmit { IER_TRANSMIT } else { 0 },
                 );
-            }
-        }
-    }
-
-    /// Acknowledges the UART's own interrupt conditions.
-    pub fn clear_interrupts(&mut self) {
-        match self {
-            Self::Pl011(uart) => uart.clear_interrupts(Interrupts::all()),
-            Self::Mini(MiniUart(frame)) => {
-                let _ = frame.read(AUX_MU_IIR);
-                frame.write(AUX_MU_IIR, IIR_NONE);
             }
         }
     }

@@ -13,6 +13,7 @@
 //! - If [`Served::blocked`], it unmasks the UART's transmit interrupt. That interrupt's handler masks it again and
 //!   kicks [`Console::unblock`]. The interrupt must be pending whenever there is room (the PL011's is latched when the
 //!   FIFO falls through its level: clear it only before filling the FIFO, never after).
+//! - If [`Served::again`], it calls `serve` for the same speaker at that time; an earlier time replaces a later one.
 //! - When a partition stops, it calls [`Console::release`] and then `serve`.
 //! - After changing the focus it kicks the partition now in focus.
 //!
@@ -22,7 +23,10 @@
 //!   the holder looks at `busy` *after* unlocking (both with a sequentially consistent fence between): it kicks;
 //! - or the UART is full: the speaker is in `blocked`, and the transmit interrupt kicks it;
 //! - or another speaker's line stands open or it is another's turn: the speaker is parked in [`Mux`], and whoever ends
-//!   a line kicks one of the parked, in turn;
+//!   a line, or finds that one rests, kicks one of the parked, in turn;
+//! - or that line is an unfinished one of the focus, which nobody may ever end: whoever parks behind it, and whoever
+//!   leaves it with others parked, is served again when it rests ([`Served::again`]): [`GRACE`] after its last byte and no
+//!   later than [`PATIENCE`] after its first;
 //! - or the bytes are an unfinished line of a speaker out of focus: not showable until the line ends, is as long as
 //!   [`PIECE`], the speaker comes into focus, or stops.
 //!
@@ -30,10 +34,11 @@
 
 mod escape;
 mod mux;
+mod plain;
 mod ring;
 
 pub use escape::{ESCAPE, Escape, HELP, Typed};
-pub use mux::{Mux, PIECE, Pumped, QUANTUM, State};
+pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
 use crate::words::PartitionId;
@@ -41,10 +46,13 @@ use crate::words::limits::MAX_PARTITIONS;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+/// A time, from any moment on that is the same for all cores.
+pub type Milliseconds = u64;
+
 /// Output of one speaker on its way to the UART.
 pub type Ring = ByteRing<0x4000>;
 /// Typed bytes on their way to one partition: as much as one pastes.
-pub type InputQueue = ByteRing<0x400>;
+pub type InputQueue = ByteRing<0x4000>;
 
 /// Those who may speak: the partitions and the hypervisor.
 pub const SPEAKERS: usize = MAX_PARTITIONS + 1;
@@ -175,6 +183,8 @@ pub struct Served {
     pub kick: Speakers,
     /// The UART is full: unmask its transmit interrupt.
     pub blocked: bool,
+    /// The caller must call [`Console::serve`] for the same speaker at this time, or earlier as well.
+    pub again: Option<Milliseconds>,
 }
 
 /// The console: rings, queues, focus, and who may use the UART.
@@ -251,11 +261,11 @@ impl Console {
         self.blocked.take()
     }
 
-    /// Moves what `me` has to show to the UART as far as that is possible now, without waiting for anybody.
+    /// Moves what `me` has to show to the UART as far as that is possible `now`, without waiting for anybody.
     ///
     /// `out` gives the UART a byte, or false if it is full; it is called under the console lock only.
-    pub fn serve(&self, me: Speaker, mut out: impl FnMut(u8) -> bool) -> Served {
-        let mut service = Service::new(self, me);
+    pub fn serve(&self, me: Speaker, now: Milliseconds, mut out: impl FnMut(u8) -> bool) -> Served {
+        let mut service = Service::new(self, me, now);
         while service.step(&mut out) {}
         service.served
     }
@@ -265,6 +275,7 @@ impl Console {
 struct Service<'a> {
     console: &'a Console,
     me: Speaker,
+    now: Milliseconds,
     stage: Stage<'a>,
     rounds: usize,
     served: Served,
@@ -282,10 +293,11 @@ enum Stage<'a> {
 }
 
 impl<'a> Service<'a> {
-    fn new(console: &'a Console, me: Speaker) -> Self {
+    fn new(console: &'a Console, me: Speaker, now: Milliseconds) -> Self {
         Self {
             console,
             me,
+            now,
             stage: Stage::Announce,
             rounds: 0,
             served: Served::default(),
@@ -304,7 +316,8 @@ impl<'a> Service<'a> {
             Stage::Pump(mut mux) => {
                 console.busy.clear(self.me);
                 let focus = Speaker::Partition(console.focus());
-                let pumped = mux.pump(self.me, focus, console.ring(self.me), out);
+                let pumped = mux.pump(self.me, focus, self.now, console.ring(self.me), out);
+                self.served.again = pumped.again;
                 if pumped.state == State::Blocked {
                     console.blocked.set(self.me);
                     self.served.blocked = true;

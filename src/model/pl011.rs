@@ -207,6 +207,11 @@ impl Pl011 {
         true
     }
 
+    /// Takes the oldest received byte out of the FIFO, for a guest that reads by other means than DR.
+    pub fn take_received(&mut self) -> Option<u8> {
+        (self.count > 0).then(|| self.take().to_le_bytes()[0])
+    }
+
     /// Bytes [`Pl011::receive`] would take now; none while the guest has its receiver off or looped back.
     #[must_use]
     pub const fn room(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
 
-use super::fault::{halt, refuse};
+use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system::{self, EmergencyConsole};
 use super::{core as loops, partitions, tables};
@@ -28,7 +28,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         mute()
     };
     let board = Board::read(bytes);
-    let console = board.as_ref().ok().and_then(|board| board.console);
+    let console = board::console(bytes);
     if let Some(console) = console {
         let kind = match console.kind {
             UartKind::Pl011 => uart::Kind::Pl011,
@@ -40,14 +40,17 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         });
     }
     if level != EL2 {
-        halt(format_args!(
-            "entered at EL{level}; it must be entered at EL2 (QEMU: -machine virt,virtualization=on)"
-        ));
+        wrong_level(level);
     }
     let board = match board {
         Ok(board) => board,
         Err(error) => refuse(format_args!("the board's device tree: {error}")),
     };
+    if init::features().e2h_fixed {
+        refuse(format_args!(
+            "this CPU's EL2 is always a host's (HCR_EL2.E2H cannot be cleared)"
+        ));
+    }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
     let regime = translate(&board, tree);
     start(board, tree, regime)
@@ -87,7 +90,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     let features = init::features();
     init::el2(&features);
     open_console(&board);
-    system::log(format_args!(
+    log::info!(
         "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
         env!("CARGO_PKG_VERSION"),
         board.model,
@@ -96,8 +99,8 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
         match board.gic {
             Gic::V2 { .. } => "GICv2",
             Gic::V3 { .. } => "GICv3",
-        },
-    ));
+        }
+    );
     let host = open_host(&board, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
@@ -120,6 +123,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
+    host.take_uart(system::log_core());
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
@@ -131,9 +135,14 @@ fn open_console(board: &Board<'_>) {
             UartKind::Pl011 => uart::Kind::Pl011,
             UartKind::MiniUart => uart::Kind::Mini,
         };
-        *state::UART.lock() = takeover::uart(kind, console.registers);
+        let mut uart = takeover::uart(kind, console.registers);
+        if let Some(uart) = &mut uart {
+            uart.set_interrupts(false);
+        }
+        *state::UART.lock() = uart;
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
+    system::open_log();
 }
 
 /// Opens the interrupt controller, and writes down what every core needs to know.
@@ -203,18 +212,14 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
         match (cpu.start, system::conduit()) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
-                    system::log(format_args!(
-                        "CPU {index} does not start: PSCI says {error}"
-                    ));
+                    log::warn!("CPU {index} does not start: PSCI says {error}");
                 }
             }
             (CpuStart::SpinTable { release }, _) => {
                 takeover::release_from_spin_table(release, entry)
             }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
-                system::log(format_args!(
-                    "CPU {index} cannot be started: its enable-method is not known"
-                ));
+                log::warn!("CPU {index} cannot be started: its enable-method is not known");
             }
         }
     }

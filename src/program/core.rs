@@ -17,13 +17,16 @@ use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
-use crate::model::power::{Start, State as Power};
+use crate::model::power::{Power, Start, State as PowerState};
 use crate::words::CpuId;
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
 
 /// INTID field of a GICv2's IAR; GICv3's INTIDs of interest fit too.
 const INTID: u32 = 0x3ff;
+
+/// The private peripheral interrupts in their word, INTIDs 16 to 31.
+const PPIS: u32 = 0xffff_0000;
 
 /// A core and the vCPU it runs.
 struct Core {
@@ -46,7 +49,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         host.gic.start_core(cpu, *mpidr);
     }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
-        rest(host)
+        rest(host, cpu)
     };
     host.gic
         .enable(0, 1 << host.maintenance | 1 << host.timer, cpu);
@@ -76,13 +79,18 @@ pub extern "C" fn main(cpu: u64) -> ! {
     }
 }
 
-/// A core without a vCPU: nothing will ever be asked of it.
-fn rest(host: &Host) -> ! {
+/// A core without a vCPU: it has time for the console, so that no partition's core is interrupted for it.
+fn rest(host: &Host, cpu: CpuId) -> ! {
+    host.take_uart(cpu);
     loop {
         wfi();
         let iar = host.gic.acknowledge();
-        if iar & INTID < SPECIAL {
+        let intid = iar & INTID;
+        if intid < SPECIAL {
             host.gic.drop_priority(iar);
+            if Some(intid) == host.uart {
+                system::uart_interrupt();
+            }
             host.gic.deactivate(iar);
         }
     }
@@ -116,8 +124,8 @@ impl Core {
         if let Some(start) = power.take_start() {
             return Some(start);
         }
-        let wakes = power.state() == Power::Suspended && self.here.is_pending(&mut self.hardware);
-        self.here.unload(&mut self.hardware);
+        let wakes =
+            power.state() == PowerState::Suspended && self.here.would_wake(&mut self.hardware);
         if wakes { power.wake() } else { None }
     }
 
@@ -137,6 +145,9 @@ impl Core {
                 vcpu.power.switch_off();
             }
             init::reset_el1(&self.hardware.features);
+            let host = self.hardware.host;
+            let kept = 1 << host.maintenance | 1 << host.timer;
+            host.gic.reset_private(!kept & PPIS, self.hardware.cpu);
             if partition.life.park(self.here.vcpu, count) && !self.leads() {
                 self.kick_leader();
             }
@@ -144,7 +155,7 @@ impl Core {
         if self.leads() && partition.life.all_parked(count) {
             partition.heartbeat.disarm();
             for port in &partition.channels {
-                port.leave(|range| takeover::guest_ram(range).zero());
+                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }
             let next = partition.life.finish_stop(partition.plan.on_crash);
             channel::announce(&self.here, &mut self.hardware);
@@ -155,17 +166,19 @@ impl Core {
         }
     }
 
-    /// The leader loads the partition, and all its cores are told.
+    /// The leader loads the partition with the others' help, and all its cores are told.
     fn start(&mut self) {
+        let partition = self.here.partition;
         if !self.leads() {
+            load::help(partition);
             return;
         }
-        let partition = self.here.partition;
+        partition.switch_off();
+        load::offer(partition);
+        self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
-                if let Some(vcpu) = self.here.shared() {
-                    let _ = vcpu.power.switch_on(entry);
-                }
+                Power::start_over(partition.vcpus.iter().map(|vcpu| &vcpu.power), entry);
                 partition.life.run();
                 channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
@@ -174,10 +187,7 @@ impl Core {
             }
             Err(error) => {
                 partition.life.fail();
-                system::log(format_args!(
-                    "partition {}: not started: {error}",
-                    partition.plan.name
-                ));
+                log::warn!("partition {}: not started: {error}", partition.plan.name);
                 system::board_off_if_idle();
             }
         }

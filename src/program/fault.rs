@@ -5,7 +5,8 @@ use crate::edge::context::FaultFrame;
 use crate::edge::{boot, core};
 use ::core::fmt::{self, Write};
 use aarch64_cpu::asm::wfi;
-use aarch64_cpu::registers::{ESR_EL2, FAR_EL2, Readable};
+use aarch64_cpu::registers::{ESR_EL2, FAR_EL2};
+use tock_registers::interfaces::Readable;
 
 /// Writes to the console's UART directly, whoever holds its lock: for last words.
 struct LastWords;
@@ -31,6 +32,16 @@ pub fn halt(message: fmt::Arguments<'_>) -> ! {
         LastWords,
         "\n[bulkhead] core {}: {message}",
         core::current()
+    );
+    stop()
+}
+
+/// Says that the image was entered at exception level `level`, where nothing of EL2's can be read, and stops.
+pub fn wrong_level(level: u64) -> ! {
+    let _ = writeln!(
+        LastWords,
+        "[bulkhead] entered at EL{level}, but it needs EL2: start it there \
+         (QEMU: -machine virt,virtualization=on; a boot loader must not drop to EL1)"
     );
     stop()
 }

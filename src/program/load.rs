@@ -10,6 +10,7 @@ use crate::edge::{cache, init, takeover};
 use crate::model::guest_tree::{self, GuestChannel, GuestGic, GuestTree, TreeError};
 use crate::model::image::{Piece, Source};
 use crate::model::pl011::Pl011;
+use crate::model::placement::Extent;
 use crate::model::power::Start;
 use crate::model::vgic::{Effects, GicVersion};
 use crate::words::Ipa;
@@ -32,19 +33,35 @@ pub enum LoadError {
     Tree(#[from] TreeError),
 }
 
-/// Loads the partition of `here`, none of whose vCPUs runs, and says how vCPU 0 starts.
+/// Bytes of RAM a core fills at a time.
+const PORTION: u64 = 2 << 20;
+
+/// Offers the partition's RAM to its cores, to be filled by [`help`] and [`load`].
+pub fn offer(partition: &Partition<'_>) {
+    let count: u64 = partition.extents.iter().map(portions).sum();
+    partition.loading.offer(u32::try_from(count).unwrap_or(0));
+}
+
+/// Fills portions of the partition's RAM until none is left: zeroed, with what its images have there.
+pub fn help(partition: &Partition<'_>) {
+    partition
+        .loading
+        .work(|portion| fill(partition, u64::from(portion)));
+}
+
+/// Loads the partition of `here`, none of whose vCPUs runs and whose RAM was offered, and says how vCPU 0 starts.
 ///
 /// # Errors
 /// See [`LoadError`]; nothing has been started then.
 pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadError> {
     let partition = here.partition;
-    verify(partition)?;
-    for extent in &partition.extents {
-        takeover::guest_ram(extent.range).zero();
+    // The other cores of the partition fill its RAM meanwhile.
+    let verified = verify(partition);
+    help(partition);
+    while !partition.loading.is_done() {
+        core::hint::spin_loop();
     }
-    for piece in &partition.layout.pieces {
-        copy(partition, piece)?;
-    }
+    verified?;
     write_tree(partition)?;
     cache::invalidate_instructions();
     *partition.uart.lock() = Pl011::new();
@@ -77,40 +94,78 @@ fn verify(partition: &Partition<'_>) -> Result<(), LoadError> {
     {
         return Err(LoadError::Damaged("initrd"));
     }
-    Ok(())
+    let there = |piece| {
+        let bytes = bytes_of(partition, piece).map_or(0, |bytes| bytes.len() as u64);
+        let last = piece.ipa.checked_add(bytes.saturating_sub(1));
+        bytes > 0
+            && partition.ram(piece.ipa).is_some()
+            && last.is_some_and(|last| partition.ram(last).is_some())
+    };
+    if partition.layout.pieces.iter().all(there) {
+        Ok(())
+    } else {
+        Err(LoadError::Misplaced)
+    }
 }
 
-/// Copies one piece of an image to where the layout puts it. RAM is zero already.
-fn copy(partition: &Partition<'_>, piece: &Piece) -> Result<(), LoadError> {
-    let bytes = match piece.source {
+fn portions(extent: &Extent) -> u64 {
+    extent.range.size().div_ceil(PORTION)
+}
+
+/// Fills one portion of the partition's RAM.
+fn fill(partition: &Partition<'_>, portion: u64) {
+    let mut index = portion;
+    for extent in &partition.extents {
+        if index < portions(extent) {
+            let offset = index * PORTION;
+            return fill_part(
+                partition,
+                extent,
+                offset,
+                PORTION.min(extent.range.size() - offset),
+            );
+        }
+        index -= portions(extent);
+    }
+}
+
+/// Zeroes `size` bytes from `offset` of an extent, and copies what the images have there.
+fn fill_part(partition: &Partition<'_>, extent: &Extent, offset: u64, size: u64) {
+    let ram = takeover::guest_ram(extent.range);
+    let (Some(at), Some(from)) = (
+        extent.range.base().checked_add(offset),
+        extent.ipa.checked_add(offset),
+    ) else {
+        return;
+    };
+    ram.zero(at, size);
+    for piece in &partition.layout.pieces {
+        let Some(bytes) = bytes_of(partition, piece) else {
+            continue;
+        };
+        // Where the piece begins after this part begins, and where this part begins within the piece: one is zero.
+        let skip = piece.ipa.offset_from(from).unwrap_or(0);
+        let done = from.offset_from(piece.ipa).unwrap_or(0);
+        let here = bytes.get(index(done)..).unwrap_or_default();
+        let here = &here[..here.len().min(index(size.saturating_sub(skip)))];
+        if let Some(to) = at.checked_add(skip).filter(|_| !here.is_empty()) {
+            ram.write(to, here);
+        }
+    }
+}
+
+/// The bytes a piece is made of.
+fn bytes_of<'b>(partition: &Partition<'b>, piece: &Piece) -> Option<&'b [u8]> {
+    match piece.source {
         Source::Kernel { offset, len } => offset
             .checked_add(len)
             .and_then(|end| partition.plan.kernel.data.get(offset..end)),
         Source::Initrd => partition.plan.initrd.map(|initrd| initrd.data),
-    };
-    write(partition, piece.ipa, bytes.ok_or(LoadError::Misplaced)?)
+    }
 }
 
 fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-/// Writes `bytes` at `address` of the partition, over as many extents as it takes.
-fn write(partition: &Partition<'_>, address: Ipa, bytes: &[u8]) -> Result<(), LoadError> {
-    let mut address = address;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (ram, at, room) = place(partition, address).ok_or(LoadError::Misplaced)?;
-        let (now, later) = rest.split_at(rest.len().min(index(room)));
-        if !ram.write(at, now) {
-            return Err(LoadError::Misplaced);
-        }
-        address = address
-            .checked_add(now.len() as u64)
-            .ok_or(LoadError::Misplaced)?;
-        rest = later;
-    }
-    Ok(())
 }
 
 /// The RAM that holds `address`, the physical address, and how many bytes follow in the same extent.

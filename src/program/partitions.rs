@@ -12,6 +12,7 @@ use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
+use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
@@ -82,7 +83,7 @@ pub fn make(
 fn make_links(system: &System<'static>, placement: &Placement) {
     let places = placement.channels.iter().zip(&placement.ends);
     for ((channel, (range, ends)), slot) in system.channels.iter().zip(places).zip(&LINKS) {
-        takeover::guest_ram(*range).zero();
+        takeover::guest_ram(*range).zero(range.base(), range.size());
         slot.call_once(|| Link::new(channel.name, *range, *ends));
     }
 }
@@ -130,6 +131,7 @@ fn one(
         uart: SpinMutex::new(Pl011::new()),
         channels,
         heartbeat: Heartbeat::new(),
+        loading: Portions::new(),
         life: Life::new(),
         pmu: None,
         counter_offset: AtomicU64::new(0),
@@ -185,7 +187,7 @@ fn stage2(
     let pages = free
         .take(tables * PAGE_SIZE, PAGE_SIZE)
         .ok_or(MapError::NoMemory)?;
-    takeover::guest_ram(root).zero();
+    takeover::guest_ram(root).zero(root.base(), root.size());
     let mut pages = takeover::stage2_tables(pages);
     let tree = Tree::new_stage2(root.base(), bits);
     for extent in extents {

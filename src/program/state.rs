@@ -31,6 +31,16 @@ pub struct Host {
     pub uart: Option<u32>,
 }
 
+impl Host {
+    /// Brings the console's interrupt to `cpu`.
+    pub fn take_uart(&self, cpu: CpuId) {
+        if let Some(intid) = self.uart {
+            self.gic.route(intid, cpu);
+            self.gic.enable(intid / 32, 1 << (intid % 32), cpu);
+        }
+    }
+}
+
 /// The board, once the boot core knows it.
 pub static HOST: Once<Host> = Once::new();
 

@@ -5,11 +5,11 @@ use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::{self, Conduit};
 use crate::edge::uart::BoardUart;
-use crate::edge::{core as cores, takeover};
+use crate::edge::{core as cores, init, takeover};
 use crate::model::console::{Escape, HELP, Served, Speaker, Speakers, Typed};
 use crate::words::{CpuId, PartitionId, Range};
 use arrayvec::ArrayString;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use spin::Once;
 use spin::mutex::SpinMutex;
 
@@ -46,16 +46,38 @@ pub fn conduit() -> Option<Conduit> {
     CONDUIT.get().copied()
 }
 
-/// Writes a line to the hypervisor's log on the console. Never waits for the UART; what finds no room is dropped.
-pub fn log(message: fmt::Arguments<'_>) {
-    let mut line: ArrayString<LINE> = ArrayString::new();
-    let _ = line.write_fmt(message);
-    {
-        let _producer = LOG.lock();
-        let ring = CONSOLE.ring(Speaker::Hypervisor);
-        line.bytes().chain(*b"\n").all(|byte| ring.push(byte));
+/// The hypervisor's log: lines on the console, tagged as its own.
+struct ConsoleLog;
+
+impl log::Log for ConsoleLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
     }
-    serve(Speaker::Hypervisor);
+
+    /// Writes a line, which other cores' lines do not mix with. Never waits for the UART; what finds no room is dropped.
+    fn log(&self, record: &log::Record<'_>) {
+        let mut line: ArrayString<LINE> = ArrayString::new();
+        let _ = match record.level() {
+            log::Level::Error => write!(line, "error: {}", record.args()),
+            log::Level::Warn => write!(line, "warning: {}", record.args()),
+            _ => line.write_fmt(*record.args()),
+        };
+        {
+            let _producer = LOG.lock();
+            let ring = CONSOLE.ring(Speaker::Hypervisor);
+            line.bytes().chain(*b"\n").all(|byte| ring.push(byte));
+        }
+        serve(Speaker::Hypervisor);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Opens the log. Nothing below information level is compiled in (Cargo.toml).
+pub fn open_log() {
+    // The only error is that it is open already.
+    let _ = log::set_logger(&ConsoleLog);
+    log::set_max_level(log::LevelFilter::Info);
 }
 
 /// The core that speaks for the hypervisor.
@@ -71,7 +93,7 @@ pub fn serve_partition(id: PartitionId) {
 
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
-    let served = CONSOLE.serve(speaker, |byte| {
+    let served = CONSOLE.serve(speaker, init::milliseconds(), |byte| {
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
     });
@@ -99,21 +121,19 @@ fn kick(speakers: Speakers) {
     }
 }
 
+/// Bytes taken from the console's UART in one interrupt: what its FIFO holds. More will interrupt again.
+const FIFO: usize = 32;
+
 /// The console UART's interrupt: takes what was typed, and tells those who waited for room.
 pub fn uart_interrupt() {
     let mut escape = ESCAPE.lock();
-    loop {
-        let byte = {
-            let mut uart = UART.lock();
-            let Some(uart) = uart.as_mut() else { return };
-            uart.try_read()
-        };
+    for _ in 0..FIFO {
+        let byte = UART.lock().as_mut().and_then(BoardUart::try_read);
         let Some(byte) = byte else { break };
         typed(escape.typed(byte));
     }
     if let Some(uart) = UART.lock().as_mut() {
         uart.set_interrupts(false);
-        uart.clear_interrupts();
     }
     kick(CONSOLE.unblock());
 }
@@ -133,7 +153,7 @@ fn typed(typed: Typed) {
             let count = u8::try_from(partitions().count()).unwrap_or(1).max(1);
             set_focus(PartitionId::new((CONSOLE.focus().get() + 1) % count));
         }
-        Typed::Help => log(format_args!("{HELP}")),
+        Typed::Help => log::info!("{HELP}"),
         Typed::Nothing => {}
     }
 }
@@ -142,10 +162,10 @@ fn set_focus(id: PartitionId) {
     match state::partition(id) {
         Some(partition) => {
             CONSOLE.set_focus(id);
-            log(format_args!("focus: {}", partition.plan.name));
+            log::info!("focus: {}", partition.plan.name);
             kick(Speakers::only(Speaker::Partition(id)));
         }
-        None => log(format_args!("there is no partition {id}")),
+        None => log::info!("there is no partition {id}"),
     }
 }
 
@@ -167,10 +187,7 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
         Next::Start => "starts again",
         Next::Stay(_) => "stays down",
     };
-    log(format_args!(
-        "partition {}: {why}; {then}",
-        partition.plan.name
-    ));
+    log::info!("partition {}: {why}; {then}", partition.plan.name);
     if let Next::Stay(_) = next {
         board_off_if_idle();
     }
@@ -183,10 +200,7 @@ pub fn board_off_if_idle() {
     if !partitions().all(down) {
         return;
     }
-    log(format_args!(
-        "no partition runs: board off (core {})",
-        cores::current()
-    ));
+    log::info!("no partition runs: board off (core {})", cores::current());
     if let Some(conduit) = conduit() {
         firmware::system_off(conduit);
     }

@@ -96,6 +96,12 @@ fn fires(tap: &mut Tap, gic: &Gic, timer: &Timer) {
 
 fn masks(tap: &mut Tap, gic: &Gic, timer: &Timer) {
     (timer.set_control)(IMASK | ENABLE);
+    // After the last end the line was high for a moment. A hypervisor that leaves the deactivation to the hardware
+    // (ICH_LR.HW) has that occurrence in a list register, and only trapping the timer would tell it that the line fell:
+    // one may be left over.
+    if poll::signalled() {
+        poll::serve(gic);
+    }
     (timer.set_deadline)((timer.now)() - 1);
     tap.equal(
         "IMASK leaves ISTATUS",

@@ -20,6 +20,9 @@ const REST: Duration = Duration::from_millis(150);
 /// How often a wait looks whether a signal came.
 const WATCH: Duration = Duration::from_millis(50);
 
+/// How long QEMU may take to end in good order.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// What a wait for the console ended with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -101,6 +104,17 @@ impl Session {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Event::Ended,
             }
+        }
+    }
+
+    /// Ends QEMU in good order, so that its plugins have their last word; after a moment, by force.
+    pub fn stop(mut self) {
+        if let Ok(group) = i32::try_from(self.child.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(WATCH);
         }
     }
 

@@ -4,12 +4,14 @@ use super::{Answer, Call, channels, lower, managing};
 use crate::behaviour::console;
 use crate::behaviour::here::Here;
 use crate::behaviour::machine::Machine;
-use crate::model::console::{Console, Speaker};
+use crate::model::console::Console;
 use bulkhead_abi::bulkhead;
 
 /// Why a call has no answer but a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum CallError {
+    /// No such function.
+    NotSupported,
     /// An argument is out of its range.
     InvalidParameter,
     /// Not this partition's to do, or no such thing.
@@ -19,6 +21,21 @@ pub(super) enum CallError {
     /// Nothing to return now.
     NoData,
 }
+
+impl CallError {
+    const fn code(self) -> i64 {
+        match self {
+            Self::NotSupported => bulkhead::NOT_SUPPORTED,
+            Self::InvalidParameter => bulkhead::INVALID_PARAMETER,
+            Self::Denied => bulkhead::DENIED,
+            Self::Busy => bulkhead::BUSY,
+            Self::NoData => bulkhead::NO_DATA,
+        }
+    }
+}
+
+/// Bytes two registers hold: what CONSOLE_READ returns at most.
+const READ_MOST: usize = 16;
 
 /// X1 to X3 of a call that succeeds.
 pub(super) type Values = Result<[u64; 3], CallError>;
@@ -31,14 +48,7 @@ pub(super) fn answer(
     call: &Call,
 ) -> Option<Answer> {
     let values = match call.function {
-        bulkhead::FEATURES => {
-            let known = is_known(lower(call.argument(1)));
-            return Some(Answer::code(if known {
-                bulkhead::SUCCESS
-            } else {
-                bulkhead::NOT_SUPPORTED
-            }));
-        }
+        bulkhead::FEATURES => features(call),
         bulkhead::PARTITION_INFO => partition_info(here),
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
@@ -52,28 +62,25 @@ pub(super) fn answer(
     };
     Some(match values {
         Ok([x1, x2, x3]) => Answer::values([bulkhead::SUCCESS.cast_unsigned(), x1, x2, x3]),
-        Err(CallError::InvalidParameter) => Answer::code(bulkhead::INVALID_PARAMETER),
-        Err(CallError::Denied) => Answer::code(bulkhead::DENIED),
-        Err(CallError::Busy) => Answer::code(bulkhead::BUSY),
-        Err(CallError::NoData) => Answer::code(bulkhead::NO_DATA),
+        Err(error) => Answer::code(error.code()),
     })
 }
 
-/// Whether `function` is one of this service that [`answer`] knows.
-const fn is_known(function: u32) -> bool {
-    matches!(
-        function,
+/// `FEATURES(function)`: whether the function is one of this service that [`answer`] knows.
+fn features(call: &Call) -> Values {
+    match lower(call.argument(1)) {
         bulkhead::FEATURES
-            | bulkhead::PARTITION_INFO
-            | bulkhead::CONSOLE_WRITE
-            | bulkhead::CONSOLE_READ
-            | bulkhead::CHANNEL_INFO
-            | bulkhead::CHANNEL_NOTIFY
-            | bulkhead::HEARTBEAT
-            | bulkhead::PARTITION_STATUS
-            | bulkhead::PARTITION_CONTROL
-            | bulkhead::STATISTIC
-    )
+        | bulkhead::PARTITION_INFO
+        | bulkhead::CONSOLE_WRITE
+        | bulkhead::CONSOLE_READ
+        | bulkhead::CHANNEL_INFO
+        | bulkhead::CHANNEL_NOTIFY
+        | bulkhead::HEARTBEAT
+        | bulkhead::PARTITION_STATUS
+        | bulkhead::PARTITION_CONTROL
+        | bulkhead::STATISTIC => Ok([0; 3]),
+        _ => Err(CallError::NotSupported),
+    }
 }
 
 /// `PARTITION_INFO()`: X1 own id, vCPUs and capabilities, X2 starts, X3 why it last stopped.
@@ -98,17 +105,11 @@ fn console_write(
     if !(1..=bulkhead::CONSOLE_WRITE_MAX).contains(&count) {
         return Err(CallError::InvalidParameter);
     }
-    let ring = board.ring(Speaker::Partition(here.partition.plan.id));
     let bytes = (2..=7).flat_map(|index| call.argument(index).to_le_bytes());
-    let taken = {
-        let _producer = here.partition.uart.lock();
-        bytes
-            .take(usize::try_from(count).unwrap_or(0))
-            .take_while(|byte| ring.push(*byte))
-            .count()
-    };
+    let bytes = bytes.take(usize::try_from(count).unwrap_or(0));
+    let taken = console::print(here, board, bytes);
     machine.console_written();
-    Ok([taken as u64, 0, 0])
+    Ok([taken, 0, 0])
 }
 
 /// `CONSOLE_READ(most)`: takes 1 to 16 typed bytes; X1 how many, X2 and X3 the bytes.
@@ -122,31 +123,20 @@ fn console_read(
     if !(1..=bulkhead::CONSOLE_READ_MAX).contains(&most) {
         return Err(CallError::InvalidParameter);
     }
-    let mut bytes = [0_u8; 16];
+    let mut bytes = [0_u8; READ_MOST];
     let mut count = 0;
-    {
-        let _consumer = here.partition.uart.lock();
-        let input = board
-            .input(here.partition.plan.id)
-            .ok_or(CallError::NoData)?;
-        for slot in bytes.iter_mut().take(usize::try_from(most).unwrap_or(0)) {
-            let Some(byte) = input.pop() else { break };
-            *slot = byte;
-            count += 1;
-        }
+    for slot in bytes.iter_mut().take(usize::try_from(most).unwrap_or(0)) {
+        let Some(byte) = console::take_typed(here, board) else {
+            break;
+        };
+        *slot = byte;
+        count += 1;
     }
     console::refresh(here, board, machine);
-    let word = |from: usize| {
-        bytes
-            .iter()
-            .skip(from)
-            .take(8)
-            .rev()
-            .fold(0_u64, |word, byte| word << 8 | u64::from(*byte))
-    };
     if count == 0 {
-        Err(CallError::NoData)
-    } else {
-        Ok([count, word(0), word(8)])
+        return Err(CallError::NoData);
     }
+    let both = u128::from_le_bytes(bytes);
+    let word = |shift: u32| u64::try_from(both >> shift & u128::from(u64::MAX)).unwrap_or(0);
+    Ok([count, word(0), word(64)])
 }

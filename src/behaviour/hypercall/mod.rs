@@ -104,12 +104,19 @@ pub fn answer(
     registers: &mut Registers,
 ) -> Next {
     let call = Call::new(registers);
-    let answer =
-        dispatch(here, console, machine, &call).unwrap_or(Answer::code(smccc::NOT_SUPPORTED));
+    let Some(answer) = dispatch(here, console, machine, &call) else {
+        return unknown(registers);
+    };
     for (register, value) in registers.x.iter_mut().zip(answer.results) {
         *register = value;
     }
     answer.next
+}
+
+/// Answers a function nobody knows: NOT_SUPPORTED in X0, and nothing else changes.
+pub fn unknown(registers: &mut Registers) -> Next {
+    registers.set(0, smccc::NOT_SUPPORTED.cast_unsigned());
+    Next::Resume
 }
 
 /// Asks the services in turn; `None` if nobody knows the function.

@@ -1,4 +1,6 @@
 //! PSCI 1.1 (Arm DEN0022), for the calling partition alone.
+//!
+//! What DEN0022 calls a `uint32` is the lower half of its register in the 64-bit calls too.
 
 use super::{Answer, Call, lower};
 use crate::behaviour::exit::Next;
@@ -10,12 +12,12 @@ use crate::words::{Mpidr, VcpuId};
 use bulkhead_abi::{psci, smccc};
 
 /// CPU_SUSPEND power_state, original format (5.4.2): bits that must be zero, and the power-down type.
-const POWER_STATE_RESERVED: u64 = !0x0301_ffff;
-const POWER_STATE_POWER_DOWN: u64 = 1 << 16;
+const POWER_STATE_RESERVED: u32 = !0x0301_ffff;
+const POWER_STATE_POWER_DOWN: u32 = 1 << 16;
 /// The highest affinity level.
-const MAX_LEVEL: u64 = 3;
+const MAX_LEVEL: u32 = 3;
 /// SYSTEM_RESET2: the architectural warm reset.
-const SYSTEM_WARM_RESET: u64 = 0;
+const SYSTEM_WARM_RESET: u32 = 0;
 /// An entry point is an A64 instruction's address.
 const ENTRY_ALIGNMENT: u64 = 4;
 
@@ -35,8 +37,7 @@ pub(super) fn answer(
         psci::MIGRATE_INFO_TYPE => Answer::code(i64::from(psci::NO_TRUSTED_OS)),
         psci::SYSTEM_OFF => stop(Reason::Off),
         psci::SYSTEM_RESET => stop(Reason::Reset),
-        psci::SYSTEM_RESET2_32 | psci::SYSTEM_RESET2_64 => match u64::from(lower(call.argument(1)))
-        {
+        psci::SYSTEM_RESET2_32 | psci::SYSTEM_RESET2_64 => match lower(call.argument(1)) {
             SYSTEM_WARM_RESET => stop(Reason::Reset),
             _ => code(psci::INVALID_PARAMETERS),
         },
@@ -115,7 +116,7 @@ fn cpu_on(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> i32 {
 
 /// `CPU_SUSPEND(power_state, entry, context)` (5.4): a standby state returns here, a power-down state at the entry point.
 fn cpu_suspend(here: &Here<'_, '_>, call: &Call) -> Answer {
-    let power_state = call.argument(1);
+    let power_state = lower(call.argument(1));
     if power_state & POWER_STATE_RESERVED != 0 {
         return code(psci::INVALID_PARAMETERS);
     }
@@ -158,7 +159,7 @@ fn system_suspend(here: &Here<'_, '_>, call: &Call) -> Answer {
 
 /// `AFFINITY_INFO(affinity, lowest level)` (5.7). All vCPUs are in one instance of each level above 0.
 fn affinity_info(here: &Here<'_, '_>, call: &Call) -> i64 {
-    let (affinity, level) = (call.argument(1), call.argument(2));
+    let (affinity, level) = (call.argument(1), lower(call.argument(2)));
     let invalid = i64::from(psci::INVALID_PARAMETERS);
     if level > MAX_LEVEL || affinity & !Mpidr::MASK != 0 {
         return invalid;

@@ -12,6 +12,7 @@ pub use v3::V3;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr};
 use core::sync::atomic::{AtomicU64, Ordering};
+use spin::mutex::SpinMutex;
 
 /// The SGI one core interrupts another with. Guests' SGIs are virtual and never reach the physical controller.
 pub const KICK: u32 = 1;
@@ -40,6 +41,18 @@ fn name(cpu: CpuId) -> u64 {
     NAMES
         .get(cpu.index())
         .map_or(0, |slot| slot.load(Ordering::Acquire))
+}
+
+/// Held while a word of ICFGR is changed: it has sixteen interrupts, of which several partitions may have some.
+static TRIGGERS: SpinMutex<()> = SpinMutex::new(());
+
+/// Makes `intid` edge-triggered or level-sensitive in the ICFGR word at `register` of `frame`.
+fn set_trigger(frame: Frame, register: usize, intid: u32, edge: bool) {
+    // The upper of an interrupt's two bits (IHI 0069H 12.9.9).
+    let bit = 2 << (2 * (intid % 16));
+    let _changing = TRIGGERS.lock();
+    let others = frame.read(register) & !bit;
+    frame.write(register, others | if edge { bit } else { 0 });
 }
 
 /// The board's interrupt controller.
@@ -117,6 +130,14 @@ impl HostGic {
     /// Clears the active state of the interrupts `mask` of the 32 from `32 * word`.
     pub fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
         either!(self, gic => gic.clear_active(word, mask, cpu));
+    }
+
+    /// Puts the private interrupts `mask` of the calling core `cpu` back to reset: disabled, neither pending nor active.
+    /// (Only a core itself reaches its own on a GICv2.)
+    pub fn reset_private(&self, mask: u32, cpu: CpuId) {
+        self.disable(0, mask, cpu);
+        self.clear_pending(0, mask, cpu);
+        self.clear_active(0, mask, cpu);
     }
 
     /// The pending bits of the 32 interrupts from `32 * word`.
@@ -237,6 +258,13 @@ impl Frame {
     pub(super) fn write(self, offset: usize, value: u32) {
         // SAFETY: as in `read`.
         unsafe { (self.address(offset) as *mut u32).write_volatile(value) };
+    }
+
+    /// Writes the byte at `offset`, of a register that is accessible by bytes.
+    pub(super) fn write8(self, offset: usize, value: u8) {
+        let address = self.address(offset) + (offset & 3);
+        // SAFETY: a byte of an aligned register of this frame, by the contract of `new`.
+        unsafe { (address as *mut u8).write_volatile(value) };
     }
 
     pub(super) fn write64(self, offset: usize, value: u64) {

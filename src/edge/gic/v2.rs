@@ -3,7 +3,9 @@
 //! Whether EL2 has the non-secure view (a board with the Security Extensions) or the only one (QEMU virt), bit 0 of
 //! GICD_CTLR and GICC_CTLR enables the group our interrupts are in, and nothing here touches GICD_IGROUPR.
 
-use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name};
+use super::{
+    Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger,
+};
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
@@ -226,19 +228,15 @@ impl V2 {
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {
-        let register = GICD_ITARGETSR + (intid as usize & !3);
-        let shift = 8 * (intid & 3);
-        let others = self.distributor.read(register) & !(0xff << shift);
+        // By byte: the neighbours in the word may be other partitions', whose cores write them at the same time.
+        let [target, ..] = name(cpu).to_le_bytes();
         self.distributor
-            .write(register, others | (lower_half(name(cpu)) & 0xff) << shift);
+            .write8(GICD_ITARGETSR + intid as usize, target);
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, _: CpuId) {
         let register = GICD_ICFGR + 4 * (intid / 16) as usize;
-        let bit = 2 << (2 * (intid % 16));
-        let others = self.distributor.read(register) & !bit;
-        self.distributor
-            .write(register, others | if edge { bit } else { 0 });
+        set_trigger(self.distributor, register, intid, edge);
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name};
+use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
@@ -231,9 +231,7 @@ impl V3 {
             (self.distributor, 0)
         };
         let register = base + GICD_ICFGR + 4 * (intid / 16) as usize;
-        let bit = 2 << (2 * (intid % 16));
-        let others = frame.read(register) & !bit;
-        frame.write(register, others | if edge { bit } else { 0 });
+        set_trigger(frame, register, intid, edge);
     }
 
     #[inline]

@@ -243,5 +243,11 @@ impl<'t> Board<'t> {
     }
 }
 
+/// The console alone, out of a tree that may be refused otherwise: for saying so.
+#[must_use]
+pub fn console(tree: &[u8]) -> Option<Console> {
+    chosen::console(Tree::new(tree).ok()?).ok()?
+}
+
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,13 @@ impl Payload<'_> {
     /// Whether the bytes have their digest. Reads all of them.
     #[must_use]
     pub fn verify(&self) -> bool {
-        Sha256::digest(self.data)[..] == self.sha256
+        self.has_digest(&Sha256::digest(self.data).into())
+    }
+
+    /// Whether `digest`, the SHA-256 of its bytes computed by somebody else, is what the bundle says.
+    #[must_use]
+    pub fn has_digest(&self, digest: &Digest) -> bool {
+        digest[..] == self.sha256[..]
     }
 }
 

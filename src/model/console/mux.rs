@@ -2,7 +2,8 @@
 //!
 //! Invariant: bytes of two speakers never share a line of output, and every line begins with its speaker's tag.
 
-use super::{Ring, SPEAKERS, Speaker, Speakers};
+use super::plain::Plain;
+use super::{Milliseconds, Ring, SPEAKERS, Speaker, Speakers};
 use arrayvec::ArrayVec;
 
 /// Bytes of a line after which a speaker out of focus must end it.
@@ -17,12 +18,18 @@ const SHOWN: usize = PIECE + NAME + 3;
 /// What is staged at most: a line shown again; or the ends of two lines, a carriage return, a tag and a byte.
 const STAGED: usize = SHOWN + 8;
 
+/// How long the focus must have been silent within its line before others break in: a guest that prints byte by byte
+/// takes far less from one to the next.
+pub const GRACE: Milliseconds = 20;
+/// How long the focus may keep others waiting with a line it goes on with and does not end.
+pub const PATIENCE: Milliseconds = 200;
+
 /// Where the output stands.
 ///
 /// | state | who may go on | to |
 /// |---|---|---|
 /// | `Closed` | the focus with a byte; others with a piece | `Partial`; `Whole` |
-/// | `Partial` | its speaker; others with a piece if it rests; nobody else | `Closed` at the line's end; `Whole` |
+/// | `Partial` | its speaker; others with a piece once it rests; nobody else | `Closed` at the line's end; `Whole` |
 /// | `Whole` | its speaker | `Closed` when the piece is out |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Line {
@@ -31,11 +38,26 @@ enum Line {
     /// In a line of the focus, shown as it comes.
     Partial {
         speaker: Speaker,
-        /// Nothing more was there when its speaker was last served, or its time was up: others may break in.
-        rests: bool,
+        /// When others may break in: [`GRACE`] after its last byte, [`PATIENCE`] after its first; none: at once.
+        rests: Option<Rest>,
     },
     /// In a piece that lies in its speaker's ring completely.
     Whole { speaker: Speaker, left: u32 },
+}
+
+/// When an unfinished line rests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rest {
+    begun: Milliseconds,
+    spoke: Milliseconds,
+}
+
+impl Rest {
+    const fn at(self) -> Milliseconds {
+        let silent = self.spoke.saturating_add(GRACE);
+        let long = self.begun.saturating_add(PATIENCE);
+        if silent < long { silent } else { long }
+    }
 }
 
 /// How far [`Mux::pump`] came.
@@ -59,6 +81,8 @@ pub struct Pumped {
     pub state: State,
     /// The speaker whose turn it is now.
     pub kick: Speakers,
+    /// Somebody waits for a line to rest: the speaker has to be served again at this time.
+    pub again: Option<Milliseconds>,
 }
 
 /// What a speaker left behind.
@@ -96,6 +120,10 @@ pub struct Mux {
     begun: bool,
     /// The unfinished line of the focus as the terminal has it, tag included.
     shown: ArrayVec<u8, SHOWN>,
+    /// Which bytes of the line are text, which alone is shown again.
+    plain: Plain,
+    /// The time of the call under way.
+    now: Milliseconds,
     /// `shown` is to be shown again when the others are done.
     resume: Option<Speaker>,
     /// Bytes decided on, the UART did not take yet.
@@ -129,6 +157,8 @@ impl Mux {
             line: Line::Closed,
             begun: false,
             shown: ArrayVec::new_const(),
+            plain: Plain::Text,
+            now: 0,
             resume: None,
             staged: ArrayVec::new_const(),
             sent: 0,
@@ -164,14 +194,16 @@ impl Mux {
     }
 
     /// Moves bytes of `me`, whose ring is `ring`, to `out` until there are none, `out` takes no more, or the quantum is
-    /// used up at the end of a line.
+    /// used up at the end of a line. `now` is the time.
     pub fn pump(
         &mut self,
         me: Speaker,
         focus: Speaker,
+        now: Milliseconds,
         ring: &Ring,
         out: &mut impl FnMut(u8) -> bool,
     ) -> Pumped {
+        self.now = now;
         let state = self.advance(me, focus, ring, out);
         self.hand_over(me, state, out)
     }
@@ -184,14 +216,14 @@ impl Mux {
         out: &mut impl FnMut(u8) -> bool,
     ) -> State {
         if !self.flush(out) {
-            return self.blocked(me);
+            return State::Blocked;
         }
         self.follow_focus(focus);
         let mut taken = 0;
         loop {
             let step = self.step(me, focus, ring);
             if !self.flush(out) {
-                return self.blocked(me);
+                return State::Blocked;
             }
             match step {
                 Step::Took { line_ends } => {
@@ -209,50 +241,54 @@ impl Mux {
         }
     }
 
-    /// Keeps others out of the line of `me` that waits for the UART: its bytes are at hand.
-    fn blocked(&mut self, me: Speaker) -> State {
-        if let Line::Partial { speaker, rests } = &mut self.line {
-            *rests &= *speaker != me;
+    /// When others may speak: now, later, or when the one who speaks has ended (`None`).
+    fn open_at(&self) -> Option<Milliseconds> {
+        match self.line {
+            Line::Closed => Some(self.now),
+            Line::Partial { rests, .. } => Some(rests.map_or(self.now, Rest::at)),
+            Line::Whole { .. } => None,
         }
-        State::Blocked
+    }
+
+    fn is_open(&self) -> bool {
+        self.open_at().is_some_and(|at| at <= self.now)
     }
 
     /// Decides whose turn it is, and puts the prompt back if it is nobody's.
     fn hand_over(&mut self, me: Speaker, state: State, out: &mut impl FnMut(u8) -> bool) -> Pumped {
         let mine = Speakers::only(me);
-        let mut kick = Speakers::NONE;
-        if state == State::Blocked || state == State::Parked {
-            if state == State::Parked {
-                self.parked = self.parked.with(mine);
-            }
-            return Pumped { state, kick };
+        let pumped = |state, kick| Pumped {
+            state,
+            kick,
+            again: None,
+        };
+        match state {
+            State::Blocked => return pumped(state, Speakers::NONE),
+            State::Parked => self.parked = self.parked.with(mine),
+            State::Idle | State::More => self.parked = self.parked.without(mine),
         }
-        if let Line::Partial { rests, .. } = &mut self.line {
-            *rests = true;
+        if state == State::Parked || !self.is_open() {
+            // Behind an unfinished line: whoever parks, and whoever leaves such a line to those parked, comes again.
+            let again = self.open_at().filter(|_| !self.parked.is_empty());
+            let kick = Speakers::NONE;
+            return Pumped { state, kick, again };
         }
-        self.parked = self.parked.without(mine);
         if let Some(next) = self.parked.next_after(me) {
-            kick = Speakers::only(next);
+            let kick = Speakers::only(next);
             self.parked = self.parked.without(kick);
             if state == State::More {
                 self.parked = self.parked.with(mine);
-                return Pumped {
-                    state: State::Parked,
-                    kick,
-                };
+                return pumped(State::Parked, kick);
             }
-            return Pumped { state, kick };
+            return pumped(state, kick);
         }
         if state == State::Idle && self.line == Line::Closed {
             self.show_again();
             if !self.flush(out) {
-                return Pumped {
-                    state: self.blocked(me),
-                    kick,
-                };
+                return pumped(State::Blocked, Speakers::NONE);
             }
         }
-        Pumped { state, kick }
+        pumped(state, Speakers::NONE)
     }
 
     /// Ends a line that was shown as it came when its speaker has lost the focus.
@@ -271,9 +307,8 @@ impl Mux {
             Line::Whole { speaker, left } if speaker == me => self.continue_piece(me, left, ring),
             Line::Partial { speaker, .. } if speaker == me => self.continue_line(me, ring),
             Line::Closed if me == focus => self.continue_line(me, ring),
-            Line::Whole { .. } => self.wait_with(me, focus, ring),
-            Line::Partial { rests: false, .. } => self.wait_with(me, focus, ring),
-            Line::Closed | Line::Partial { rests: true, .. } => self.begin_piece(me, ring),
+            _ if !self.is_open() => self.wait_with(me, focus, ring),
+            Line::Closed | Line::Partial { .. } | Line::Whole { .. } => self.begin_piece(me, ring),
         }
     }
 
@@ -352,12 +387,17 @@ impl Mux {
             return Step::Took { line_ends: false };
         }
         self.voice(me, |voice| voice.scanned = 0);
+        let begun = match self.line {
+            Line::Partial {
+                rests: Some(rest), ..
+            } => rest.begun,
+            _ => self.now,
+        };
         let line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
         self.line = if self.begun {
-            Line::Partial {
-                speaker: me,
-                rests: false,
-            }
+            let spoke = self.now;
+            let rests = Some(Rest { begun, spoke });
+            Line::Partial { speaker: me, rests }
         } else {
             Line::Closed
         };
@@ -411,16 +451,21 @@ impl Mux {
         false
     }
 
-    /// Keeps what the focus has shown of its line, from its tag on; only the tag if that grows too long.
+    /// Keeps the text of what the focus has shown of its line, from its tag on; only the tag if that grows too long.
     fn remember(&mut self, me: Speaker, byte: u8, anew: bool) {
         if matches!(self.line, Line::Whole { .. }) {
             return;
+        }
+        if self.line == Line::Closed {
+            self.plain = Plain::Text;
         }
         if anew || self.shown.is_full() {
             let tag: ArrayVec<u8, SHOWN> = self.tag(me).collect();
             self.shown = tag;
         }
-        let _ = self.shown.try_push(byte);
+        if self.plain.keeps(byte) {
+            let _ = self.shown.try_push(byte);
+        }
     }
 
     /// Shows the line of the focus again that others have broken into.
@@ -431,7 +476,7 @@ impl Mux {
             self.begun = true;
             self.line = Line::Partial {
                 speaker,
-                rests: true,
+                rests: None,
             };
         }
     }

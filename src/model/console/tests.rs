@@ -23,22 +23,44 @@ fn push(console: &Console, speaker: Speaker, text: &str) {
     }
 }
 
-/// Serves `speaker` and all who are kicked until nobody is; gives what the terminal got.
+/// A time when every line rests.
+const LATE: Milliseconds = 1000;
+
+/// Serves `speaker` and all who are kicked until nobody is, each as often as it waits for a line to rest; gives what the
+/// terminal got.
 fn settle(console: &Console, speaker: Speaker) -> String {
+    let (output, again) = settle_at(console, speaker, 0);
+    if again.is_empty() {
+        return output;
+    }
+    let late = again
+        .into_iter()
+        .map(|(speaker, _)| settle_at(console, speaker, LATE).0);
+    late.fold(output, |output, more| output + &more)
+}
+
+/// As [`settle`], at one time: also gives who is to be served again, and when.
+fn settle_at(
+    console: &Console,
+    speaker: Speaker,
+    now: Milliseconds,
+) -> (String, Vec<(Speaker, Milliseconds)>) {
     let mut output = Vec::new();
     let mut pending = vec![speaker];
+    let mut waiting = Vec::new();
     let mut rounds = 0;
     while let Some(next) = pending.pop() {
-        let served = console.serve(next, |byte| {
+        let served = console.serve(next, now, |byte| {
             output.push(byte);
             true
         });
         assert!(!served.blocked);
+        waiting.extend(served.again.map(|at| (next, at)));
         pending.extend(served.kick.iter());
         rounds += 1;
         assert!(rounds < 1000, "nobody comes to an end");
     }
-    String::from_utf8(output).unwrap()
+    (String::from_utf8(output).unwrap(), waiting)
 }
 
 fn say(console: &Console, speaker: Speaker, text: &str) -> String {
@@ -83,6 +105,117 @@ fn a_prompt_is_put_back_after_anothers_line() {
     );
     assert_eq!(say(&console, LINUX, "s\n"), "s\r\n");
     assert_eq!(say(&console, CONTROL, "c\n"), "[control] c\r\n");
+}
+
+#[test]
+fn control_sequences_of_a_prompt_are_not_sent_again() {
+    let console = console();
+    // BusyBox ash asks the terminal where its cursor is, each time it prompts.
+    let prompt = "/ # \x1b[6n";
+    assert_eq!(say(&console, LINUX, prompt), format!("[linux] {prompt}"));
+    assert_eq!(
+        say(&console, CONTROL, "a\n"),
+        "\r\n[control] a\r\n[linux] / # "
+    );
+    assert_eq!(
+        say(&console, LINUX, "\x1b[1ml\0s\x1b[0m"),
+        "\x1b[1mls\x1b[0m"
+    );
+    assert_eq!(
+        say(&console, CONTROL, "b\n"),
+        "\r\n[control] b\r\n[linux] / # ls"
+    );
+    assert_eq!(say(&console, LINUX, "\n\x1b]0;t"), "\r\n[linux] \x1b]0;t");
+    assert_eq!(say(&console, LINUX, "\nx\n"), "\r\n[linux] x\r\n");
+    say(&console, LINUX, "y");
+    assert_eq!(
+        say(&console, CONTROL, "c\n"),
+        "\r\n[control] c\r\n[linux] y",
+        "a sequence left open ends with its line"
+    );
+}
+
+/// Serves `speaker` once, at `now`.
+fn serve(console: &Console, speaker: Speaker, now: Milliseconds) -> (String, Served) {
+    let mut output = Vec::new();
+    let served = console.serve(speaker, now, |byte| {
+        output.push(byte);
+        true
+    });
+    (String::from_utf8(output).unwrap(), served)
+}
+
+#[test]
+fn a_line_printed_byte_by_byte_is_not_broken_into() {
+    let console = console();
+    let mut output = String::new();
+    push(&console, CONTROL, "tick\n");
+    for (index, letter) in "a line of the log".chars().enumerate() {
+        push(&console, LINUX, &letter.to_string());
+        let now = index as Milliseconds;
+        output += &serve(&console, LINUX, now).0;
+        let (nothing, served) = serve(&console, CONTROL, now);
+        assert_eq!(nothing, "");
+        assert_eq!(
+            served.again,
+            Some(now + 20),
+            "it comes back when the line rests"
+        );
+    }
+    assert_eq!(output, "[linux] a line of the log");
+    push(&console, LINUX, "\n");
+    let (end, served) = serve(&console, LINUX, 17);
+    assert_eq!(end, "\r\n");
+    assert!(
+        served.kick.contains(CONTROL),
+        "whoever ends the line serves who waits"
+    );
+    assert_eq!(serve(&console, CONTROL, 17).0, "[control] tick\r\n");
+}
+
+#[test]
+fn a_line_that_rests_is_broken_into() {
+    let console = console();
+    push(&console, LINUX, "# ");
+    assert_eq!(serve(&console, LINUX, 100).0, "[linux] # ");
+    push(&console, CONTROL, "tick\n");
+    assert_eq!(serve(&console, CONTROL, 119).1.again, Some(120));
+    let shown = "\r\n[control] tick\r\n[linux] # ";
+    assert_eq!(serve(&console, CONTROL, 120).0, shown);
+    push(&console, CONTROL, "tick\n");
+    assert_eq!(
+        serve(&console, CONTROL, 120).0,
+        shown,
+        "a prompt put back rests at once"
+    );
+}
+
+#[test]
+fn a_line_without_end_is_broken_into_after_a_while() {
+    let console = console();
+    push(&console, CONTROL, "tick\n");
+    for now in 0..200 {
+        push(&console, LINUX, ".");
+        let _ = serve(&console, LINUX, now);
+        assert_eq!(serve(&console, CONTROL, now).0, "");
+    }
+    let (shown, _) = serve(&console, CONTROL, 200);
+    assert!(
+        shown.starts_with("\r\n[control] tick\r\n[linux] ..."),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_clock_read_before_anothers_call_does_no_harm() {
+    let console = console();
+    push(&console, LINUX, "# ");
+    let _ = serve(&console, LINUX, 100);
+    push(&console, CONTROL, "tick\n");
+    assert_eq!(serve(&console, CONTROL, 50).1.again, Some(120));
+    push(&console, LINUX, "x");
+    let _ = serve(&console, LINUX, 40);
+    assert!(serve(&console, CONTROL, 120).0.contains("tick"));
 }
 
 #[test]
@@ -146,7 +279,7 @@ fn escape_sequences_pass_and_nul_does_not() {
     assert_eq!(say(&console, LINUX, "\0\x1b[1mx\0"), "[linux] \x1b[1mx");
     assert_eq!(
         say(&console, CONTROL, "\0\0\x1b[2mx\n"),
-        "\r\n[control] \x1b[2mx\r\n[linux] \x1b[1mx"
+        "\r\n[control] \x1b[2mx\r\n[linux] x"
     );
 }
 
@@ -197,7 +330,7 @@ fn a_line_stuck_in_the_uart_is_ended_when_its_partition_stops() {
     let console = console();
     push(&console, CONTROL, "abcdef\nnext\n");
     let mut output = Vec::new();
-    let served = console.serve(CONTROL, |byte| {
+    let served = console.serve(CONTROL, 0, |byte| {
         let room = output.len() < "[control] abc".len();
         if room {
             output.push(byte);
@@ -278,6 +411,7 @@ struct Board<'a> {
     fifo: usize,
     room: usize,
     unmasked: bool,
+    now: Milliseconds,
     output: Vec<u8>,
 }
 
@@ -287,6 +421,8 @@ struct Core<'a> {
     /// Pushed something and has not called `serve` for it yet.
     owes: bool,
     kicked: bool,
+    /// When its timer expires.
+    timer: Option<Milliseconds>,
     service: Option<Service<'a>>,
 }
 
@@ -296,6 +432,8 @@ enum Action {
     /// The UART sends what it holds.
     Drain,
     TransmitInterrupt,
+    /// Time passes until the timer of a core expires.
+    Timer(usize),
 }
 
 impl<'a> Board<'a> {
@@ -307,6 +445,7 @@ impl<'a> Board<'a> {
                 script: text.bytes().collect(),
                 owes: false,
                 kicked: false,
+                timer: None,
                 service: None,
             })
             .collect();
@@ -316,6 +455,7 @@ impl<'a> Board<'a> {
             fifo,
             room: fifo,
             unmasked: false,
+            now: 0,
             output: Vec::new(),
         }
     }
@@ -328,6 +468,10 @@ impl<'a> Board<'a> {
             })
             .map(Action::Core)
             .collect();
+        // A core takes its timer's interrupt when it is done with what it does.
+        let expires = |core: &Core<'_>| core.timer.is_some() && core.service.is_none();
+        let timers = (0..self.cores.len()).filter(|index| expires(&self.cores[*index]));
+        actions.extend(timers.map(Action::Timer));
         if self.room < self.fifo {
             actions.push(Action::Drain);
         }
@@ -352,10 +496,11 @@ impl<'a> Board<'a> {
                     Stage::Collect(pumped) => format!("collect {pumped:?}"),
                     Stage::Done => "done".to_string(),
                 };
-                (stage, service.served)
+                (stage, service.served, service.now)
             });
             let ring = console.ring(core.speaker).len();
-            let rest = (core.script.len(), core.owes, core.kicked, ring);
+            let timer = core.timer;
+            let rest = (core.script.len(), core.owes, core.kicked, ring, timer);
             write!(state, "{stage:?} {rest:?}; ").unwrap();
         }
         if let Some(mux) = console.mux.try_lock() {
@@ -363,7 +508,7 @@ impl<'a> Board<'a> {
         }
         let waiters = (&console.busy, &console.blocked);
         let open_line = self.output.rsplit(|byte| *byte == b'\n').next();
-        let uart = (self.room, self.unmasked, open_line);
+        let uart = (self.room, self.unmasked, self.now, open_line);
         write!(state, "{waiters:?} {uart:?}").unwrap();
         state
     }
@@ -381,6 +526,11 @@ impl<'a> Board<'a> {
         match action {
             Action::Core(index) => self.run(index),
             Action::Drain => self.room = self.fifo,
+            Action::Timer(index) => {
+                let core = &mut self.cores[index];
+                core.kicked = true;
+                self.now = self.now.max(core.timer.take().unwrap_or(0));
+            }
             Action::TransmitInterrupt => {
                 self.unmasked = false;
                 let kick = self.console.unblock();
@@ -390,12 +540,14 @@ impl<'a> Board<'a> {
     }
 
     fn run(&mut self, index: usize) {
-        let Self { room, output, .. } = self;
+        let Self {
+            room, output, now, ..
+        } = self;
         let core = &mut self.cores[index];
         let Some(service) = &mut core.service else {
             if core.owes || core.kicked {
                 (core.owes, core.kicked) = (false, false);
-                core.service = Some(Service::new(self.console, core.speaker));
+                core.service = Some(Service::new(self.console, core.speaker, *now));
             } else {
                 // Up to a line at once: the steps in between change nothing for the others.
                 while let Some(byte) = core.script.pop_front() {
@@ -421,6 +573,7 @@ impl<'a> Board<'a> {
         }
         let served = service.served;
         core.service = None;
+        core.timer = [core.timer, served.again].into_iter().flatten().min();
         self.unmasked |= served.blocked;
         self.kick(served.kick);
     }

@@ -3,12 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::counts::Claim;
+
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// CPU a test runs on unless it names others.
 const USUAL_CPU: &str = "cortex-a72";
 /// What nobody's console may say unless the test allows it.
-const PANIC: &str = "panicked at";
+const PANIC: &str = "PANIC";
+/// What it may never say.
+const FAULT: &str = "FAULT at EL2";
 
 /// One thing to happen, after the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +64,16 @@ pub struct Case {
     pub steps: Vec<Step>,
     /// What no line may match.
     pub forbidden: Vec<&'static str>,
+    /// How many lines must match a pattern, from the start to the last step.
+    pub tallies: Vec<(&'static str, usize)>,
     /// What the boot loader hands over.
     pub bundle: Bundle,
     /// How long it may take.
     pub patience: Duration,
     /// Whether instructions are the clock.
     pub icount: bool,
+    /// What must hold of what each core executed.
+    pub claim: Option<Claim>,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
     /// vCPUs it has in all: what it costs the host.
@@ -81,10 +89,12 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         gics: &[3, 2],
         cpus: &[USUAL_CPU],
         steps: Vec::new(),
-        forbidden: vec![PANIC],
+        forbidden: vec![PANIC, FAULT],
+        tallies: Vec::new(),
         bundle: Bundle::Whole,
         patience: PATIENCE,
         icount: false,
+        claim: None,
         quick: false,
         vcpus: 0,
     }
@@ -175,6 +185,12 @@ impl Case {
         self
     }
 
+    /// Exactly `count` lines must match `pattern`: none lost, none doubled.
+    pub fn lines(mut self, pattern: &'static str, count: usize) -> Self {
+        self.tallies.push((pattern, count));
+        self
+    }
+
     /// A panic is what the test wants to see.
     pub fn allow_panic(mut self) -> Self {
         self.forbidden.retain(|pattern| *pattern != PANIC);
@@ -197,6 +213,12 @@ impl Case {
     pub fn icount(mut self) -> Self {
         self.icount = true;
         self
+    }
+
+    /// What each core executes is counted, with instructions as the clock, and `claim` must hold of it.
+    pub fn claim(mut self, claim: Claim) -> Self {
+        self.claim = Some(claim);
+        self.icount()
     }
 
     /// It belongs to the everyday subset.

@@ -17,6 +17,7 @@
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
 mod case;
+mod counts;
 mod host;
 mod runner;
 mod table;
@@ -82,7 +83,7 @@ impl Variant {
 pub struct Outcome {
     /// Checks that held.
     pub passed: usize,
-    /// Checks that were left out.
+    /// Checks that are not for this machine.
     pub skipped: usize,
     /// What did not hold.
     pub failures: Vec<String>,
@@ -93,6 +94,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds what else was found of the same run.
+    pub fn join(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+        self.tail.extend(other.tail);
+    }
+
     /// A test that could not be run.
     pub fn failed(reason: String) -> Self {
         Self {
@@ -107,9 +116,8 @@ impl Outcome {
 struct Totals {
     passed: usize,
     failed: usize,
-    skipped: usize,
     /// Tests that were not begun, because somebody interrupted.
-    abandoned: usize,
+    skipped: usize,
 }
 
 /// Runs the tests that are selected.
@@ -137,7 +145,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut totals = Totals::default();
     for step in steps {
         if interrupted() {
-            totals.abandoned += 1;
+            totals.skipped += 1;
             continue;
         }
         let started = Instant::now();
@@ -208,7 +216,7 @@ fn emulate(variants: Vec<Variant>, totals: &mut Totals) {
         for (name, outcome, took) in results {
             match outcome {
                 Some(outcome) => totals.add(&name, &outcome, took),
-                None => totals.abandoned += 1,
+                None => totals.skipped += 1,
             }
         }
     });
@@ -232,11 +240,11 @@ impl Totals {
     fn add(&mut self, name: &str, outcome: &Outcome, took: Duration) {
         self.passed += outcome.passed;
         self.failed += outcome.failures.len();
-        self.skipped += outcome.skipped;
         let seconds = took.as_secs_f32();
-        let checks = match outcome.passed {
-            0 | 1 => String::new(),
-            count => format!(" ({count} checks)"),
+        let checks = match (outcome.passed, outcome.skipped) {
+            (0 | 1, 0) => String::new(),
+            (passed, 0) => format!(" ({passed} checks)"),
+            (passed, skipped) => format!(" ({passed} checks, {skipped} not for it)"),
         };
         let label = format!("{name}{checks}");
         if outcome.failures.is_empty() {
@@ -257,12 +265,12 @@ impl Totals {
     }
 
     fn conclude(&self) -> ExitCode {
-        let skipped = match self.skipped + self.abandoned {
+        let skipped = match self.skipped {
             0 => String::new(),
             count => format!(", {count} skipped"),
         };
         println!("{} passed, {} failed{skipped}", self.passed, self.failed);
-        if self.failed == 0 && self.abandoned == 0 && self.passed > 0 {
+        if self.failed == 0 && self.skipped == 0 && self.passed > 0 {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Origin, Step};
+use super::counts::{self, Counts};
 use super::tap::Report;
 use super::{Outcome, Variant};
 use crate::board::Choice;
@@ -38,9 +39,17 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     let log = folder.join("console.log");
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut script = Script::new(&variant.case, file)?;
-    let session = Session::start(command)?;
-    let problem = script.follow(session, Instant::now() + variant.case.patience);
-    Ok(script.outcome(problem, &log))
+    let mut session = Session::start(command)?;
+    let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
+    session.stop();
+    let mut outcome = script.outcome(problem, &log);
+    if let Some(claim) = variant.case.claim
+        && outcome.failures.is_empty()
+    {
+        let counts = Counts::read(&counts_file(folder))?;
+        outcome.join(claim(&counts, variant.gic));
+    }
+    Ok(outcome)
 }
 
 /// Packs the test's system and gives QEMU's command line for it.
@@ -59,6 +68,10 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let extra = match case.claim {
+        Some(_) => counts::plugin(&counts_file(folder))?,
+        None => Vec::new(),
+    };
     let arguments = qemu::arguments(&Launch {
         machine: &checked.machine,
         image: &build::hypervisor()?,
@@ -66,10 +79,15 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         serial: Serial::Stream,
         icount: case.icount,
         gdb: false,
-        extra: &[],
+        extra: &extra,
     })?;
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
+}
+
+/// Where the counting plugin writes.
+fn counts_file(folder: &Path) -> PathBuf {
+    folder.join("counts")
 }
 
 fn manifest(case: &Case, folder: &Path) -> anyhow::Result<PathBuf> {
@@ -91,12 +109,20 @@ enum Ready {
     End,
 }
 
+/// Lines that are counted: their pattern, how many there must be, how many there were.
+struct Tally {
+    pattern: Regex,
+    expected: usize,
+    seen: usize,
+}
+
 /// A test under way.
 struct Script {
     steps: Vec<Ready>,
     next: usize,
     reports: BTreeMap<&'static str, Report>,
     forbidden: Vec<Regex>,
+    tallies: Vec<Tally>,
     lines: Lines,
     tail: Vec<String>,
     log: File,
@@ -118,12 +144,20 @@ impl Script {
                 }
             });
         }
+        let tallies = case.tallies.iter().map(|(pattern, expected)| {
+            Regex::new(pattern).map(|pattern| Tally {
+                pattern,
+                expected: *expected,
+                seen: 0,
+            })
+        });
         let forbidden = case.forbidden.iter().map(|pattern| Regex::new(pattern));
         Ok(Self {
             steps,
             next: 0,
             reports,
             forbidden: forbidden.collect::<Result<_, _>>()?,
+            tallies: tallies.collect::<Result<_, _>>()?,
             lines: Lines::default(),
             tail: Vec::new(),
             log,
@@ -132,7 +166,7 @@ impl Script {
     }
 
     /// Follows the console to the last step, or says what went wrong.
-    fn follow(&mut self, mut session: Session, deadline: Instant) -> Option<String> {
+    fn follow(&mut self, session: &mut Session, deadline: Instant) -> Option<String> {
         let keyboard = session.keyboard();
         loop {
             while let Some(Ready::Send(text)) = self.steps.get(self.next) {
@@ -157,7 +191,7 @@ impl Script {
                     self.advance(&partial);
                     None
                 }
-                Event::Ended => return self.ended(&mut session),
+                Event::Ended => return self.ended(session),
             };
             if problem.is_some() {
                 return problem;
@@ -172,6 +206,9 @@ impl Script {
             self.keep(&line);
             if let Some(pattern) = self.forbidden.iter().find(|p| p.is_match(&line)) {
                 return Some(format!("a line matches {:?}: {line}", pattern.as_str()));
+            }
+            for tally in &mut self.tallies {
+                tally.seen += usize::from(tally.pattern.is_match(&line));
             }
             for (name, report) in &mut self.reports {
                 let own = line
@@ -231,6 +268,10 @@ impl Script {
     }
 
     fn outcome(mut self, problem: Option<String>, log: &Path) -> Outcome {
+        // Where the test came to its end, what did not hold says more than the console's last lines.
+        if problem.is_none() {
+            self.tail.clear();
+        }
         let mut failures: Vec<String> = problem.into_iter().collect();
         let (mut passed, mut skipped) = (self.passed, 0);
         for (name, report) in &self.reports {
@@ -243,8 +284,22 @@ impl Script {
                     .map(|text| format!("[{name}] {text}")),
             );
         }
+        for tally in &self.tallies {
+            let Tally {
+                pattern,
+                expected,
+                seen,
+            } = tally;
+            match seen == expected {
+                true => passed += 1,
+                false => failures.push(format!(
+                    "{seen} lines match {:?}, not {expected}",
+                    pattern.as_str()
+                )),
+            }
+        }
         let partial = self.lines.partial();
-        if !partial.is_empty() {
+        if !partial.is_empty() && !self.tail.is_empty() {
             self.keep(&partial);
         }
         Outcome {
@@ -274,8 +329,8 @@ mod tests {
         let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let session = Session::start(command).unwrap();
-        let problem = follower.follow(session, Instant::now() + Duration::from_secs(5));
+        let mut session = Session::start(command).unwrap();
+        let problem = follower.follow(&mut session, Instant::now() + Duration::from_secs(5));
         let outcome = follower.outcome(problem, &path);
         std::fs::remove_file(path).unwrap();
         outcome
@@ -312,6 +367,12 @@ mod tests {
             ["QEMU ended (exit status: 0) waiting for the report of `a`"]
         );
         assert_eq!(outcome.tail, ["[a] ok 1 - x"]);
+    }
+
+    #[test]
+    fn lost_lines_are_counted() {
+        let outcome = played(case("count", "").lines("^N", 3).end(), "echo N1; echo N2");
+        assert_eq!(outcome.failures, ["2 lines match \"^N\", not 3"]);
     }
 
     #[test]

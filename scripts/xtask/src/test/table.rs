@@ -1,6 +1,7 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
 use super::case::{Bundle, Case, case};
+use super::counts;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -11,6 +12,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(boot());
+    cases.extend(counted());
     cases
 }
 
@@ -21,6 +23,7 @@ fn systems() -> Vec<Case> {
             .manifest("platform/qemu-virt/demo.toml", 3)
             .wait(r"^\[control\] ")
             .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] ")
@@ -29,6 +32,15 @@ fn systems() -> Vec<Case> {
             .linux("linux", &[0, 1], "256M")
             .on(EVERY_CPU)
             .wait(r"^\[linux\] bulkhead: shell ready"),
+        case("linux-reboot", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("reboot -f\n")
+            .wait(r"partition linux: asked for a reset")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("poweroff -f\n")
+            .wait(r"partition linux: switched itself off")
+            .end(),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -43,6 +55,8 @@ fn guests() -> Vec<Case> {
         case(name, "guest")
             .guest("t", "guest-tests", cpus, "8M")
             .tap("t")
+            // Written without polling; the guest cannot know what arrived.
+            .lines(r"^\[t\] N\d{5} [a-z]{56}$", 1600)
     };
     vec![
         tests("two-cpus", &[0, 1]).on(EVERY_CPU).quick(),
@@ -68,6 +82,36 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin"),
         beside("fault-loop", "fault-loop"),
         beside("panic", "panic").allow_panic(),
+        beside("off", "off"),
+        // Its second CPU leaves an interrupt active each time.
+        case("resets", "neighbour")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=reset starts=20\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .forbid("not as after a reset")
+            .wait(r"^\[bad\] role: done")
+            .tap("t"),
+    ]
+}
+
+/// What the hypervisor costs, counted core by core.
+fn counted() -> Vec<Case> {
+    vec![
+        // The loop that floods is Linux's; its console is the slowest thing there is.
+        case("control-is-left-alone", "counted")
+            .linux("linux", &[0, 1], "256M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("n=0; while [ $n -lt 300 ]; do echo flood $n; n=$((n + 1)); done; echo flood over\n")
+            .wait(r"^\[linux\] flood over")
+            .seconds(400)
+            .claim(counts::control_is_left_alone),
+        case("linux-exits-seldom", "counted")
+            .linux("linux", &[0, 1], "256M")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .seconds(400)
+            .claim(counts::linux_exits_seldom),
     ]
 }
 
@@ -80,14 +124,14 @@ fn boot() -> Vec<Case> {
             .wait("(?i)no bundle")
             .quick(),
         refused("bundle-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"on-crash")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"qemu-vir")))
             .wait("(?i)bundle, .*digest")
             .quick(),
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
         refused("payload-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\x7fELF")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
     ]
 }

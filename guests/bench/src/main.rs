@@ -1,0 +1,177 @@
+//! What each operation costs: every row is done [`TIMES`] times between two markers that the counting plugin
+//! (scripts/xtask/plugin) knows, and timed by the counter, of which one tick is one instruction under `-icount`.
+//!
+//! Prints `bench: ID NAME min/median/max`, in counter ticks less those of an empty window, and `bench: done`. Boot
+//! arguments: `only=ID` measures that row alone.
+#![no_std]
+#![no_main]
+
+mod interrupts;
+
+use bulkhead_rt::abi::layout::{GICD_BASE, UART_BASE};
+use bulkhead_rt::abi::{psci, smccc};
+use bulkhead_rt::call::Conduit;
+use bulkhead_rt::gic::{Gic, distributor};
+use bulkhead_rt::{Machine, entry, mmio, println, timer};
+
+/// Times each row is done.
+const TIMES: usize = 64;
+/// Times it is done before, uncounted.
+const WARM: usize = 4;
+/// UARTFR.
+const UART_FLAGS: u64 = 0x18;
+/// A UART register nobody watches: UARTIBRD.
+const UART_BAUD: u64 = 0x24;
+
+entry!(main);
+
+/// What is measured of a row: the marker at its beginning, and one go at it.
+struct Row {
+    name: &'static str,
+    /// Does it once, marked, and says how many ticks it took.
+    once: fn() -> u64,
+}
+
+/// A row: its number, which is its marker's, its name, and what it does.
+macro_rules! row {
+    ($id:literal, $name:literal, $work:expr) => {
+        Row {
+            name: $name,
+            once: || {
+                let from = timer::now();
+                // SAFETY: hints that QEMU and every core take for no operation.
+                unsafe { core::arch::asm!(concat!("hint #64 + ", $id)) };
+                $work;
+                // SAFETY: as above.
+                unsafe { core::arch::asm!("hint #127") };
+                timer::now() - from
+            },
+        }
+    };
+}
+/// The rows any machine has, in the order of their numbers.
+const ROWS: &[Row] = &[
+    row!(0, "empty", ()),
+    row!(1, "hvc-psci-version", call(Conduit::Hvc, psci::VERSION, 0)),
+    row!(2, "smc-psci-version", call(Conduit::Smc, psci::VERSION, 0)),
+    row!(
+        3,
+        "hvc-smccc-version",
+        call(Conduit::Hvc, smccc::VERSION, 0)
+    ),
+    row!(
+        4,
+        "hvc-psci-features",
+        call(Conduit::Hvc, psci::FEATURES, psci::CPU_OFF)
+    ),
+    row!(5, "hvc-unknown", call(Conduit::Hvc, 0x8600_1234, 0)),
+    row!(
+        6,
+        "gicd-typer-read",
+        mmio::read32(GICD_BASE + distributor::TYPER)
+    ),
+    row!(
+        7,
+        "gicd-isenabler1-read",
+        mmio::read32(GICD_BASE + distributor::ISENABLER + 4)
+    ),
+    row!(
+        8,
+        "isenabler0-write",
+        mmio::write32(private() + distributor::ISENABLER, 0)
+    ),
+    row!(
+        9,
+        "isenabler0-write-all",
+        mmio::write32(private() + distributor::ISENABLER, u32::MAX)
+    ),
+    row!(
+        10,
+        "icenabler0-write-one",
+        mmio::write32(private() + distributor::ICENABLER, 1 << 30)
+    ),
+    row!(11, "uart-flags-read", mmio::read32(UART_BASE + UART_FLAGS)),
+    row!(
+        12,
+        "uart-register-write",
+        mmio::write32(UART_BASE + UART_BAUD, 1)
+    ),
+    row!(
+        13,
+        "id-register-read",
+        bulkhead_rt::read_sysreg!("id_aa64pfr0_el1")
+    ),
+    row!(14, "sgi-to-self", interrupts::to_self()),
+    row!(15, "virtual-timer", interrupts::virtual_timer()),
+    row!(
+        16,
+        "virtual-timer-from-wfi",
+        interrupts::virtual_timer_asleep()
+    ),
+    row!(17, "physical-timer", interrupts::physical_timer()),
+    row!(18, "ipi", interrupts::to_other()),
+    row!(19, "ipi-round-trip", interrupts::there_and_back()),
+    row!(20, "cpu-on", interrupts::switch_on()),
+];
+
+fn main(machine: &'static Machine) {
+    let only = machine.arguments.number("only");
+    interrupts::start(machine);
+    let empty = median(&mut measure(&ROWS[0]));
+    for (id, row) in (0..).zip(ROWS) {
+        if only.is_some_and(|only| only != id) || interrupts::is_missing(row.name) {
+            continue;
+        }
+        interrupts::prepare(row.name);
+        let mut ticks = measure(row);
+        let median = median(&mut ticks);
+        let [min, median, max] =
+            [ticks[0], median, ticks[TIMES - 1]].map(|ticks| ticks.saturating_sub(empty));
+        println!("bench: {id} {} {min}/{median}/{max}", row.name);
+    }
+    println!("bench: done");
+}
+
+fn measure(row: &Row) -> [u64; TIMES] {
+    let once = || {
+        let ticks = (row.once)();
+        interrupts::settle();
+        ticks
+    };
+    for _ in 0..WARM {
+        once();
+    }
+    core::array::from_fn(|_| once())
+}
+
+/// Sorts them and returns the middle one.
+fn median(ticks: &mut [u64; TIMES]) -> u64 {
+    ticks.sort_unstable();
+    ticks[TIMES / 2]
+}
+
+/// Calls `function` with one argument; X0 alone comes back.
+#[inline(always)]
+fn call(conduit: Conduit, function: u32, argument: u32) -> u64 {
+    let (mut x0, x1) = (u64::from(function), u64::from(argument));
+    match conduit {
+        // SAFETY: the convention preserves all but x0-x17.
+        Conduit::Hvc => unsafe {
+            core::arch::asm!("hvc #0", inout("x0") x0, inout("x1") x1 => _, clobber_abi("C"));
+        },
+        // SAFETY: as above.
+        Conduit::Smc => unsafe {
+            core::arch::asm!("smc #0", inout("x0") x0, inout("x1") x1 => _, clobber_abi("C"));
+        },
+    }
+    x0
+}
+
+/// The frame of this CPU's private interrupts.
+#[inline(always)]
+fn private() -> u64 {
+    match bulkhead_rt::machine().gic {
+        Gic::V2 { distributor, .. } => distributor,
+        Gic::V3 { redistributors, .. } => redistributors + 0x1_0000,
+    }
+}

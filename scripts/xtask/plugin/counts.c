@@ -1,0 +1,441 @@
+// Counts what each core of the emulated board executes at each exception level: a plugin for QEMU's TCG.
+//
+// Counts are instructions, not time. What an exception, a barrier or a device costs on silicon is not in them, so
+// device accesses, system-register accesses and barriers are counted beside them.
+//
+// A core is known by MPIDR, not by QEMU's index, which under round-robin TCG is the core's that translated the code.
+// While a core has no guest (VTTBR_EL2 is 0) VMPIDR_EL2 still holds its MPIDR; TPIDR_EL2, which the hypervisor points
+// to a block for each core, tells it apart from then on. With option `bare` there is no hypervisor, and VMPIDR_EL2 it is.
+//
+// Options: out=FILE (one line a fact, below), guest=on (count EL0 and EL1 too: slower), bare=on,
+// profile=FILE (EL2's instructions by address, at the end), profile-window=ID (those of one window only),
+// trace=FILE,trace-window=ID (each address of the first window of that id).
+//
+//   window ID core=N COUNTS      between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything
+//   period core=N COUNTS         on one core, from one virtual timer interrupt to the next
+//   exit core=N vector=V class=C detail=D write=W count=K   at the end: exits by cause; D is the IPA of an abort, the
+//                                function of a call, the syndrome of a system register
+//   total core=N COUNTS          at the end
+//   COUNTS: el0= el1= el2= sync= irq= other= device= sysreg= barriers= exclusives= maintenance=
+//   From el2 on all are of EL2; sync, irq and other are entries to it.
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The part of QEMU's plugin interface that is used here (version 4: QEMU 9.2 and later), and of GLib's.
+
+#define PUBLIC __attribute__((visibility("default")))
+
+typedef uint64_t plugin_id;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+struct qemu_plugin_register;
+struct qemu_plugin_hwaddr;
+
+typedef struct {
+    struct qemu_plugin_register *handle;
+    const char *name;
+    const char *feature;
+} register_description;
+
+typedef struct {
+    char *data;
+    unsigned len;
+} GArray;
+
+typedef struct {
+    uint8_t *data;
+    unsigned len;
+} GByteArray;
+
+GByteArray *g_byte_array_new(void);
+GByteArray *g_byte_array_set_size(GByteArray *array, unsigned size);
+
+GArray *qemu_plugin_get_registers(void);
+int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *to);
+void qemu_plugin_register_vcpu_init_cb(plugin_id id, void (*call)(plugin_id, unsigned));
+void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*call)(plugin_id, struct qemu_plugin_tb *));
+void qemu_plugin_register_atexit_cb(plugin_id id, void (*call)(plugin_id, void *), void *data);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*call)(unsigned, void *), int flags,
+                                          void *data);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*call)(unsigned, void *), int flags,
+                                            void *data);
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn, void (*call)(unsigned, uint32_t, uint64_t, void *),
+                                      int flags, int direction, void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(uint32_t info, uint64_t vaddr);
+bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *address);
+
+PUBLIC int qemu_plugin_version = 4;
+
+enum { NO_REGISTERS = 0, READS_REGISTERS = 1, READS_AND_WRITES = 3 };
+
+// The board's cores and what is counted of each.
+
+enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64 };
+enum vector { SYNC, IRQ, OTHER, VECTORS };
+enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, KINDS };
+
+struct counts {
+    uint64_t instructions[LEVELS];
+    uint64_t entries[VECTORS];
+    uint64_t kinds[KINDS];
+};
+
+struct cause {
+    enum vector vector;
+    unsigned class;
+    uint64_t detail;
+    bool write;
+    uint64_t count;
+};
+
+struct core {
+    struct counts total;
+    struct counts window;  // totals at the beginning of the window
+    struct counts period;  // totals at the beginning of the period
+    uint64_t deadline;     // CNTV_CVAL_EL0 of the period's interrupt; 0 before the first
+    struct cause causes[CAUSES];
+};
+
+static struct core cores[CORES];
+static uint64_t blocks[CORES];  // TPIDR_EL2 by core, 0 where not known yet
+
+static __thread struct core *core = &cores[0];  // whose code runs
+static __thread unsigned level;                 // at which exception level
+
+static int window = -1;  // the open window's id
+static bool count_guest, bare;
+static FILE *out, *trace;
+static const char *profile;
+static int trace_window = -1, profile_window = -1;
+static bool tracing, traced;
+
+// An instruction of EL2 and how often it was executed.
+struct place {
+    uint64_t address, count;
+    struct place *next;
+};
+static struct place *places;
+
+// Registers.
+
+enum name { CPSR, VMPIDR, TPIDR, VTTBR, VBAR, ESR, FAR, HPFAR, X0, TIMER_CONTROL, TIMER_DEADLINE, NAMES };
+static const char *const names[NAMES] = {"cpsr",   "VMPIDR_EL2", "TPIDR_EL2", "VTTBR_EL2", "VBAR_EL2",   "ESR_EL2",
+                                         "FAR_EL2", "HPFAR_EL2", "x0",        "CNTV_CTL_EL0", "CNTV_CVAL_EL0"};
+static struct qemu_plugin_register *handles[NAMES];
+static __thread GByteArray *bytes;
+
+// The current core's register; 0 if the model has none.
+static uint64_t reg(enum name name) {
+    uint64_t value = 0;
+    if (!handles[name])
+        return 0;
+    if (!bytes)
+        bytes = g_byte_array_new();
+    g_byte_array_set_size(bytes, 0);
+    int size = qemu_plugin_read_register(handles[name], bytes);
+    if (size > 0)
+        memcpy(&value, bytes->data, size < 8 ? (size_t)size : 8);
+    return value;
+}
+
+static unsigned current_level(void) { return reg(CPSR) >> 2 & 3; }
+
+static struct core *current_core(void) {
+    uint64_t block = reg(TPIDR);
+    if (bare || block == 0 || reg(VTTBR) == 0) {
+        unsigned number = reg(VMPIDR) & (CORES - 1);
+        for (unsigned other = 0; other < CORES; other++)
+            if (blocks[other] == block)
+                blocks[other] = 0;
+        blocks[number] = block;
+        return &cores[number];
+    }
+    for (unsigned number = 0; number < CORES; number++)
+        if (blocks[number] == block)
+            return &cores[number];
+    return &cores[CORES - 1];
+}
+
+// Output.
+
+static void print(const char *what, int id, const struct core *of, const struct counts *from) {
+    const struct counts *now = &of->total;
+    fputs(what, out);
+    if (id >= 0)
+        fprintf(out, " %d", id);
+    fprintf(out, " core=%d", (int)(of - cores));
+    for (int l = 0; l < 3; l++)
+        fprintf(out, " el%d=%lu", l, now->instructions[l] - from->instructions[l]);
+    static const char *const vectors[VECTORS] = {"sync", "irq", "other"};
+    for (int v = 0; v < VECTORS; v++)
+        fprintf(out, " %s=%lu", vectors[v], now->entries[v] - from->entries[v]);
+    static const char *const kinds[KINDS] = {"device", "sysreg", "barriers", "exclusives", "maintenance"};
+    for (int k = 0; k < KINDS; k++)
+        fprintf(out, " %s=%lu", kinds[k], now->kinds[k] - from->kinds[k]);
+    fputc('\n', out);
+}
+
+// Execution.
+
+static void note_cause(enum vector vector) {
+    uint64_t esr = vector == SYNC ? reg(ESR) : 0, detail = 0;
+    unsigned class = esr >> 26 & 0x3f;
+    bool write = false;
+    switch (class) {
+    case 0x16: case 0x17:  // HVC, SMC
+        detail = reg(X0);
+        break;
+    case 0x18:  // system register: all of the syndrome but the general register
+        detail = esr & 0x1ffffff & ~(0x1ful << 5);
+        write = !(esr & 1);
+        break;
+    case 0x20: case 0x24:  // instruction and data abort
+        detail = (reg(HPFAR) >> 4 << 12) | (reg(FAR) & 0xfff);
+        write = class == 0x24 && (esr >> 6 & 1);
+        break;
+    }
+    for (int i = 0; i < CAUSES; i++) {
+        struct cause *cause = &core->causes[i];
+        if (cause->count == 0)
+            *cause = (struct cause){vector, class, detail, write, 0};
+        if (cause->vector == vector && cause->class == class && cause->detail == detail && cause->write == write) {
+            cause->count++;
+            return;
+        }
+    }
+}
+
+// A period begins with the interrupt of a virtual timer whose deadline is not the last one's.
+static void note_period(void) {
+    enum { ENABLED_NOT_MASKED_MET = 5, ALL = 7 };
+    if ((reg(TIMER_CONTROL) & ALL) != ENABLED_NOT_MASKED_MET)
+        return;
+    uint64_t deadline = reg(TIMER_DEADLINE);
+    if (deadline == core->deadline)
+        return;
+    if (core->deadline != 0)
+        print("period", -1, core, &core->period);
+    core->deadline = deadline;
+    core->period = core->total;
+}
+
+static void begin_block(unsigned index, void *data) {
+    (void)index;
+    level = (unsigned)(uintptr_t)data;
+    core = current_core();
+}
+
+// The first block of a vector of lower exception levels. `data`: bits 1:0 the vector.
+static void enter(unsigned index, void *data) {
+    static const enum vector vectors[4] = {SYNC, IRQ, OTHER, OTHER};
+    enum vector vector = vectors[(uintptr_t)data & 3];
+    begin_block(index, (void *)2);
+    if (vector == IRQ)
+        note_period();
+    core->total.entries[vector]++;
+    note_cause(vector);
+}
+
+static void execute(unsigned index, void *data) {
+    (void)index;
+    struct place *place = data;
+    core->total.instructions[level]++;
+    if (level == 2 && (profile_window < 0 || window == profile_window))
+        place->count++;
+    if (tracing && level == 2)
+        fprintf(trace, "%d %lx\n", (int)(core - cores), place->address);
+}
+
+static void is_kind(unsigned index, void *data) {
+    (void)index;
+    core->total.kinds[(uintptr_t)data]++;
+}
+
+static void access(unsigned index, uint32_t info, uint64_t address, void *data) {
+    (void)index, (void)data;
+    struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
+    if (physical && qemu_plugin_hwaddr_is_io(physical))
+        core->total.kinds[DEVICE]++;
+}
+
+static void begin_window(unsigned index, void *data) {
+    (void)index;
+    window = (int)(intptr_t)data;
+    for (int i = 0; i < CORES; i++)
+        cores[i].window = cores[i].total;
+    tracing = trace && window == trace_window && !traced;
+}
+
+static void end_window(unsigned index, void *data) {
+    (void)index, (void)data;
+    if (window < 0)
+        return;
+    for (int i = 0; i < CORES; i++)
+        if (memcmp(&cores[i].window, &cores[i].total, sizeof cores[i].total) != 0)
+            print("window", window, &cores[i], &cores[i].window);
+    if (tracing) {
+        tracing = false;
+        traced = true;
+        fflush(trace);
+    }
+    window = -1;
+}
+
+// Translation.
+
+static bool marker(uint32_t op, struct qemu_plugin_insn *insn) {
+    if ((op & 0xfffff01f) != 0xd503201f)  // HINT
+        return false;
+    unsigned hint = op >> 5 & 0x7f;
+    if (hint == END_MARKER)
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, end_window, NO_REGISTERS, NULL);
+    else if (hint >= FIRST_MARKER && hint < FIRST_MARKER + WINDOWS)
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, begin_window, NO_REGISTERS, (void *)(intptr_t)(hint - FIRST_MARKER));
+    else
+        return false;
+    return true;
+}
+
+static int kind_of(uint32_t op) {
+    if ((op & 0xffd00000) == 0xd5100000)  // MRS, MSR (register)
+        return SYSREG;
+    if ((op & 0xfffff01f) == 0xd503301f)  // DSB, DMB, ISB
+        return BARRIER;
+    if ((op & 0xfff80000) == 0xd5080000)  // SYS: cache, TLB, address translation
+        return MAINTENANCE;
+    if ((op & 0x3f000000) == 0x08000000)  // exclusives, load-acquire, store-release
+        return EXCLUSIVE;
+    return -1;
+}
+
+static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
+    uint32_t op = 0;
+    qemu_plugin_insn_data(insn, &op, sizeof op);
+    if (marker(op, insn) || !(el2 || count_guest))
+        return;
+    struct place *place = calloc(1, sizeof *place);
+    if (!place)
+        abort();
+    place->address = qemu_plugin_insn_vaddr(insn);
+    if (el2) {
+        place->next = places;
+        places = place;
+    }
+    qemu_plugin_register_vcpu_insn_exec_cb(insn, execute, NO_REGISTERS, place);
+    if (!el2)
+        return;
+    qemu_plugin_register_vcpu_mem_cb(insn, access, NO_REGISTERS, READS_AND_WRITES, NULL);
+    int kind = kind_of(op);
+    if (kind >= 0)
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, is_kind, NO_REGISTERS, (void *)(intptr_t)kind);
+}
+
+// The exception level is part of what QEMU translates for, so it is known here.
+static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
+    (void)id;
+    unsigned at = current_level();
+    bool el2 = at == 2;
+    if (el2) {
+        uint64_t offset = qemu_plugin_tb_vaddr(tb) - reg(VBAR);
+        bool vector = offset >= 0x400 && offset < 0x800 && offset % 0x80 == 0;
+        if (vector)
+            qemu_plugin_register_vcpu_tb_exec_cb(tb, enter, READS_REGISTERS, (void *)(uintptr_t)(offset >> 7));
+        else
+            qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
+    } else if (count_guest) {
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
+    }
+    size_t count = qemu_plugin_tb_n_insns(tb);
+    for (size_t i = 0; i < count; i++)
+        translate_insn(qemu_plugin_tb_get_insn(tb, i), el2);
+}
+
+// Beginning and end.
+
+static void find_registers(plugin_id id, unsigned index) {
+    (void)id, (void)index;
+    GArray *all = qemu_plugin_get_registers();
+    register_description *descriptions = (register_description *)all->data;
+    for (unsigned i = 0; i < all->len; i++)
+        for (int name = 0; name < NAMES; name++)
+            if (strcmp(descriptions[i].name, names[name]) == 0)
+                handles[name] = descriptions[i].handle;
+}
+
+static void finish(plugin_id id, void *data) {
+    (void)id, (void)data;
+    static const struct counts none;
+    for (int i = 0; i < CORES; i++) {
+        for (int j = 0; j < CAUSES && cores[i].causes[j].count; j++) {
+            const struct cause *cause = &cores[i].causes[j];
+            fprintf(out, "exit core=%d vector=%d class=%#x detail=%#lx write=%d count=%lu\n", i, cause->vector,
+                    cause->class, cause->detail, cause->write, cause->count);
+        }
+        if (memcmp(&none, &cores[i].total, sizeof none) != 0)
+            print("total", -1, &cores[i], &none);
+    }
+    fclose(out);
+    if (trace)
+        fclose(trace);
+    FILE *file = profile ? fopen(profile, "w") : NULL;
+    if (!file)
+        return;
+    for (struct place *place = places; place; place = place->next)
+        if (place->count)
+            fprintf(file, "%lx %lu\n", place->address, place->count);
+    fclose(file);
+}
+
+static FILE *create(const char *path) {
+    FILE *file = fopen(path, "w");
+    if (!file) {
+        perror(path);
+        exit(1);
+    }
+    setvbuf(file, NULL, _IOLBF, 0);
+    return file;
+}
+
+PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
+    (void)info;
+    out = stderr;
+    for (int i = 0; i < argc; i++) {
+        char *value = strchr(argv[i], '=');
+        if (!value)
+            return 1;
+        *value++ = 0;
+        bool on = strcmp(value, "on") == 0;
+        if (strcmp(argv[i], "out") == 0)
+            out = create(value);
+        else if (strcmp(argv[i], "trace") == 0)
+            trace = create(value);
+        else if (strcmp(argv[i], "profile") == 0)
+            profile = strdup(value);
+        else if (strcmp(argv[i], "trace-window") == 0)
+            trace_window = atoi(value);
+        else if (strcmp(argv[i], "profile-window") == 0)
+            profile_window = atoi(value);
+        else if (strcmp(argv[i], "guest") == 0)
+            count_guest = on;
+        else if (strcmp(argv[i], "bare") == 0)
+            bare = on;
+        else {
+            fprintf(stderr, "counts: no option %s\n", argv[i]);
+            return 1;
+        }
+    }
+    qemu_plugin_register_vcpu_init_cb(id, find_registers);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+    qemu_plugin_register_atexit_cb(id, finish, NULL);
+    return 0;
+}

@@ -1,0 +1,158 @@
+//! Every synchronous exit ends in something the architecture has (hypercalls.md, section 5).
+
+use super::super::exit::Next;
+use super::super::partition::Counter;
+use super::super::testing::{Bench, EL0T, KERNEL, VECTOR};
+use crate::model::vgic::GicVersion;
+use proptest::prelude::*;
+
+const IL: u64 = 1 << 25;
+/// ESR_EL1: unknown reason.
+const UNDEFINED: u64 = IL;
+
+fn class(number: u64) -> u64 {
+    number << 26 | IL
+}
+
+fn count(bench: &Bench, counter: Counter) -> u64 {
+    bench.partition.vcpus[0]
+        .statistics
+        .get(counter as usize)
+        .unwrap()
+}
+
+#[test]
+fn classes_nobody_handles_are_undefined_in_the_guest() {
+    // All but WFx, HVC, SMC, system registers, and aborts from below.
+    let handled = [0x01, 0x16, 0x17, 0x18, 0x20, 0x24];
+    for number in (0..64).filter(|number| !handled.contains(number)) {
+        let mut bench = Bench::v3(1);
+        let before = bench.registers;
+        assert_eq!(bench.exit(class(number), 0), Next::Resume);
+        assert_eq!(bench.registers.x, before.x);
+        assert_eq!(bench.registers.pc, VECTOR);
+        let [exception] = bench.machine.injected[..] else {
+            panic!("class {number:#x}: {:?}", bench.machine.injected);
+        };
+        assert_eq!((exception.esr, exception.far), (UNDEFINED, None));
+    }
+}
+
+#[test]
+fn an_hvc_goes_on_behind_itself_and_a_trapped_smc_is_skipped() {
+    for (number, further) in [(0x16, 0), (0x17, 4)] {
+        let mut bench = Bench::v3(1);
+        bench.registers.x[0] = 0x8400_0000;
+        let pc = bench.registers.pc;
+        assert_eq!(bench.exit(class(number), 0), Next::Resume);
+        assert_eq!(bench.registers.x[0], 0x1_0001);
+        assert_eq!(bench.registers.pc, pc + further);
+        assert!(bench.machine.injected.is_empty());
+    }
+}
+
+#[test]
+fn an_hvc_with_an_immediate_is_not_supported_and_changes_nothing_else() {
+    for immediate in [1, 0x1234, 0xffff] {
+        let mut bench = Bench::v3(1);
+        bench.registers.x = [0x8400_0000; 31];
+        let mut expected = bench.registers;
+        expected.x[0] = u64::MAX;
+        assert_eq!(bench.exit(class(0x16) | immediate, 0), Next::Resume);
+        assert_eq!(bench.registers, expected);
+    }
+}
+
+#[test]
+fn an_smc_with_an_immediate_is_undefined() {
+    let mut bench = Bench::v3(1);
+    bench.registers.x[0] = 0x8400_0000;
+    bench.exit(class(0x17) | 1, 0);
+    assert_eq!(bench.machine.injected[0].esr, UNDEFINED);
+    assert_eq!(bench.registers.x[0], 0x8400_0000);
+}
+
+#[test]
+fn a_trapped_wait_is_done() {
+    for kind in 0..4 {
+        let mut bench = Bench::v3(1);
+        let pc = bench.registers.pc;
+        assert_eq!(bench.exit(class(0x01) | kind, 0), Next::Standby);
+        assert_eq!(bench.registers.pc, pc + 4);
+    }
+}
+
+#[test]
+fn a_fetch_from_nowhere_is_an_instruction_abort() {
+    for (pstate, number) in [(0x3c5, 0x21), (0x3c4, 0x21), (EL0T, 0x20), (0x10, 0x20)] {
+        let mut bench = Bench::v3(1);
+        bench.registers.pstate = pstate;
+        assert_eq!(bench.exit(class(0x20) | 7, 0x0900_0000), Next::Resume);
+        let exception = bench.machine.injected[0];
+        assert_eq!(exception.esr, class(number) | 0x10);
+        assert_eq!(exception.far, Some(KERNEL + 0x0900_0000));
+    }
+}
+
+#[test]
+fn exits_are_counted_by_their_cause() {
+    let mut bench = Bench::v3(1);
+    for (esr, ipa, counter) in [
+        (class(0x16), 0, Counter::Hvc),
+        (class(0x17), 0, Counter::Smc),
+        (class(0x01), 0, Counter::Wfx),
+        (class(0x18) | 1 << 22, 0, Counter::SystemRegister),
+        (
+            class(0x24) | 1 << 24 | 2 << 22 | 7,
+            0x0900_0018,
+            Counter::Mmio,
+        ),
+        (class(0x24) | 1 << 24 | 2 << 22 | 7, 0, Counter::Stage2Fault),
+        (class(0x20) | 7, 0, Counter::Stage2Fault),
+    ] {
+        let before = count(&bench, counter);
+        bench.exit(esr, ipa);
+        assert_eq!(count(&bench, counter), before + 1, "{esr:#x}");
+    }
+    assert_eq!(count(&bench, Counter::Mmio), 1);
+    assert_eq!(count(&bench, Counter::Stage2Fault), 2);
+}
+
+proptest! {
+    /// Any syndrome and addresses from any level: no panic, and no more than one exception, which is UNDEFINED or an
+    /// external abort.
+    #[test]
+    fn any_exit_ends_in_the_guest(
+        esr in prop_oneof![
+            any::<u64>(),
+            (0_u64..64, 0_u64..1 << 25, any::<bool>())
+                .prop_map(|(class, iss, il)| class << 26 | u64::from(il) << 25 | iss),
+        ],
+        far: u64,
+        ipa in prop_oneof![any::<u64>(), 0x0800_0000_u64..0x0901_0000],
+        registers in prop::array::uniform31(any::<u64>()),
+        pstate in prop::sample::select(vec![0x3c5_u64, 0x3c4, 0, 0x10, 0x30]),
+        word: u32,
+        v2: bool,
+    ) {
+        let mut bench = Bench::new(if v2 { GicVersion::V2 } else { GicVersion::V3 }, 1);
+        bench.instruction(word);
+        (bench.registers.x, bench.registers.pstate) = (registers, pstate);
+        bench.exit_at(esr, far, ipa);
+        prop_assert!(bench.machine.injected.len() <= 1);
+        if let [exception] = bench.machine.injected[..] {
+            let from_below = pstate & 0xf == 0;
+            let number = exception.esr >> 26;
+            match number {
+                0 => prop_assert_eq!((exception.esr, exception.far), (UNDEFINED, None)),
+                _ => {
+                    prop_assert_eq!(exception.far, Some(far));
+                    prop_assert_eq!(number & 1 == 0, from_below);
+                    prop_assert!(matches!(number, 0x20 | 0x21 | 0x24 | 0x25));
+                    prop_assert!(matches!(exception.esr & 0x3f, 0x10 | 0x14..=0x17));
+                    prop_assert_eq!(exception.esr & IL, IL);
+                }
+            }
+        }
+    }
+}

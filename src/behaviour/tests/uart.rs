@@ -1,0 +1,68 @@
+//! The virtual UART between guest and console: output loses nothing, input arrives as the guest drains.
+
+use super::super::testing::Bench;
+use super::super::{console, exit::Next};
+
+const UART: u64 = 0x0900_0000;
+const DR: u64 = UART;
+const FR: u64 = UART + 0x18;
+const LCR_H: u64 = UART + 0x2c;
+const IMSC: u64 = UART + 0x38;
+const FR_RXFE: u64 = 1 << 4;
+
+/// ESR of a 32-bit access of W1 with a valid syndrome.
+const LOAD: u64 = 0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 22 | 1 << 16 | 7;
+const STORE: u64 = LOAD | 1 << 6;
+
+fn read(bench: &mut Bench, address: u64) -> u64 {
+    assert_eq!(bench.exit(LOAD, address), Next::Resume);
+    bench.registers.x[1]
+}
+
+fn write(bench: &mut Bench, address: u64, value: u64) {
+    bench.registers.x[1] = value;
+    assert_eq!(bench.exit(STORE, address), Next::Resume);
+}
+
+fn kick(bench: &mut Bench) {
+    bench.on_core(|here, board, machine, _| console::refresh(here, board, machine));
+}
+
+#[test]
+fn a_store_into_a_full_ring_is_tried_again_and_loses_nothing() {
+    let mut bench = Bench::v3(1);
+    for _ in 0..0x4000 {
+        write(&mut bench, DR, u64::from(b'a'));
+    }
+    let pc = bench.registers.pc;
+    write(&mut bench, DR, u64::from(b'z'));
+    assert_eq!(bench.registers.pc, pc, "the store has not happened");
+    assert_eq!(bench.output().len(), 0x4000);
+    write(&mut bench, DR, u64::from(b'z'));
+    assert_eq!(bench.registers.pc, pc + 4);
+    assert_eq!(bench.output(), b"z");
+}
+
+#[test]
+fn typed_bytes_raise_the_interrupt_and_reading_them_lowers_it() {
+    let mut bench = Bench::v3(1);
+    // SPI 33 enabled, group 1, routed to vCPU 0; the distributor on.
+    write(&mut bench, 0x0800_0000 + 0x84, 2);
+    write(&mut bench, 0x0800_0000 + 0x104, 2);
+    write(&mut bench, 0x0800_0000, 3);
+    write(&mut bench, LCR_H, 0x70);
+    write(&mut bench, IMSC, 0x50);
+    assert!(bench.machine.list_registers.is_empty());
+    bench.type_in(b"x");
+    kick(&mut bench);
+    let pending: Vec<u16> = bench
+        .machine
+        .list_registers
+        .iter()
+        .map(|lr| lr.intid())
+        .collect();
+    assert_eq!(pending, [33]);
+    assert_eq!(read(&mut bench, DR), u64::from(b'x'));
+    assert!(bench.machine.list_registers.is_empty());
+    assert_eq!(read(&mut bench, FR) & FR_RXFE, FR_RXFE);
+}
