@@ -13,15 +13,35 @@ pub fn cases() -> Vec<Case> {
     cases.extend(neighbours());
     cases.extend(boot());
     cases.extend(counted());
+    cases.extend(conformance());
     cases
+}
+
+/// The guest ABI, rule by rule (`guests/conformance`); what Arm's standards say of it also on the bare machine.
+fn conformance() -> Vec<Case> {
+    const ALL: &str = "platform/qemu-virt/conformance.toml";
+    const SUBJECT: &str = "conformance";
+    vec![
+        case("suite", SUBJECT)
+            .manifest(ALL, 4)
+            .on(&["cortex-a72", "max"])
+            .tap("suite")
+            .quick(),
+        // With no capability, no channel, no heartbeat and one CPU: what is denied.
+        case("denied", SUBJECT)
+            .guest("suite", "conformance", &[0], "8M")
+            .guest("other", "control-loop", &[1], "4M")
+            .tap("suite"),
+        case("bare", SUBJECT).bare("conformance").tap(""),
+    ]
 }
 
 /// Whole systems, as users run them.
 fn systems() -> Vec<Case> {
     vec![
         case("demo", "systems")
-            .manifest("platform/qemu-virt/demo.toml", 3)
-            .wait(r"^\[control\] ")
+            .manifest("platform/qemu-virt/demo.toml", 4)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .wait(r"^\[linux\] # $")
             .send("echo $((6 * 7)) is the answer\n")
