@@ -131,7 +131,7 @@ pub fn ask(what: u64, argument: u64) -> Option<Pending> {
     mmio::write64(word(&talk, request::ARGUMENT), argument);
     mmio::write64(word(&talk, request::NUMBER), number);
     bulkhead_rt::cpu::data_barrier();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         hypervisor::notify(TALK).ok()?;
     } else {
         mmio::write32(talk.base + talk.size, 1);

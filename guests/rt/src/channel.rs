@@ -194,8 +194,8 @@ impl Sample {
             value: port.read(SAMPLE_WORDS),
         };
         core::sync::atomic::fence(Ordering::Acquire);
-        let whole = before != 0 && before % 2 == 0 && port.read(0) == before;
-        let number = u32::try_from(before / 2 & u64::from(u32::MAX)).unwrap_or(0);
+        let whole = before != 0 && before.is_multiple_of(2) && port.read(0) == before;
+        let number = u32::try_from((before / 2) & u64::from(u32::MAX)).unwrap_or(0);
         whole.then_some((number, sample))
     }
 }

@@ -207,7 +207,7 @@ pub fn map_shared(base: u64, size: u64, attributes: u64) -> bool {
 
 fn map_page(page: u64, attributes: u64) -> bool {
     let root = index(page, ROOT_BLOCK);
-    if root >= ENTRIES || page % PAGE != 0 {
+    if root >= ENTRIES || !page.is_multiple_of(PAGE) {
         return false;
     }
     let Some(middle) = split(&ROOT, root, page & !(ROOT_BLOCK - 1), MIDDLE_BLOCK) else {

@@ -97,6 +97,18 @@ impl Tap {
     }
 }
 
+impl Default for Tap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// `N - subject`, and `[section]` where one is cited.
 struct Heading {
     number: u32,
