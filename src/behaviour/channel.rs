@@ -3,6 +3,9 @@
 //! Invariants: a doorbell is a virtual edge, raised under the peer's interrupt lock with no other lock held, so that one
 //! not yet taken stays pending once and none is lost. The memory is zero when the first end comes up and whenever both
 //! are down: nothing outlives the two lives that shared it.
+//!
+//! A partition's start forgets what was rung before it: whoever starts looks at the memory first. Whoever is rung too
+//! often disables its doorbell, after which rings interrupt no core of its.
 
 use super::here::Here;
 use super::machine::Machine;

@@ -422,9 +422,9 @@ mod tests {
     fn a_panic_fails_a_test_at_once() {
         let outcome = played(
             case("panic", "").wait("never"),
-            "echo 'panicked at x'; sleep 5",
+            "echo 'PANIC src/x.rs:1: why'; sleep 5",
         );
         assert_eq!(outcome.failures.len(), 1);
-        assert!(outcome.failures[0].contains("panicked at x"));
+        assert!(outcome.failures[0].contains("PANIC src/x.rs:1"));
     }
 }
