@@ -49,9 +49,10 @@ pub fn run(suite: &mut Suite) {
         HEARTBEAT,
         "HEARTBEAT up to the limit arms, and each call arms anew",
         |_| {
-            for _ in 0..20 {
+            // One and a half times the limit in all.
+            for _ in 0..30 {
                 expect(limit, own(id::HEARTBEAT, &[limit, 0]).0, 0)?;
-                timer::delay(limit * 1000 / 10);
+                timer::delay(limit * 1000 / 20);
             }
             expect(0u64, own(id::HEARTBEAT, &[0, 0]).0, 0)
         },
@@ -60,7 +61,7 @@ pub fn run(suite: &mut Suite) {
         expect(limit, own(id::HEARTBEAT, &[limit, 0]).0, 0)?;
         expect(0u64, own(id::HEARTBEAT, &[0, 0]).0, 0)?;
         // A partition that goes on after the limit was not stopped.
-        timer::delay(limit * 1000 * 2);
+        timer::delay(limit * 1500);
         Ok(())
     });
 }
