@@ -6,7 +6,8 @@
 use super::machine::Machine;
 use super::partition::{Counter, Partition, Vcpu};
 use crate::model::vgic::{Effects, Frame, Reach, Vgic};
-use crate::words::VcpuId;
+use crate::words::{PartitionId, VcpuId};
+use spin::Once;
 
 /// A vCPU on its own core.
 #[derive(Clone, Copy)]
@@ -15,9 +16,17 @@ pub struct Here<'a, 'b> {
     pub partition: &'a Partition<'b>,
     /// The vCPU.
     pub vcpu: VcpuId,
+    /// Every partition, by its identifier.
+    pub partitions: &'a [Once<Partition<'b>>],
 }
 
-impl Here<'_, '_> {
+impl<'a, 'b> Here<'a, 'b> {
+    /// The partition `id`, if there is one.
+    #[must_use]
+    pub fn other(&self, id: PartitionId) -> Option<&'a Partition<'b>> {
+        self.partitions.get(id.index()).and_then(Once::get)
+    }
+
     /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list
     /// registers are folded and filled if they have to be, other cores with something new are interrupted.
     pub fn with<R>(

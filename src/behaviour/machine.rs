@@ -59,6 +59,16 @@ pub trait Machine {
     fn id_register(&self, register: IdRegister) -> u64;
     /// Takes typed bytes out of the board's UART, which held them back until the partition had room.
     fn take_input(&mut self);
+    /// Whether the core has a source of true random numbers.
+    fn has_entropy(&self) -> bool;
+    /// A word of true random bits; `None` if the source has none now.
+    fn entropy(&mut self) -> Option<u64>;
+    /// The physical counter.
+    fn counter(&self) -> u64;
+    /// Ticks of the physical counter in a second.
+    fn counter_frequency(&self) -> u64;
+    /// Lets EL2's timer of this core fire when the physical counter reaches `deadline`, or never.
+    fn set_timer(&mut self, deadline: Option<u64>);
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
 }

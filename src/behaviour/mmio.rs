@@ -4,6 +4,7 @@
 //! guest's own translation. The instruction is copied once, so that changing it meanwhile changes nothing here; what
 //! does not fit the fault exactly is an external abort, never a guess.
 
+use super::channel::{self, Port as ChannelPort};
 use super::console;
 use super::exit::Exit;
 use super::here::Here;
@@ -32,18 +33,22 @@ pub enum Outcome {
 }
 
 /// An emulated device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Device {
+#[derive(Clone, Copy, Debug)]
+enum Device<'a> {
     Gic(Frame),
     /// The second page of GICv2's CPU interface: GICC_DIR.
     Deactivate,
     Uart,
+    Doorbell(&'a ChannelPort<'a>),
 }
+
+/// Offset of a doorbell's register in its page; the rest of the page reads as zero and ignores writes.
+const DOORBELL_REGISTER: u64 = 0;
 
 /// Where an access goes: a device, and the offset in its frame.
 #[derive(Clone, Copy, Debug)]
-struct Target {
-    device: Device,
+struct Target<'a> {
+    device: Device<'a>,
     offset: u64,
 }
 
@@ -103,7 +108,7 @@ fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> 
 }
 
 /// Finds the device at `address`.
-fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
+fn route<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
     let within = |base: u64, size: u64| {
         address
             .get()
@@ -128,6 +133,9 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
             offset,
         });
     }
+    if address.get() >= layout::CHANNEL_BASE {
+        return doorbell(here, address);
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -138,11 +146,22 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
     })
 }
 
+/// Finds the doorbell at `address`.
+fn doorbell<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
+    let mut ports = here.partition.channels.iter();
+    ports.find_map(|port| {
+        Some(Target {
+            offset: port.doorbell_offset(address)?,
+            device: Device::Doorbell(port),
+        })
+    })
+}
+
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
     console: &'a Console,
-    target: Target,
+    target: Target<'h>,
 }
 
 impl Port<'_, '_, '_> {
@@ -152,7 +171,7 @@ impl Port<'_, '_, '_> {
         let widths: &[u8] = match (self.target.device, self.here.partition.gic_version) {
             (Device::Gic(_), GicVersion::V3) => &[1, 4, 8],
             (Device::Gic(_), GicVersion::V2) => &[1, 4],
-            (Device::Deactivate, _) => &[4],
+            (Device::Deactivate | Device::Doorbell(_), _) => &[4],
             (Device::Uart, _) => &[1, 2, 4],
         };
         widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
@@ -200,6 +219,13 @@ impl Port<'_, '_, '_> {
             (Device::Deactivate, None) => Transferred::Loaded(0),
             (Device::Deactivate, Some(value)) => {
                 self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
+            (Device::Doorbell(_), None) => Transferred::Loaded(0),
+            (Device::Doorbell(port), Some(_)) => {
+                if offset == DOORBELL_REGISTER {
+                    channel::notify(self.here, port, machine);
+                }
                 Transferred::Stored
             }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(

@@ -1,9 +1,11 @@
 //! A partition: what its cores share.
 //!
-//! Lock order, written once: `uart`, then `interrupts`; the console's own lock is taken last, by `try_lock` alone, and
+//! Lock order, written once: a channel's own lock stands alone; `uart`, then `interrupts`, of one partition at a time; the console's own lock is taken last, by `try_lock` alone, and
 //! the board UART's within it. No lock is held while a guest runs, or while a core waits for another's list registers.
 
+use super::channel::Port;
 use super::console::Uart;
+use super::heartbeat::Heartbeat;
 use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
@@ -13,7 +15,7 @@ use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
-use crate::words::limits::{MAX_EXTENTS, MAX_VCPUS};
+use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, Pa, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -111,6 +113,10 @@ pub struct Partition<'b> {
     pub quiesce: Quiesce,
     /// Its virtual UART.
     pub uart: SpinMutex<Uart>,
+    /// Its ends of channels, in the manifest's order.
+    pub channels: ArrayVec<Port<'b>, MAX_CHANNELS>,
+    /// When its next heartbeat is due.
+    pub heartbeat: Heartbeat,
     /// The loading of its RAM, which all its cores share.
     pub loading: Portions,
     /// Where it is in its life.

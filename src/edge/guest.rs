@@ -88,3 +88,15 @@ pub fn set_stack_pointer(el1: bool, value: u64) {
         crate::write_register!("sp_el0", value);
     }
 }
+
+/// A word of true random bits by RNDRRS, for cores that have FEAT_RNG; `None` if there was none in time.
+#[must_use]
+pub fn entropy() -> Option<u64> {
+    let (word, failed): (u64, u64);
+    // SAFETY: reads a register and the flags it sets (Arm ARM C5.2.19): Z when no number was there.
+    unsafe {
+        asm!("mrs {word}, s3_3_c2_c4_1", "cset {failed}, eq", word = out(reg) word, failed = out(reg) failed,
+            options(nomem, nostack));
+    }
+    (failed == 0).then_some(word)
+}

@@ -312,3 +312,9 @@ pub fn counter() -> u64 {
     barrier::isb(barrier::SY);
     read_register!("cntpct_el0")
 }
+
+/// Ticks of the physical counter in a second.
+#[must_use]
+pub fn counter_frequency() -> u64 {
+    read_register!("cntfrq_el0")
+}

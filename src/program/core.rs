@@ -5,10 +5,13 @@ use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
 use crate::arm::registers::Registers;
+use crate::behaviour::channel;
 use crate::behaviour::console;
 use crate::behaviour::exit::{self, Next};
+use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
+use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, SPECIAL};
@@ -65,7 +68,11 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let mut core = Core {
         context,
         hardware,
-        here: Here { partition, vcpu },
+        here: Here {
+            partition,
+            vcpu,
+            partitions: &state::PARTITIONS,
+        },
         parked_in: None,
     };
     loop {
@@ -110,7 +117,7 @@ impl Core {
                 }
                 State::Stopping => self.stop(),
                 State::Starting => self.start(),
-                State::Off | State::Crashed => {}
+                State::Off | State::Crashed | State::Paused => {}
             }
             wfi();
         }
@@ -151,7 +158,12 @@ impl Core {
             }
         }
         if self.leads() && partition.life.all_parked(count) {
+            partition.heartbeat.disarm();
+            for port in &partition.channels {
+                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
+            }
             let next = partition.life.finish_stop(partition.plan.on_crash);
+            channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
             if next == NextLife::Start {
                 self.start();
@@ -174,6 +186,7 @@ impl Core {
                     let _ = vcpu.power.switch_on(entry);
                 }
                 partition.life.run();
+                channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
                 self.hardware.host.gic.kick(self.hardware.cpu);
@@ -242,11 +255,22 @@ impl Core {
                 self.standby();
                 next = Next::Resume;
             }
+            if next == Next::Resume && self.here.partition.life.state() == State::Paused {
+                self.hold();
+            }
             if self.here.partition.life.state() == State::Stopping {
                 break;
             }
         }
         self.leave(next);
+    }
+
+    /// Holds the vCPU where it is until its manager lets it go on or stops it.
+    fn hold(&mut self) {
+        while self.here.partition.life.state() == State::Paused {
+            wfi();
+            self.take_interrupts();
+        }
     }
 
     fn synchronous(&mut self) -> Next {
@@ -292,6 +316,9 @@ impl Core {
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
+        } else if intid == host.timer {
+            self.timer();
+            host.gic.deactivate(iar);
         } else if intid == host.maintenance {
             self.here.count(Counter::Maintenance);
             self.here.refresh(&mut self.hardware);
@@ -299,15 +326,31 @@ impl Core {
         } else if Some(intid) == host.uart {
             system::uart_interrupt();
             host.gic.deactivate(iar);
-        } else if intid == host.timer {
-            system::timer_interrupt(Some(self.here.partition.plan.id));
-            host.gic.deactivate(iar);
         } else {
             self.here.count(Counter::Interrupt);
             let (vcpu, intid) = (self.here.vcpu, u16::try_from(intid).unwrap_or(0));
             self.here.with(&mut self.hardware, |vgic, effects| {
                 vgic.physical(vcpu, intid, effects)
             });
+        }
+    }
+
+    /// EL2's timer: output or input that was put off may go on, and the partition's heartbeat may be due.
+    fn timer(&mut self) {
+        system::timer_interrupt(Some(self.here.partition.plan.id));
+        let partition = self.here.partition;
+        let now = self.hardware.counter();
+        if partition.life.state() == State::Paused {
+            partition.heartbeat.extend(now);
+        }
+        match partition.heartbeat.judge(now) {
+            Verdict::Idle => {}
+            Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
+            Verdict::Missed => {
+                if partition.life.stop(Reason::Heartbeat) {
+                    self.kick_others();
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
-use crate::edge::{cache, guest, takeover};
+use crate::edge::{cache, guest, init, takeover, timer};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -196,6 +196,30 @@ impl Machine for Hardware {
 
     fn take_input(&mut self) {
         system::uart_interrupt();
+    }
+
+    fn has_entropy(&self) -> bool {
+        self.features.random_numbers
+    }
+
+    fn entropy(&mut self) -> Option<u64> {
+        guest::entropy()
+    }
+
+    fn counter(&self) -> u64 {
+        init::counter()
+    }
+
+    fn counter_frequency(&self) -> u64 {
+        init::counter_frequency()
+    }
+
+    fn set_timer(&mut self, deadline: Option<u64>) {
+        // Others have put things off to the same timer: it is only ever set to an earlier time, and whoever it fires for
+        // too early sets it again.
+        if let Some(deadline) = deadline {
+            timer::set_counter(deadline);
+        }
     }
 
     fn console_written(&mut self) {

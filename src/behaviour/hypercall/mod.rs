@@ -4,7 +4,10 @@
 
 mod arch;
 mod bulkhead;
+mod channels;
+mod managing;
 mod psci;
+mod trng;
 mod vendor;
 
 use super::exit::Next;
@@ -127,4 +130,5 @@ fn dispatch(
         .or_else(|| psci::answer(here, machine, call))
         .or_else(|| vendor::answer(call))
         .or_else(|| bulkhead::answer(here, console, machine, call))
+        .or_else(|| trng::answer(machine, call))
 }

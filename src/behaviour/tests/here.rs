@@ -56,6 +56,7 @@ fn an_sgi_for_another_vcpu_interrupts_its_core_and_is_listed_there() {
     let here = Here {
         partition: &bench.partition,
         vcpu: VcpuId::new(1),
+        partitions: &[],
     };
     let mut other = Fake::new(GicVersion::V3);
     assert!(here.is_pending(&mut other));
@@ -93,6 +94,7 @@ fn what_another_core_holds_is_seen_and_given_back() {
                 let here = Here {
                     partition,
                     vcpu: VcpuId::new(1),
+                    partitions: &[],
                 };
                 let mut machine = Fake::new(GicVersion::V3);
                 partition.quiesce.set_loaded(VcpuId::new(1), true);
@@ -110,6 +112,7 @@ fn what_another_core_holds_is_seen_and_given_back() {
             let here = Here {
                 partition,
                 vcpu: VcpuId::new(0),
+                partitions: &[],
             };
             let (offset, frame) = (
                 (SGI_FRAME + ISPENDR0) as u32,

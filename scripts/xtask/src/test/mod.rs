@@ -17,6 +17,7 @@
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
 mod case;
+pub mod conformance;
 mod counts;
 mod host;
 mod runner;
