@@ -1,10 +1,12 @@
 //! Neighbours from hell: what a partition does while others are measured or watched (`role=...`).
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bulkhead_rt::{Machine, cpu, hypervisor, mmio, println, psci, timer};
+use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
+use bulkhead_rt::{Machine, cpu, hypervisor, machine, mmio, println, psci, timer};
 
-use crate::trap;
+use crate::{poll, smp, trap};
 
 /// An IPA where no machine of ours has anything.
 const NOWHERE: u64 = 0x0f80_0000;
@@ -17,7 +19,7 @@ pub fn run(role: &str, machine: &Machine) {
         "fault-data" => fault_data(),
         "fault-loop" => fault_loop(),
         "spin" => spin(),
-        "reset" => reset(machine.arguments.number("starts").unwrap_or(3)),
+        "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
         "panic" => panic!("asked to"),
         "off" => {}
         other => println!("# no role {other}"),
@@ -62,9 +64,30 @@ fn spin() -> ! {
     }
 }
 
+static FIRED: AtomicU64 = AtomicU64::new(0);
+
+/// On another CPU: notes whether its timer's interrupt comes, and leaves it active, with the timer on.
+fn leave_active(_: u64) {
+    let gic = &machine().gic;
+    gic.init_cpu();
+    gic.enable(TIMER_VIRTUAL_INTID);
+    timer::set_virtual_deadline(timer::now());
+    timer::set_virtual_control(timer::ENABLE);
+    let intid = poll::take(gic).map(|interrupt| interrupt.intid());
+    FIRED.fetch_add(u64::from(intid == Some(TIMER_VIRTUAL_INTID)), Relaxed);
+}
+
 /// Restarts itself until it has been started `starts` times; elsewhere than under Bulkhead, where
-/// starts are not counted, until its counter shows three seconds.
-fn reset(starts: u64) {
+/// starts are not counted, until its counter shows three seconds. Each time the other CPUs must come up as after a
+/// reset, whatever the last life has left of their interrupts.
+fn reset(machine: &Machine, starts: u64) {
+    machine.gic.init();
+    let others = (1..machine.cpu_count()).filter(|index| smp::run(*index, leave_active, 0));
+    let expected = machine.cpu_count() as u64 - 1;
+    if others.count() as u64 != expected || FIRED.load(Relaxed) != expected {
+        println!("role: another CPU is not as after a reset");
+        return;
+    }
     let again = match hypervisor::partition_info() {
         Ok([_, count, _]) => {
             println!("role: start {count}");

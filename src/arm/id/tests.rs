@@ -156,6 +156,7 @@ fn plain_cores_lose_el2_and_little_else() {
                 (4, 0) => 0x0100_0012, // AArch64 at EL1, AArch32 at EL0, no EL2, GIC registers
                 (1, 1) => 0x1001_0001, // no Virtualization
                 (2, 6) => 0,
+                (7, 0) => 0x1122, // 40 bits of address: what stage 2 translates
                 _ => raw.get(register),
             };
             assert_eq!(shown.get(register), expected, "{register:?}");
@@ -190,7 +191,7 @@ fn a_core_with_everything_shows_what_a_partition_may_use() {
             (6, 0, 0x1221_1111_1021_2120),
             (6, 1, 0x0111_2111_1021_1502),
             (6, 2, 0x0010_0010),           // RPRES, BC; no WFxT, MOPS
-            (7, 0, 0x1020_1125),           // 48 bits; no FGT, ECV, stage 2
+            (7, 0, 0x1020_1122),           // 40 bits; no FGT, ECV, stage 2
             (7, 1, 0x0110_1020_0030_2002), // no VMIDBits, VH, LO, XNX, HCX
             (7, 2, 0x1021_0011_1001_0011), // no IESB, NV, FWB, EVT
             (7, 3, 0x1000_0000_0000_0000), // Spec_FPACC

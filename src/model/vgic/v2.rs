@@ -186,9 +186,9 @@ impl Vgic {
         let mut bytes = [0; 32];
         for index in 0..usize::from(width) {
             let bit = (first + index) & 31;
-            bytes[bit] = match (word, state.owned >> bit & 1) {
-                (0, 1) => self.bit_of(vcpu),
-                (0, _) => 0,
+            // Private ones name their reader, also where nobody has the interrupt: that is how a CPU learns its number.
+            bytes[bit] = match word {
+                0 => self.bit_of(vcpu),
                 _ => state.route[bit].to_le_bytes()[0],
             };
         }

@@ -10,7 +10,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// CPU a test runs on unless it names others.
 const USUAL_CPU: &str = "cortex-a72";
 /// What nobody's console may say unless the test allows it.
-const PANIC: &str = "panicked at";
+const PANIC: &str = "PANIC";
+/// What it may never say.
+const FAULT: &str = "FAULT at EL2";
 
 /// One thing to happen, after the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         gics: &[3, 2],
         cpus: &[USUAL_CPU],
         steps: Vec::new(),
-        forbidden: vec![PANIC],
+        forbidden: vec![PANIC, FAULT],
         tallies: Vec::new(),
         bundle: Bundle::Whole,
         patience: PATIENCE,

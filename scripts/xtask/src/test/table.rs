@@ -32,6 +32,15 @@ fn systems() -> Vec<Case> {
             .linux("linux", &[0, 1], "256M")
             .on(EVERY_CPU)
             .wait(r"^\[linux\] bulkhead: shell ready"),
+        case("linux-reboot", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("reboot -f\n")
+            .wait(r"partition linux: asked for a reset")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .send("poweroff -f\n")
+            .wait(r"partition linux: switched itself off")
+            .end(),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -73,6 +82,15 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin"),
         beside("fault-loop", "fault-loop"),
         beside("panic", "panic").allow_panic(),
+        beside("off", "off"),
+        // Its second CPU leaves an interrupt active each time.
+        case("resets", "neighbour")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=reset starts=20\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .forbid("not as after a reset")
+            .wait(r"^\[bad\] role: done")
+            .tap("t"),
     ]
 }
 

@@ -24,6 +24,8 @@ fn owned_bits(version: GicVersion, offset: u32) -> u32 {
     };
     match offset {
         0x80..0x400 => mine(word),
+        // ITARGETSR0 to 7 name the reader for every private interrupt.
+        0x800..0x820 if version == GicVersion::V2 => u32::MAX,
         0x400..0xc00 => {
             let first = offset % 0x400;
             let bits = mine(first / 32) >> (first % 32) & 0xf;

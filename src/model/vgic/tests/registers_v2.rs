@@ -137,6 +137,11 @@ fn targets_of_private_interrupts_name_the_reader() {
     assert_eq!(bench.read(2, ITARGETSR), 0x0404_0404);
     bench.write(2, ITARGETSR, 0);
     assert_eq!(bench.read(3, ITARGETSR + 12), 0x0808_0808);
+    assert_eq!(
+        bench.read(3, ITARGETSR + 16),
+        0x0808_0808,
+        "PPIs nobody has"
+    );
 }
 
 #[test]
