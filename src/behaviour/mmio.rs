@@ -22,6 +22,11 @@ const TAG_BITS: u32 = 8;
 /// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
 const GICC_DIR_INTID: u64 = 0x3ff;
 
+/// Bytes of the access that every GIC register but a few takes.
+const WORD: u8 = 4;
+/// GICD_SGIR (IHI 0048 4.3.15).
+const SGIR: u32 = 0xf00;
+
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -91,6 +96,52 @@ pub fn emulate(
         here.count(Counter::Mmio);
     }
     outcome
+}
+
+/// Carries out the load or store that exited if it is one register's, of a word of the virtual GIC's, and can be done without a look
+/// at list registers; else nothing has changed. The caller goes past the instruction.
+#[inline(always)]
+pub fn at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    exit: &Exit,
+    abort: &DataAbort,
+) -> bool {
+    let plain = abort.fault.kind == FaultKind::Translation
+        && !abort.fault.table_walk
+        && !abort.cache_maintenance;
+    let Some(transfer) = abort.transfer.filter(|_| plain) else {
+        return false;
+    };
+    let Some(Target {
+        device: Device::Gic(frame),
+        offset,
+    }) = route(here, exit.ipa())
+    else {
+        return false;
+    };
+    let Ok(offset) = u32::try_from(offset) else {
+        return false;
+    };
+    if transfer.bytes != WORD || !offset.is_multiple_of(WORD.into()) {
+        return false;
+    }
+    let stored = abort
+        .write
+        .then(|| registers.get(transfer.register) & width_mask(WORD));
+    if let Some(value) = stored
+        && here.partition.gic_version == GicVersion::V2
+        && offset == SGIR
+    {
+        return here.post(machine, value);
+    }
+    match here.access_at_once(machine, frame, offset, WORD, stored) {
+        Some(raw) if !abort.write => registers.set(transfer.register, transfer.loaded(raw)),
+        Some(_) => {}
+        None => return false,
+    }
+    true
 }
 
 /// Reads the instruction that exited.

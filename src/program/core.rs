@@ -1,6 +1,7 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
 use super::machine::Hardware;
+use super::short::Guest;
 use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
@@ -11,7 +12,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
-use crate::edge::gic::{KICK, SPECIAL};
+use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
 use crate::model::power::{Power, Start, State as PowerState};
@@ -49,8 +50,6 @@ pub extern "C" fn main(cpu: u64) -> ! {
         rest(host, cpu)
     };
     host.gic.enable(0, 1 << host.maintenance, cpu);
-    context.hot.vcpu = vcpu;
-    context.hot.direct = Some(&partition.direct);
     let hardware = Hardware {
         host,
         features,
@@ -58,10 +57,12 @@ pub extern "C" fn main(cpu: u64) -> ! {
         cpu,
         overflow: false,
     };
+    let here = Here { partition, vcpu };
+    context.guest = Guest::new(here, hardware);
     let mut core = Core {
         context,
         hardware,
-        here: Here { partition, vcpu },
+        here,
         parked_in: None,
     };
     loop {
@@ -223,8 +224,13 @@ impl Core {
     fn run(&mut self) {
         let mut next = Next::Resume;
         while next == Next::Resume {
-            self.context.hot.overflow = self.hardware.overflow;
+            if let Some(guest) = &mut self.context.guest {
+                guest.hardware.overflow = self.hardware.overflow;
+            }
             let exit = self.context.enter();
+            if let Some(guest) = &self.context.guest {
+                self.hardware.overflow = guest.hardware.overflow;
+            }
             next = match exit {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
@@ -285,6 +291,9 @@ impl Core {
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
+        } else if intid == POSTED {
+            host.gic.deactivate(iar);
+            self.here.refresh(&mut self.hardware);
         } else if intid == host.maintenance {
             self.here.count(Counter::Maintenance);
             self.here.refresh(&mut self.hardware);

@@ -16,6 +16,12 @@ use spin::mutex::SpinMutex;
 
 /// The SGI one core interrupts another with. Guests' SGIs are virtual and never reach the physical controller.
 pub const KICK: u32 = 1;
+/// The SGI that says no more than that SGIs were posted to a core's vCPU.
+pub const POSTED: u32 = 2;
+/// The first INTID that is no SGI.
+pub const FIRST_PPI: u32 = 16;
+/// INTID field of a GICv2's IAR; a source lies above it.
+const GICV2_INTID: u32 = 0x3ff;
 /// INTIDs from here on are special: 1023 says that nothing is pending.
 pub const SPECIAL: u32 = 1020;
 /// Most list registers the architecture has.
@@ -83,7 +89,7 @@ impl HostGic {
     /// list registers empty, kicks enabled.
     pub fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         either!(self, gic => gic.start_core(cpu, mpidr));
-        self.enable(0, 1 << KICK, cpu);
+        self.enable(0, 1 << KICK | 1 << POSTED, cpu);
         self.reset_virtual();
     }
 
@@ -162,10 +168,25 @@ impl HostGic {
         either!(self, gic => gic.trigger(intid, edge, cpu));
     }
 
-    /// Interrupts `cpu`.
-    #[inline]
+    /// The INTID in the value of IAR.
+    #[must_use]
+    #[inline(always)]
+    pub const fn intid(&self, iar: u32) -> u32 {
+        match self {
+            Self::V2(_) => iar & GICV2_INTID,
+            Self::V3(_) => iar,
+        }
+    }
+
+    /// Interrupts `cpu`, which then looks at all it may be wanted for.
     pub fn kick(&self, cpu: CpuId) {
-        either!(self, gic => gic.kick(cpu));
+        self.send(cpu, KICK);
+    }
+
+    /// Interrupts `cpu` with the SGI `intid`, below 16, one of EL2's.
+    #[inline]
+    pub fn send(&self, cpu: CpuId, intid: u32) {
+        either!(self, gic => gic.send(cpu, intid));
     }
 
     /// How many list registers a core has.

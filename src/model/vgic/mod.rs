@@ -48,7 +48,7 @@ mod v3;
 mod tests;
 
 pub use crate::arm::list_register::GicVersion;
-pub use direct::DirectTable;
+pub use direct::{DirectTable, DirectWord};
 pub use effects::{Effect, Effects, MAX_EFFECTS};
 pub use lists::Filled;
 
