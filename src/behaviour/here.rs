@@ -159,42 +159,6 @@ impl Here<'_, '_> {
         self.finish(machine, effects);
     }
 
-    /// Reads, or writes `stored`, a register of the virtual GIC, if nobody's list registers need be seen to; else `None`,
-    /// and nothing has changed. What is read is zero for a write.
-    #[inline(always)]
-    pub fn access_at_once(
-        &self,
-        machine: &mut impl Machine,
-        frame: Frame,
-        offset: u32,
-        bytes: u8,
-        stored: Option<u64>,
-    ) -> Option<u64> {
-        let mut vgic = self.partition.interrupts.lock();
-        if vgic.reach(self.vcpu, frame, offset) != Reach::None {
-            return None;
-        }
-        let Some(value) = stored else {
-            return Some(match frame {
-                Frame::Distributor => vgic.distributor_read(self.vcpu, offset, bytes),
-                Frame::Redistributor(of) => vgic.redistributor_read(of, offset, bytes),
-            });
-        };
-        let mut effects = Effects::new(&self.partition.direct);
-        match frame {
-            Frame::Distributor => {
-                vgic.distributor_write(self.vcpu, offset, bytes, value, &mut effects);
-            }
-            Frame::Redistributor(of) => {
-                vgic.redistributor_write(of, offset, bytes, value, &mut effects);
-            }
-        }
-        if !effects.is_empty() {
-            self.settle(&mut vgic, machine, &mut effects);
-        }
-        Some(0)
-    }
-
     /// Sends the SGIs that a write of `value` to the SGI register asks for without the model, if that is all there is to
     /// do; else `false`, and nothing has changed.
     #[inline(always)]

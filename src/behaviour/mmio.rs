@@ -13,7 +13,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{DataAbort, FaultKind, Transfer};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
-use crate::model::vgic::{Frame, GicVersion};
+use crate::model::vgic::{Frame, GicVersion, Vgic};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
@@ -98,49 +98,78 @@ pub fn emulate(
     outcome
 }
 
-/// Carries out the load or store that exited if it is one register's, of a word of the virtual GIC's, and can be done without a look
-/// at list registers; else nothing has changed. The caller goes past the instruction.
+/// A word of the virtual GIC's registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    frame: Frame,
+    offset: u32,
+}
+
+/// The word that a load or store of one general register means, if it is one of the virtual GIC's and can be accessed
+/// without a look at list registers.
 #[inline(always)]
-pub fn at_once(
+pub fn word_at_once(
+    here: &Here<'_, '_>,
+    abort: &DataAbort,
+    transfer: &Transfer,
+    ipa: u64,
+) -> Option<Register> {
+    if abort.fault.kind != FaultKind::Translation
+        || abort.fault.table_walk
+        || abort.cache_maintenance
+        || transfer.bytes != WORD
+        || ipa & u64::from(WORD - 1) != 0
+    {
+        return None;
+    }
+    let (frame, offset) = if ipa & !(layout::GICD_SIZE - 1) == layout::GICD_BASE {
+        (Frame::Distributor, ipa - layout::GICD_BASE)
+    } else {
+        let Target {
+            device: Device::Gic(frame),
+            offset,
+        } = route(here, Ipa::new(ipa))?
+        else {
+            return None;
+        };
+        (frame, offset)
+    };
+    let offset = u32::try_from(offset).ok()?;
+    Vgic::never_reaches(frame, offset).then_some(Register { frame, offset })
+}
+
+impl Here<'_, '_> {
+    /// Reads a register of [`word_at_once`].
+    #[inline(always)]
+    #[must_use]
+    pub fn read_at_once(&self, register: Register) -> u64 {
+        let vgic = self.partition.interrupts.lock();
+        let Register { frame, offset } = register;
+        match frame {
+            Frame::Distributor => vgic.distributor_read(self.vcpu, offset, WORD),
+            Frame::Redistributor(of) => vgic.redistributor_read(of, offset, WORD),
+        }
+    }
+}
+
+/// Writes a register of [`word_at_once`]; `false`, and nothing has changed, if the loop must do it.
+#[inline(always)]
+pub fn store_at_once(
     here: &Here<'_, '_>,
     machine: &mut impl Machine,
-    registers: &mut Registers,
-    exit: &Exit,
-    abort: &DataAbort,
+    register: Register,
+    value: u64,
 ) -> bool {
-    let plain = abort.fault.kind == FaultKind::Translation
-        && !abort.fault.table_walk
-        && !abort.cache_maintenance;
-    let Some(transfer) = abort.transfer.filter(|_| plain) else {
-        return false;
-    };
-    let Some(Target {
-        device: Device::Gic(frame),
-        offset,
-    }) = route(here, exit.ipa())
-    else {
-        return false;
-    };
-    let Ok(offset) = u32::try_from(offset) else {
-        return false;
-    };
-    if transfer.bytes != WORD || !offset.is_multiple_of(WORD.into()) {
-        return false;
-    }
-    let stored = abort
-        .write
-        .then(|| registers.get(transfer.register) & width_mask(WORD));
-    if let Some(value) = stored
-        && here.partition.gic_version == GicVersion::V2
-        && offset == SGIR
-    {
+    let value = value & width_mask(WORD);
+    let Register { frame, offset } = register;
+    let sends = offset == SGIR && frame == Frame::Distributor;
+    if sends && here.partition.gic_version == GicVersion::V2 {
         return here.post(machine, value);
     }
-    match here.access_at_once(machine, frame, offset, WORD, stored) {
-        Some(raw) if !abort.write => registers.set(transfer.register, transfer.loaded(raw)),
-        Some(_) => {}
-        None => return false,
-    }
+    here.with(machine, |vgic, effects| match frame {
+        Frame::Distributor => vgic.distributor_write(here.vcpu, offset, WORD, value, effects),
+        Frame::Redistributor(of) => vgic.redistributor_write(of, offset, WORD, value, effects),
+    });
     true
 }
 

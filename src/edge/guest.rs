@@ -51,6 +51,13 @@ pub fn id_register(register: IdRegister) -> u64 {
     }
 }
 
+/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW).
+#[inline(always)]
+#[must_use]
+pub fn is_aarch32() -> bool {
+    crate::read_register!("spsr_el2") & 1 << 4 != 0
+}
+
 /// Reads where and how the guest goes on, where the short path has left it: ELR_EL2 and SPSR_EL2.
 #[inline(always)]
 pub fn load_return(registers: &mut Registers) {

@@ -5,10 +5,10 @@
 
 use super::machine::Hardware;
 use crate::arm::registers::Registers;
-use crate::arm::syndrome::{Class, Syndrome};
+use crate::arm::syndrome::{Class, Syndrome, fault_ipa};
 use crate::behaviour::here::Here;
 use crate::behaviour::partition::{Counter, Statistics};
-use crate::behaviour::{exit, hypercall, mmio, sysreg};
+use crate::behaviour::{hypercall, mmio, sysreg};
 use crate::edge::context::{ACKNOWLEDGED, Context};
 use crate::edge::gic::{FIRST_PPI, HostGic, POSTED, SPECIAL};
 use crate::edge::{guest, init};
@@ -63,17 +63,13 @@ pub extern "C" fn synchronous(context: &mut Context) -> u64 {
         guest.statistics.add(Counter::ShortCall, calls);
     }
     let syndrome = Syndrome::new(init::exception_syndrome());
-    let registers = &mut context.registers;
-    let done = match syndrome.class() {
-        Class::Hvc64 if syndrome.immediate() == 0 => call(guest, registers, Counter::Hvc),
-        Class::Smc64 if syndrome.immediate() == 0 => {
-            call(guest, registers, Counter::Smc) && skip(registers)
-        }
-        Class::DataAbortLower => access(guest, registers, syndrome),
-        Class::SystemRegister => system_register(guest, registers, syndrome),
-        _ => false,
-    };
-    if done { DONE } else { LEAVE }
+    match syndrome.class() {
+        Class::Hvc64 if syndrome.immediate() == 0 => call(context, Counter::Hvc),
+        Class::Smc64 if syndrome.immediate() == 0 => call(context, Counter::Smc),
+        Class::DataAbortLower => access(context, syndrome),
+        Class::SystemRegister => system_register(context, syndrome),
+        _ => LEAVE,
+    }
 }
 
 /// Whether the short path has saved general register `index`.
@@ -81,62 +77,94 @@ const fn is_saved(index: u8) -> bool {
     index <= 18 || index >= 30
 }
 
-/// Goes past the instruction that exited.
+/// Goes past the instruction that exited, which was one of AArch64.
 #[inline(always)]
-fn skip(registers: &mut Registers) -> bool {
+fn skip(registers: &mut Registers) -> u64 {
     guest::load_return(registers);
-    registers.skip_instruction(true);
+    registers.skip_a64();
     guest::store_return(registers);
-    true
+    DONE
 }
 
 /// A call whose answer takes no more than its arguments.
-#[inline(always)]
-fn call(guest: &Guest, registers: &mut Registers, counter: Counter) -> bool {
-    let answered = hypercall::at_once(registers);
-    if answered {
-        guest.statistics.count(Counter::Exits);
-        guest.statistics.count(counter);
+fn call(context: &mut Context, counter: Counter) -> u64 {
+    let Some(guest) = &context.guest else {
+        return LEAVE;
+    };
+    if !hypercall::at_once(&mut context.registers) {
+        return LEAVE;
     }
-    answered
+    guest.statistics.count(Counter::Exits);
+    guest.statistics.count(counter);
+    // HVC has left its instruction behind already.
+    if counter == Counter::Smc {
+        skip(&mut context.registers)
+    } else {
+        DONE
+    }
 }
 
-/// A load or store in a register frame of the virtual GIC that asks for nothing the list registers hold.
-#[inline(always)]
-fn access(guest: &mut Guest, registers: &mut Registers, syndrome: Syndrome) -> bool {
+/// A load or store of a word of the virtual GIC that asks for nothing the list registers hold.
+fn access(context: &mut Context, syndrome: Syndrome) -> u64 {
+    let Some(guest) = &mut context.guest else {
+        return LEAVE;
+    };
     let abort = syndrome.data_abort();
-    let saved = abort
-        .transfer
-        .is_some_and(|transfer| is_saved(transfer.register));
-    if !saved || syndrome.instruction_length() != LONG {
-        return false;
+    let Some(transfer) = abort.transfer else {
+        return LEAVE;
+    };
+    if !is_saved(transfer.register) || syndrome.instruction_length() != LONG || guest::is_aarch32()
+    {
+        return LEAVE;
     }
     let (far, hpfar) = init::fault_address();
-    let exit = exit::Exit {
-        esr: syndrome.get(),
-        far,
-        hpfar,
+    let Some(register) = mmio::word_at_once(&guest.here, &abort, &transfer, fault_ipa(hpfar, far))
+    else {
+        return LEAVE;
     };
-    let done = mmio::at_once(&guest.here, &mut guest.hardware, registers, &exit, &abort);
-    if done {
-        guest.statistics.count(Counter::Exits);
-        guest.statistics.count(Counter::Mmio);
+    if abort.write {
+        return store(context, register, transfer.register);
     }
-    done && skip(registers)
+    let value = transfer.loaded(guest.here.read_at_once(register));
+    context.registers.set(transfer.register, value);
+    count_access(guest);
+    skip(&mut context.registers)
+}
+
+/// The store of [`access`].
+#[inline(never)]
+fn store(context: &mut Context, register: mmio::Register, from: u8) -> u64 {
+    let Some(guest) = &mut context.guest else {
+        return LEAVE;
+    };
+    let value = context.registers.get(from);
+    if !mmio::store_at_once(&guest.here, &mut guest.hardware, register, value) {
+        return LEAVE;
+    }
+    count_access(guest);
+    skip(&mut context.registers)
+}
+
+#[inline(always)]
+fn count_access(guest: &Guest) {
+    guest.statistics.count(Counter::Exits);
+    guest.statistics.count(Counter::Mmio);
 }
 
 /// A write that sends SGIs.
-#[inline(always)]
-fn system_register(guest: &mut Guest, registers: &mut Registers, syndrome: Syndrome) -> bool {
+fn system_register(context: &mut Context, syndrome: Syndrome) -> u64 {
+    let Some(guest) = &mut context.guest else {
+        return LEAVE;
+    };
     let access = syndrome.system_register();
     if !is_saved(access.register)
-        || !sysreg::at_once(&guest.here, &mut guest.hardware, registers, access)
+        || !sysreg::at_once(&guest.here, &mut guest.hardware, &context.registers, access)
     {
-        return false;
+        return LEAVE;
     }
     guest.statistics.count(Counter::Exits);
     guest.statistics.count(Counter::SystemRegister);
-    skip(registers)
+    skip(&mut context.registers)
 }
 
 /// A physical interrupt: acknowledged, its priority dropped, and given to the guest through a list register if the
@@ -152,12 +180,31 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
         return LEAVE;
     }
     gic.drop_priority(iar);
-    // Physical SGIs are EL2's own: a guest's never reach the physical controller.
-    let done = if intid >= FIRST_PPI {
-        inject(guest, gic, intid)
-    } else {
-        intid == POSTED && take_posted(guest, gic, iar)
+    if (FIRST_PPI..FIRST_SPI).contains(&intid) && !guest.hardware.overflow {
+        let value = guest.private.private(intid);
+        if value != 0 && gic.empty_list_registers() & 1 == 1 {
+            gic.write_list_register(0, value);
+            guest.statistics.count(Counter::Direct);
+            return DONE;
+        }
+    }
+    interrupt_further(context, iar, intid)
+}
+
+/// As [`interrupt`], for what is not a private interrupt into an empty first list register.
+#[inline(never)]
+fn interrupt_further(context: &mut Context, iar: u32, intid: u32) -> u64 {
+    let Some(guest) = &context.guest else {
+        return LEAVE;
     };
+    let gic = &guest.hardware.host.gic;
+    // Physical SGIs are EL2's own: a guest's never reach the physical controller.
+    let done = !guest.hardware.overflow
+        && if intid >= FIRST_PPI {
+            inject(guest, gic, intid)
+        } else {
+            intid == POSTED && take_posted(guest, gic, iar)
+        };
     if done {
         guest.statistics.count(Counter::Direct);
         return DONE;
@@ -169,39 +216,21 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
 /// Puts `intid` into a free list register, if that is all there is to do.
 #[inline(always)]
 fn inject(guest: &Guest, gic: &HostGic, intid: u32) -> bool {
-    let value = if intid < FIRST_SPI {
-        guest.private.private(intid)
-    } else {
-        let narrow = u16::try_from(intid).unwrap_or(u16::MAX);
-        guest.direct.direct(guest.here.vcpu, narrow)
-    };
-    if value == 0 || guest.hardware.overflow {
+    let narrow = u16::try_from(intid).unwrap_or(u16::MAX);
+    let value = guest.direct.direct(guest.here.vcpu, narrow);
+    let free = gic.empty_list_registers().trailing_zeros() as usize;
+    if value == 0 || free >= gic.list_registers() {
         return false;
     }
-    let empty = gic.empty_list_registers();
-    if empty & 1 == 1 {
-        gic.write_list_register(0, value);
-        return true;
-    }
-    inject_further(gic, empty, value)
-}
-
-/// As [`inject`], when the first list register is in use.
-#[inline(never)]
-fn inject_further(gic: &HostGic, empty: u32, value: u64) -> bool {
-    let free = empty.trailing_zeros() as usize;
-    let there = free < gic.list_registers();
-    if there {
-        gic.write_list_register(free, value);
-    }
-    there
+    gic.write_list_register(free, value);
+    true
 }
 
 /// Takes what another core posted, if it is one SGI and no list register is in use.
 #[inline(always)]
 fn take_posted(guest: &Guest, gic: &HostGic, iar: u32) -> bool {
     let all = u32::MAX >> (32 - gic.list_registers().clamp(1, 32));
-    if guest.hardware.overflow || gic.empty_list_registers() & all != all {
+    if gic.empty_list_registers() & all != all {
         return false;
     }
     let value = guest

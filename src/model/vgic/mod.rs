@@ -260,6 +260,20 @@ impl Vgic {
         }
     }
 
+    /// Whether [`Vgic::reach`] is [`Reach::None`] for the register at `offset` of `frame`, whoever accesses it. It may be so
+    /// although this says no.
+    #[must_use]
+    #[inline(always)]
+    pub const fn never_reaches(frame: Frame, offset: u32) -> bool {
+        let offset = match frame {
+            Frame::Distributor => offset,
+            Frame::Redistributor(_) => offset.wrapping_sub(v3::SGI_FRAME),
+        };
+        let state = distributor::FIRST_STATE <= offset && offset < distributor::STATE_END;
+        let sgi_pending = v2::CPENDSGIR <= offset && offset < v2::SGI_PENDING_END;
+        !state && !sgi_pending
+    }
+
     /// The bit for a vCPU in a mask of vCPUs; none for one that does not exist.
     fn bit_of(&self, vcpu: usize) -> u8 {
         if vcpu < usize::from(self.config.vcpus) {
