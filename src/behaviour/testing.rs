@@ -18,6 +18,7 @@ use crate::model::console::{Console, Speaker};
 use crate::model::image::Layout;
 use crate::model::pl011::Pl011;
 use crate::model::placement::Extent;
+use crate::model::portions::Portions;
 use crate::model::power::{Power, Start};
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
@@ -318,6 +319,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: spin::mutex::SpinMutex::new(Pl011::new()),
+        loading: Portions::new(),
         life: Life::new(),
         pmu: None,
         counter_offset: AtomicU64::new(0),

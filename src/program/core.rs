@@ -56,6 +56,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         partition,
         cpu,
         overflow: false,
+        listed: 0,
     };
     let here = Here { partition, vcpu };
     context.guest = Guest::new(here, hardware);
@@ -226,6 +227,8 @@ impl Core {
         while next == Next::Resume {
             if let Some(guest) = &mut self.context.guest {
                 guest.hardware.overflow = self.hardware.overflow;
+                // The loop may have looked at the list registers.
+                guest.hardware.listed = 0;
             }
             let exit = self.context.enter();
             if let Some(guest) = &self.context.guest {

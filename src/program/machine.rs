@@ -29,6 +29,8 @@ pub struct Hardware {
     pub cpu: CpuId,
     /// Whether the last fill left interrupts out: the short path must not inject then.
     pub overflow: bool,
+    /// The physical interrupt that the short path put into list register 0, if nobody has looked at that since; or 0.
+    pub listed: u32,
 }
 
 impl Hardware {
@@ -50,6 +52,7 @@ impl Hardware {
 impl Machine for Hardware {
     fn take_list_registers(&mut self) -> Taken {
         let gic = &self.host.gic;
+        self.listed = 0;
         let mut taken = Taken::default();
         let mut left = self.used();
         while left != 0 {

@@ -170,33 +170,40 @@ fn system_register(context: &mut Context, syndrome: Syndrome) -> u64 {
 /// A physical interrupt: acknowledged, its priority dropped, and given to the guest through a list register if the
 /// model need not be asked.
 pub extern "C" fn interrupt(context: &mut Context) -> u64 {
-    let Some(guest) = &context.guest else {
+    let Some(guest) = &mut context.guest else {
         return LEAVE;
     };
-    let gic = &guest.hardware.host.gic;
-    let iar = gic.acknowledge();
-    let intid = gic.intid(iar);
-    if intid >= SPECIAL {
-        return LEAVE;
-    }
-    gic.drop_priority(iar);
-    if (FIRST_PPI..FIRST_SPI).contains(&intid) && !guest.hardware.overflow {
-        let value = guest.private.private(intid);
-        if value != 0 && gic.empty_list_registers() & 1 == 1 {
-            gic.write_list_register(0, value);
-            guest.statistics.count(Counter::Direct);
-            return DONE;
+    let delivery = guest.hardware.host.gic.deliver(|intid| {
+        let private = (FIRST_PPI..FIRST_SPI).contains(&intid);
+        if private && !guest.hardware.overflow {
+            guest.private.private(intid)
+        } else {
+            0
         }
+    });
+    if delivery.done {
+        guest.hardware.listed = delivery.intid;
+        guest.statistics.count(Counter::Direct);
+        return DONE;
     }
-    interrupt_further(context, iar, intid)
+    interrupt_further(context, delivery.iar, delivery.intid)
 }
 
 /// As [`interrupt`], for what is not a private interrupt into an empty first list register.
 #[inline(never)]
 fn interrupt_further(context: &mut Context, iar: u32, intid: u32) -> u64 {
-    let Some(guest) = &context.guest else {
+    let Some(guest) = &mut context.guest else {
         return LEAVE;
     };
+    if intid >= SPECIAL {
+        return LEAVE;
+    }
+    if intid == guest.hardware.host.maintenance && end_listed(guest, iar) {
+        guest.statistics.count(Counter::Exits);
+        guest.statistics.count(Counter::Maintenance);
+        return DONE;
+    }
+    guest.hardware.listed = 0;
     let gic = &guest.hardware.host.gic;
     // Physical SGIs are EL2's own: a guest's never reach the physical controller.
     let done = !guest.hardware.overflow
@@ -211,6 +218,21 @@ fn interrupt_further(context: &mut Context, iar: u32, intid: u32) -> u64 {
     }
     context.acknowledged = ACKNOWLEDGED | u64::from(iar);
     LEAVE
+}
+
+/// Ends the physical interrupt that [`interrupt`] put into list register 0, if its end is all that there is maintenance for:
+/// where the hardware does not.
+#[inline(always)]
+fn end_listed(guest: &mut Guest, iar: u32) -> bool {
+    let gic = &guest.hardware.host.gic;
+    let listed = core::mem::take(&mut guest.hardware.listed);
+    if listed == 0 || guest.hardware.overflow || gic.ended_list_registers() != 1 {
+        return false;
+    }
+    gic.write_list_register(0, 0);
+    gic.deactivate(listed);
+    gic.deactivate(iar);
+    true
 }
 
 /// Puts `intid` into a free list register, if that is all there is to do.

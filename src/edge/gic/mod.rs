@@ -20,8 +20,6 @@ pub const KICK: u32 = 1;
 pub const POSTED: u32 = 2;
 /// The first INTID that is no SGI.
 pub const FIRST_PPI: u32 = 16;
-/// INTID field of a GICv2's IAR; a source lies above it.
-const GICV2_INTID: u32 = 0x3ff;
 /// INTIDs from here on are special: 1023 says that nothing is pending.
 pub const SPECIAL: u32 = 1020;
 /// Most list registers the architecture has.
@@ -70,6 +68,17 @@ pub enum HostGic {
     V3(V3),
 }
 
+/// What [`HostGic::deliver`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// The value of IAR.
+    pub iar: u32,
+    /// The INTID in it.
+    pub intid: u32,
+    /// Whether it went into list register 0.
+    pub done: bool,
+}
+
 macro_rules! either {
     ($self:ident, $gic:ident => $call:expr) => {
         match $self {
@@ -103,6 +112,27 @@ impl HostGic {
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
         either!(self, gic => gic.acknowledge())
+    }
+
+    /// Acknowledges the highest pending interrupt, drops its priority, and, if list register 0 is empty, puts into it what
+    /// `value` gives for the INTID: 0 if it must not go there. The INTID is from [`SPECIAL`] on if nothing is pending.
+    #[must_use]
+    #[inline(always)]
+    pub fn deliver(&self, value: impl FnOnce(u32) -> u64) -> Delivery {
+        either!(self, gic => {
+            let iar = gic.acknowledge();
+            let intid = iar & gic.intid_mask();
+            let mut done = false;
+            if intid < SPECIAL {
+                gic.drop_priority(iar);
+                let value = value(intid);
+                if value != 0 && gic.empty_list_registers() & 1 == 1 {
+                    gic.write_list_register(0, value);
+                    done = true;
+                }
+            }
+            Delivery { iar, intid, done }
+        })
     }
 
     /// Drops the running priority of what `iar` acknowledged.
@@ -166,16 +196,6 @@ impl HostGic {
     /// Makes `intid` edge-triggered or level-sensitive.
     pub fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
         either!(self, gic => gic.trigger(intid, edge, cpu));
-    }
-
-    /// The INTID in the value of IAR.
-    #[must_use]
-    #[inline(always)]
-    pub const fn intid(&self, iar: u32) -> u32 {
-        match self {
-            Self::V2(_) => iar & GICV2_INTID,
-            Self::V3(_) => iar,
-        }
     }
 
     /// Interrupts `cpu`, which then looks at all it may be wanted for.

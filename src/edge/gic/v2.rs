@@ -187,6 +187,12 @@ impl V2 {
         self.cpu_interface.read(GICC_IAR)
     }
 
+    /// Above the INTID, IAR has an SGI's source.
+    #[inline(always)]
+    pub(super) const fn intid_mask(&self) -> u32 {
+        INTID
+    }
+
     #[inline(always)]
     pub(super) fn drop_priority(&self, iar: u32) {
         self.cpu_interface.write(GICC_EOIR, iar);

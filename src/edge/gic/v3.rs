@@ -158,6 +158,12 @@ impl V3 {
         lower_half(crate::read_register!("icc_iar1_el1"))
     }
 
+    /// IAR is the INTID.
+    #[inline(always)]
+    pub(super) const fn intid_mask(&self) -> u32 {
+        u32::MAX
+    }
+
     #[inline(always)]
     pub(super) fn drop_priority(&self, iar: u32) {
         crate::write_register!("icc_eoir1_el1", u64::from(iar));

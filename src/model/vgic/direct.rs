@@ -2,7 +2,7 @@
 //!
 //! Invariant: a ready bit is set only for an interrupt of which the model holds nothing.
 
-use super::{GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
+use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -37,7 +37,7 @@ pub struct DirectTable {
 pub struct DirectWord {
     /// Bits whose template may be used.
     ready: AtomicU32,
-    /// List-register values in the hardware's format, with the target vCPU in [`TARGET_SHIFT`].
+    /// List-register values in the hardware's format; those of SPIs with the target vCPU in [`TARGET_SHIFT`].
     templates: [AtomicU64; 32],
 }
 
@@ -62,7 +62,7 @@ impl DirectWord {
     #[must_use]
     #[inline(always)]
     pub fn private(&self, intid: u32) -> u64 {
-        self.template(intid) & !TARGET_MASK
+        self.template(intid)
     }
 }
 
@@ -88,6 +88,9 @@ impl DirectTable {
     pub fn direct(&self, vcpu: VcpuId, intid: u16) -> u64 {
         if intid > LAST_SPI {
             return 0;
+        }
+        if intid < FIRST_SPI {
+            return self.private(vcpu).private(intid.into());
         }
         let slot = slot(usize::from(intid) >> 5, vcpu.index());
         let template = self.slots[slot].template(intid.into());
@@ -180,6 +183,7 @@ impl DirectTable {
 
     /// Says how one interrupt would be listed, and for whom; 0 forbids it.
     pub(super) fn set_template(&self, slot: usize, bit: usize, value: u64, target: u8) {
+        let target = if slot < PRIVATE_SLOTS { 0 } else { target };
         let template = value | (u64::from(target) << TARGET_SHIFT) & TARGET_MASK;
         let word = self.slots.get(slot);
         if let Some(entry) = word.and_then(|word| word.templates.get(bit)) {
