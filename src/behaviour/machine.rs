@@ -31,6 +31,10 @@ pub trait Machine {
     fn take_list_registers(&mut self) -> Taken;
     /// Whether any list register is in use.
     fn list_registers_used(&self) -> bool;
+    /// Whether the last load of list registers left interrupts out.
+    fn list_registers_overflow(&self) -> bool;
+    /// Loads one list register with a value of the direct table's; all are empty.
+    fn list_one(&mut self, value: u64);
     /// Loads list registers, all of which are empty.
     fn put_list_registers(&mut self, filled: &Filled);
     /// Whether the guest deactivates interrupts separately (its EOImode).
@@ -41,6 +45,8 @@ pub trait Machine {
     fn physical_pending(&self, word: u8, cpu: CpuId) -> u32;
     /// Interrupts another core.
     fn kick(&mut self, cpu: CpuId);
+    /// Interrupts another core for nothing but what was posted to its vCPU.
+    fn kick_posted(&mut self, cpu: CpuId);
     /// Makes the guest take an exception at EL1.
     fn inject(&mut self, registers: &mut Registers, exception: Exception);
     /// Translates a guest's virtual address as the guest itself would read it at the exception level it is at.

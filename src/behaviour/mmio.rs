@@ -14,7 +14,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{DataAbort, FaultKind, Transfer};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
-use crate::model::vgic::{Frame, GicVersion};
+use crate::model::vgic::{Frame, GicVersion, Vgic};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
@@ -22,6 +22,11 @@ use bulkhead_abi::layout;
 const TAG_BITS: u32 = 8;
 /// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
 const GICC_DIR_INTID: u64 = 0x3ff;
+
+/// Bytes of the access that every GIC register but a few takes.
+const WORD: u8 = 4;
+/// GICD_SGIR (IHI 0048 4.3.15).
+const SGIR: u32 = 0xf00;
 
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +101,81 @@ pub fn emulate(
         here.count(Counter::Mmio);
     }
     outcome
+}
+
+/// A word of the virtual GIC's registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    frame: Frame,
+    offset: u32,
+}
+
+/// The word that a load or store of one general register means, if it is one of the virtual GIC's and can be accessed
+/// without a look at list registers.
+#[inline(always)]
+pub fn word_at_once(
+    here: &Here<'_, '_>,
+    abort: &DataAbort,
+    transfer: &Transfer,
+    ipa: u64,
+) -> Option<Register> {
+    if abort.fault.kind != FaultKind::Translation
+        || abort.fault.table_walk
+        || abort.cache_maintenance
+        || transfer.bytes != WORD
+        || ipa & u64::from(WORD - 1) != 0
+    {
+        return None;
+    }
+    let (frame, offset) = if ipa & !(layout::GICD_SIZE - 1) == layout::GICD_BASE {
+        (Frame::Distributor, ipa - layout::GICD_BASE)
+    } else {
+        let Target {
+            device: Device::Gic(frame),
+            offset,
+        } = route(here, Ipa::new(ipa))?
+        else {
+            return None;
+        };
+        (frame, offset)
+    };
+    let offset = u32::try_from(offset).ok()?;
+    Vgic::never_reaches(frame, offset).then_some(Register { frame, offset })
+}
+
+impl Here<'_, '_> {
+    /// Reads a register of [`word_at_once`].
+    #[inline(always)]
+    #[must_use]
+    pub fn read_at_once(&self, register: Register) -> u64 {
+        let vgic = self.partition.interrupts.lock();
+        let Register { frame, offset } = register;
+        match frame {
+            Frame::Distributor => vgic.distributor_read(self.vcpu, offset, WORD),
+            Frame::Redistributor(of) => vgic.redistributor_read(of, offset, WORD),
+        }
+    }
+}
+
+/// Writes a register of [`word_at_once`]; `false`, and nothing has changed, if the loop must do it.
+#[inline(always)]
+pub fn store_at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    register: Register,
+    value: u64,
+) -> bool {
+    let value = value & width_mask(WORD);
+    let Register { frame, offset } = register;
+    let sends = offset == SGIR && frame == Frame::Distributor;
+    if sends && here.partition.gic_version == GicVersion::V2 {
+        return here.post(machine, value);
+    }
+    here.with(machine, |vgic, effects| match frame {
+        Frame::Distributor => vgic.distributor_write(here.vcpu, offset, WORD, value, effects),
+        Frame::Redistributor(of) => vgic.redistributor_write(of, offset, WORD, value, effects),
+    });
+    true
 }
 
 /// Reads the instruction that exited.

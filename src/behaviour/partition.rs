@@ -24,11 +24,13 @@ use spin::mutex::SpinMutex;
 /// Counts of a vCPU's exits, for `STATISTIC` and the monitor.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    counters: [AtomicU64; COUNTERS],
+    counters: [AtomicU64; ALL_COUNTERS],
 }
 
-/// How many counters there are.
+/// How many counters guests see.
 pub const COUNTERS: usize = 11;
+/// How many there are: the last two count what the short path does, and are parts of others.
+const ALL_COUNTERS: usize = COUNTERS + 2;
 
 /// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,24 +58,43 @@ pub enum Counter {
     Injected = 9,
     /// Times that interrupts outnumbered list registers.
     Overflow = 10,
+    /// Physical interrupts injected without the core's loop: exits, interrupts and injected ones that are counted here alone.
+    Direct = 11,
+    /// Calls answered without the core's loop: exits and HVCs that are counted here alone.
+    ShortCall = 12,
 }
 
 impl Statistics {
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
+    #[inline(always)]
     pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Adds `amount`, as [`Self::count`] adds one.
+    #[inline(always)]
+    pub fn add(&self, counter: Counter, amount: u64) {
         let slot = &self.counters[counter as usize];
         slot.store(
-            slot.load(Ordering::Relaxed).wrapping_add(1),
+            slot.load(Ordering::Relaxed).wrapping_add(amount),
             Ordering::Relaxed,
         );
     }
 
-    /// The value of counter `index`, if there is one.
+    /// The value of counter `index` of those guests see, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        self.counters
-            .get(index)
-            .map(|slot| slot.load(Ordering::Relaxed))
+        let value = |counter: Counter| self.counters[counter as usize].load(Ordering::Relaxed);
+        let (direct, calls) = (value(Counter::Direct), value(Counter::ShortCall));
+        let more = match index {
+            index if index == Counter::Exits as usize => direct.wrapping_add(calls),
+            index if index == Counter::Hvc as usize => calls,
+            index if index == Counter::Interrupt as usize => direct,
+            index if index == Counter::Injected as usize => direct,
+            _ => 0,
+        };
+        let own = self.counters.get(..COUNTERS)?.get(index)?;
+        Some(own.load(Ordering::Relaxed).wrapping_add(more))
     }
 }
 

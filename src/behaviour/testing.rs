@@ -141,6 +141,20 @@ impl Machine for Fake {
         self.kicked.push(cpu);
     }
 
+    fn kick_posted(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
+    fn list_registers_overflow(&self) -> bool {
+        false
+    }
+
+    fn list_one(&mut self, value: u64) {
+        assert!(self.list_registers.is_empty());
+        self.list_registers
+            .push(ListRegister::decode(GicVersion::V3, value));
+    }
+
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
         self.injected.push(exception);
         (registers.pc, registers.pstate) = (VECTOR, EL1H);

@@ -287,6 +287,21 @@ pub fn pa_bits() -> u8 {
     control::pa_bits(read_register!("id_aa64mmfr0_el1"))
 }
 
+/// ESR_EL2 of the exit.
+#[must_use]
+#[inline(always)]
+pub fn exception_syndrome() -> u64 {
+    aarch64_cpu::registers::ESR_EL2.get()
+}
+
+/// FAR_EL2 and HPFAR_EL2 of the exit.
+#[must_use]
+#[inline(always)]
+pub fn fault_address() -> (u64, u64) {
+    use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2};
+    (FAR_EL2.get(), HPFAR_EL2.get())
+}
+
 /// ESR_EL2, FAR_EL2 and HPFAR_EL2 of the exit.
 #[must_use]
 pub fn syndrome() -> (u64, u64, u64) {

@@ -1,6 +1,7 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
 use super::machine::Hardware;
+use super::short::Guest;
 use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
@@ -14,7 +15,7 @@ use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
-use crate::edge::gic::{KICK, SPECIAL};
+use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
@@ -56,23 +57,24 @@ pub extern "C" fn main(cpu: u64) -> ! {
     };
     host.gic
         .enable(0, 1 << host.maintenance | 1 << host.timer, cpu);
-    context.hot.vcpu = vcpu;
-    context.hot.direct = Some(&partition.direct);
     let hardware = Hardware {
         host,
         features,
         partition,
         cpu,
         overflow: false,
+        listed: 0,
     };
+    let here = Here {
+        partition,
+        vcpu,
+        partitions: &state::PARTITIONS,
+    };
+    context.guest = Guest::new(here, hardware);
     let mut core = Core {
         context,
         hardware,
-        here: Here {
-            partition,
-            vcpu,
-            partitions: &state::PARTITIONS,
-        },
+        here,
         parked_in: None,
     };
     loop {
@@ -243,8 +245,15 @@ impl Core {
     fn run(&mut self) {
         let mut next = Next::Resume;
         while next == Next::Resume {
-            self.context.hot.overflow = self.hardware.overflow;
+            if let Some(guest) = &mut self.context.guest {
+                guest.hardware.overflow = self.hardware.overflow;
+                // The loop may have looked at the list registers.
+                guest.hardware.listed = 0;
+            }
             let exit = self.context.enter();
+            if let Some(guest) = &self.context.guest {
+                self.hardware.overflow = guest.hardware.overflow;
+            }
             next = match exit {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
@@ -319,6 +328,9 @@ impl Core {
         } else if intid == host.timer {
             self.timer();
             host.gic.deactivate(iar);
+        } else if intid == POSTED {
+            host.gic.deactivate(iar);
+            self.here.refresh(&mut self.hardware);
         } else if intid == host.maintenance {
             self.here.count(Counter::Maintenance);
             self.here.refresh(&mut self.hardware);

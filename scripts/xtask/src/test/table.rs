@@ -145,6 +145,10 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] flood over")
             .seconds(400)
             .claim(counts::control_is_left_alone),
+        case("budgets", "counted")
+            .guest("bench", "bench", &[0, 1], "4M")
+            .wait(r"^\[bench\] bench: done")
+            .claim(counts::budgets_are_kept),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
