@@ -401,7 +401,6 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         gic_version: version,
         interrupts: spin::mutex::SpinMutex::new(interrupts(version, vcpus)),
         direct: DirectTable::new(),
-        loading: Portions::new(),
         quiesce: Quiesce::new(),
         uart: spin::mutex::SpinMutex::new(Pl011::new()),
         loading: Portions::new(),
