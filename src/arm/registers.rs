@@ -51,6 +51,13 @@ impl Registers {
         }
     }
 
+    /// As [`Self::skip_instruction`], for an instruction of AArch64.
+    #[inline(always)]
+    pub const fn skip_a64(&mut self) {
+        self.pc = self.pc.wrapping_add(INSTRUCTION);
+        self.pstate &= !(PSTATE_SS | PSTATE_BTYPE);
+    }
+
     /// Goes past the instruction that exited, as if it had executed: `long` says whether it has 32 bits. A pending
     /// single step becomes due, a branch target ends, an IT block goes on.
     pub fn skip_instruction(&mut self, long: bool) {

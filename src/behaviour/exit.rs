@@ -175,24 +175,36 @@ fn external_abort(
     } else {
         injected::without_address(esr)
     };
-    machine.inject(
+    inject(
+        machine,
         registers,
         Exception {
             esr,
             far: Some(exit.far),
         },
-    );
-    Next::Resume
+    )
 }
 
 /// Gives the guest an UNDEFINED exception.
 pub fn undefined(machine: &mut impl Machine, registers: &mut Registers) -> Next {
-    machine.inject(
+    inject(
+        machine,
         registers,
         Exception {
             esr: injected::undefined(),
             far: None,
         },
-    );
-    Next::Resume
+    )
+}
+
+/// Makes the guest take an exception. A vector whose own first instruction raised it would do so for ever: then the
+/// partition stops.
+fn inject(machine: &mut impl Machine, registers: &mut Registers, exception: Exception) -> Next {
+    let raised_at = registers.pc;
+    machine.inject(registers, exception);
+    if registers.pc == raised_at {
+        Next::Stop(Reason::Crash)
+    } else {
+        Next::Resume
+    }
 }

@@ -5,19 +5,28 @@
 
 use super::machine::Machine;
 use super::partition::{Counter, Partition, Vcpu};
-use crate::model::vgic::{Effects, Frame, Reach, Vgic};
-use crate::words::VcpuId;
+use crate::model::vgic::{Effects, Frame, Reach, Vgic, sgi_targets};
+use crate::words::{PartitionId, VcpuId};
+use spin::Once;
 
 /// A vCPU on its own core.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Here<'a, 'b> {
     /// Its partition.
     pub partition: &'a Partition<'b>,
     /// The vCPU.
     pub vcpu: VcpuId,
+    /// Every partition, by its identifier.
+    pub partitions: &'a [Once<Partition<'b>>],
 }
 
-impl Here<'_, '_> {
+impl<'a, 'b> Here<'a, 'b> {
+    /// The partition `id`, if there is one.
+    #[must_use]
+    pub fn other(&self, id: PartitionId) -> Option<&'a Partition<'b>> {
+        self.partitions.get(id.index()).and_then(Once::get)
+    }
+
     /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list
     /// registers are folded and filled if they have to be, other cores with something new are interrupted.
     pub fn with<R>(
@@ -138,17 +147,60 @@ impl Here<'_, '_> {
             self.fold(&mut vgic, machine, &mut effects);
         }
         let result = operation(&mut vgic, &mut effects);
-        // What is stored about a vCPU's own core is settled here; the rest is told the others.
+        if fold_first {
+            self.fill(&mut vgic, machine, &mut effects);
+            self.finish(machine, &effects);
+        } else if !effects.is_empty() {
+            self.settle(&mut vgic, machine, &mut effects);
+        }
+        result
+    }
+
+    /// Brings hardware and model together after an operation without a fold. What concerns the vCPU's own core is done
+    /// here; the rest is told the others.
+    fn settle(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
         let own = 1_u8 << (self.vcpu.get() & 7);
         let retract = effects.retract & own != 0 && machine.list_registers_used();
-        if !fold_first && (effects.kick & own != 0 || retract) {
-            self.fold(&mut vgic, machine, &mut effects);
-            self.fill(&mut vgic, machine, &mut effects);
-        } else if fold_first {
-            self.fill(&mut vgic, machine, &mut effects);
+        if effects.kick & own != 0 || retract {
+            self.fold(vgic, machine, effects);
+            self.fill(vgic, machine, effects);
         }
-        self.finish(machine, &effects);
-        result
+        self.finish(machine, effects);
+    }
+
+    /// Sends the SGIs that a write of `value` to the SGI register asks for without the model, if that is all there is to
+    /// do; else `false`, and nothing has changed.
+    #[inline(always)]
+    pub fn post(&self, machine: &mut impl Machine, value: u64) -> bool {
+        let Partition {
+            direct,
+            gic_version,
+            vcpus,
+            ..
+        } = self.partition;
+        let count = u8::try_from(vcpus.len()).unwrap_or(1);
+        let (sgi, targets) = sgi_targets(*gic_version, count, self.vcpu, value);
+        let own = 1_u8 << (self.vcpu.get() & 7);
+        let to_self = targets & own != 0;
+        if to_self && (machine.list_registers_used() || machine.list_registers_overflow()) {
+            return false;
+        }
+        direct.post(self.vcpu, sgi, targets);
+        let mut others = targets & !own;
+        while others != 0 {
+            let target = others.trailing_zeros() as usize;
+            others &= others - 1;
+            if let Some(vcpu) = vcpus.get(target) {
+                machine.kick_posted(vcpu.cpu);
+            }
+        }
+        if to_self {
+            match direct.take_one(self.vcpu, *gic_version) {
+                0 => self.refresh(machine),
+                value => machine.list_one(value),
+            }
+        }
+        true
     }
 
     /// Runs `operation` with every core of the partition folded and waiting.

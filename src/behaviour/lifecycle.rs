@@ -6,6 +6,9 @@
 //! | Starting | loaded                     | Running  | the leader                 |
 //! | Starting | an image does not verify   | Crashed  | the leader                 |
 //! | Running  | PSCI, crash, manager       | Stopping | anybody; the first wins    |
+//! | Running  | a manager's pause           | Paused   | a manager                  |
+//! | Paused   | a manager's resume          | Running  | a manager                  |
+//! | Paused   | any stop                    | Stopping | anybody; the first wins    |
 //! | Stopping | every vCPU parked, restart | Starting | the leader                 |
 //! | Stopping | every vCPU parked, or stay | Off, Crashed | the leader             |
 //! | Crashed  | start                      | Starting | anybody                    |
@@ -25,6 +28,8 @@ pub enum State {
     Starting,
     /// Its vCPUs run as their power states say.
     Running,
+    /// A manager holds its vCPUs where they are.
+    Paused,
     /// Its vCPUs are called in.
     Stopping,
     /// Stopped by a fault, and stays so.
@@ -83,7 +88,10 @@ pub enum Next {
     Stay(State),
 }
 
-/// State in bits 7:0, reason of the last stop in bits 15:8.
+/// Bit of the state word: the stop under way is followed by a start whatever the reason.
+const AGAIN: u32 = 1 << 16;
+
+/// State in bits 7:0, reason of the last stop in bits 15:8; [`AGAIN`] above.
 fn encode(state: State, reason: Reason) -> u32 {
     let state = match state {
         State::Off => 0,
@@ -91,6 +99,7 @@ fn encode(state: State, reason: Reason) -> u32 {
         State::Running => 2,
         State::Stopping => 3,
         State::Crashed => 4,
+        State::Paused => 5,
     };
     state | u32::from(reason.code()) << 8
 }
@@ -126,9 +135,10 @@ impl Life {
             2 => State::Running,
             3 => State::Stopping,
             4 => State::Crashed,
+            5 => State::Paused,
             _ => State::Off,
         };
-        (state, Reason::from_code(word >> 8))
+        (state, Reason::from_code(word >> 8 & 0xff))
     }
 
     /// The state now.
@@ -144,13 +154,18 @@ impl Life {
     }
 
     fn change(&self, from: State, to: State, reason: Reason) -> bool {
+        self.change_word(from, encode(to, reason))
+    }
+
+    /// Leaves `from` for the state `word` says. Only a stop under way has more than state and reason in its word.
+    fn change_word(&self, from: State, word: u32) -> bool {
         let (state, last) = self.now();
         state == from
             && self
                 .word
                 .compare_exchange(
                     encode(from, last),
-                    encode(to, reason),
+                    word,
                     Ordering::AcqRel,
                     Ordering::Acquire,
                 )
@@ -165,7 +180,27 @@ impl Life {
 
     /// Asks for a stop. `true`: all its cores must be told. `false`: it is not running, or another stop came first.
     pub fn stop(&self, reason: Reason) -> bool {
+        // A vCPU may ask while a manager's pause is under way.
         self.change(State::Running, State::Stopping, reason)
+            || self.change(State::Paused, State::Stopping, reason)
+    }
+
+    /// A manager asks for a stop, followed by a start if `again`. `false`: it neither runs nor is paused.
+    pub fn stop_by_manager(&self, again: bool) -> bool {
+        let word = encode(State::Stopping, Reason::Manager) | if again { AGAIN } else { 0 };
+        self.change_word(State::Running, word) || self.change_word(State::Paused, word)
+    }
+
+    /// A manager holds the vCPUs where they are. `false`: it does not run.
+    pub fn pause(&self) -> bool {
+        let (_, reason) = self.now();
+        self.change(State::Running, State::Paused, reason)
+    }
+
+    /// A manager lets the vCPUs go on. `false`: it is not paused.
+    pub fn resume(&self) -> bool {
+        let (_, reason) = self.now();
+        self.change(State::Paused, State::Running, reason)
     }
 
     /// Notes that `vcpu` has left its guest for good; `count` vCPUs there are. `true`: all have, the leader must be told.
@@ -184,8 +219,10 @@ impl Life {
     /// The leader: what follows the stop that is complete, by policy, and the state that says so.
     pub fn finish_stop(&self, policy: OnCrash) -> Next {
         let (_, reason) = self.now();
+        let again = self.word.load(Ordering::Acquire) & AGAIN != 0;
         self.parked.store(0, Ordering::Release);
         let next = match reason {
+            Reason::Manager if again => Next::Start,
             Reason::Reset => Next::Start,
             Reason::Never | Reason::Off | Reason::Manager => Next::Stay(State::Off),
             Reason::Crash | Reason::Heartbeat => match policy {
@@ -295,5 +332,44 @@ mod tests {
         life.run();
         assert_eq!(life.starts(), 2);
         assert_eq!(life.now(), (State::Running, Reason::Reset));
+    }
+
+    #[test]
+    fn a_manager_pauses_what_runs_and_resumes_what_is_paused() {
+        let life = running();
+        assert!(!life.resume());
+        assert!(life.pause());
+        assert!(!life.pause());
+        assert_eq!(life.state(), State::Paused);
+        assert!(life.resume());
+        assert_eq!(life.now(), (State::Running, Reason::Never));
+    }
+
+    #[test]
+    fn a_paused_partition_can_be_stopped_and_a_stop_that_came_meanwhile_is_not_lost() {
+        for stop in [
+            |life: &Life| life.stop_by_manager(false),
+            |life: &Life| life.stop(Reason::Off),
+        ] {
+            let life = running();
+            life.pause();
+            assert!(stop(&life));
+            assert!(!life.resume());
+            assert_eq!(life.state(), State::Stopping);
+        }
+    }
+
+    #[test]
+    fn a_managers_restart_starts_again_once() {
+        let life = running();
+        assert!(life.stop_by_manager(true));
+        assert_eq!(life.now(), (State::Stopping, Reason::Manager));
+        life.park(VcpuId::new(0), 1);
+        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Start);
+        life.run();
+        assert!(life.stop_by_manager(false));
+        life.park(VcpuId::new(0), 1);
+        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Stay(State::Off));
+        assert!(!life.stop_by_manager(true), "it is off");
     }
 }

@@ -31,6 +31,10 @@ pub trait Machine {
     fn take_list_registers(&mut self) -> Taken;
     /// Whether any list register is in use.
     fn list_registers_used(&self) -> bool;
+    /// Whether the last load of list registers left interrupts out.
+    fn list_registers_overflow(&self) -> bool;
+    /// Loads one list register with a value of the direct table's; all are empty.
+    fn list_one(&mut self, value: u64);
     /// Loads list registers, all of which are empty.
     fn put_list_registers(&mut self, filled: &Filled);
     /// Whether the guest deactivates interrupts separately (its EOImode).
@@ -41,6 +45,8 @@ pub trait Machine {
     fn physical_pending(&self, word: u8, cpu: CpuId) -> u32;
     /// Interrupts another core.
     fn kick(&mut self, cpu: CpuId);
+    /// Interrupts another core for nothing but what was posted to its vCPU.
+    fn kick_posted(&mut self, cpu: CpuId);
     /// Makes the guest take an exception at EL1.
     fn inject(&mut self, registers: &mut Registers, exception: Exception);
     /// Translates a guest's virtual address as the guest itself would read it at the exception level it is at.
@@ -59,6 +65,16 @@ pub trait Machine {
     fn id_register(&self, register: IdRegister) -> u64;
     /// Takes typed bytes out of the board's UART, which held them back until the partition had room.
     fn take_input(&mut self);
+    /// Whether the core has a source of true random numbers.
+    fn has_entropy(&self) -> bool;
+    /// A word of true random bits; `None` if the source has none now.
+    fn entropy(&mut self) -> Option<u64>;
+    /// The physical counter.
+    fn counter(&self) -> u64;
+    /// Ticks of the physical counter in a second.
+    fn counter_frequency(&self) -> u64;
+    /// Lets EL2's timer of this core fire when the physical counter reaches `deadline`, or never.
+    fn set_timer(&mut self, deadline: Option<u64>);
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
 }

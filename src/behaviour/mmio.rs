@@ -4,6 +4,7 @@
 //! guest's own translation. The instruction is copied once, so that changing it meanwhile changes nothing here; what
 //! does not fit the fault exactly is an external abort, never a guess.
 
+use super::channel::{self, Port as ChannelPort};
 use super::console;
 use super::exit::Exit;
 use super::here::Here;
@@ -13,7 +14,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{DataAbort, FaultKind, Transfer};
 use crate::model::console::Console;
 use crate::model::decode::{self, Access, Direction};
-use crate::model::vgic::{Frame, GicVersion};
+use crate::model::vgic::{Frame, GicVersion, Vgic};
 use crate::words::{Ipa, PAGE_SIZE, Va, VcpuId};
 use bulkhead_abi::layout;
 
@@ -21,6 +22,11 @@ use bulkhead_abi::layout;
 const TAG_BITS: u32 = 8;
 /// GICC_DIR: the INTID; an SGI's source above it is not needed, since a CPU has one of them active at a time.
 const GICC_DIR_INTID: u64 = 0x3ff;
+
+/// Bytes of the access that every GIC register but a few takes.
+const WORD: u8 = 4;
+/// GICD_SGIR (IHI 0048 4.3.15).
+const SGIR: u32 = 0xf00;
 
 /// What became of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,18 +38,22 @@ pub enum Outcome {
 }
 
 /// An emulated device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Device {
+#[derive(Clone, Copy, Debug)]
+enum Device<'a> {
     Gic(Frame),
     /// The second page of GICv2's CPU interface: GICC_DIR.
     Deactivate,
     Uart,
+    Doorbell(&'a ChannelPort<'a>),
 }
+
+/// Offset of a doorbell's register in its page; the rest of the page reads as zero and ignores writes.
+const DOORBELL_REGISTER: u64 = 0;
 
 /// Where an access goes: a device, and the offset in its frame.
 #[derive(Clone, Copy, Debug)]
-struct Target {
-    device: Device,
+struct Target<'a> {
+    device: Device<'a>,
     offset: u64,
 }
 
@@ -93,6 +103,81 @@ pub fn emulate(
     outcome
 }
 
+/// A word of the virtual GIC's registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    frame: Frame,
+    offset: u32,
+}
+
+/// The word that a load or store of one general register means, if it is one of the virtual GIC's and can be accessed
+/// without a look at list registers.
+#[inline(always)]
+pub fn word_at_once(
+    here: &Here<'_, '_>,
+    abort: &DataAbort,
+    transfer: &Transfer,
+    ipa: u64,
+) -> Option<Register> {
+    if abort.fault.kind != FaultKind::Translation
+        || abort.fault.table_walk
+        || abort.cache_maintenance
+        || transfer.bytes != WORD
+        || ipa & u64::from(WORD - 1) != 0
+    {
+        return None;
+    }
+    let (frame, offset) = if ipa & !(layout::GICD_SIZE - 1) == layout::GICD_BASE {
+        (Frame::Distributor, ipa - layout::GICD_BASE)
+    } else {
+        let Target {
+            device: Device::Gic(frame),
+            offset,
+        } = route(here, Ipa::new(ipa))?
+        else {
+            return None;
+        };
+        (frame, offset)
+    };
+    let offset = u32::try_from(offset).ok()?;
+    Vgic::never_reaches(frame, offset).then_some(Register { frame, offset })
+}
+
+impl Here<'_, '_> {
+    /// Reads a register of [`word_at_once`].
+    #[inline(always)]
+    #[must_use]
+    pub fn read_at_once(&self, register: Register) -> u64 {
+        let vgic = self.partition.interrupts.lock();
+        let Register { frame, offset } = register;
+        match frame {
+            Frame::Distributor => vgic.distributor_read(self.vcpu, offset, WORD),
+            Frame::Redistributor(of) => vgic.redistributor_read(of, offset, WORD),
+        }
+    }
+}
+
+/// Writes a register of [`word_at_once`]; `false`, and nothing has changed, if the loop must do it.
+#[inline(always)]
+pub fn store_at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    register: Register,
+    value: u64,
+) -> bool {
+    let value = value & width_mask(WORD);
+    let Register { frame, offset } = register;
+    let sends = offset == SGIR && frame == Frame::Distributor;
+    if sends && here.partition.gic_version == GicVersion::V2 {
+        return here.post(machine, value);
+    }
+    here.with(machine, |vgic, effects| match frame {
+        Frame::Distributor => vgic.distributor_write(here.vcpu, offset, WORD, value, effects),
+        Frame::Redistributor(of) => vgic.redistributor_write(of, offset, WORD, value, effects),
+    });
+    true
+}
+
 /// Reads the instruction that exited.
 fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> Option<u32> {
     if !registers.is_aarch64() {
@@ -103,7 +188,7 @@ fn fetch(here: &Here<'_, '_>, machine: &impl Machine, registers: &Registers) -> 
 }
 
 /// Finds the device at `address`.
-fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
+fn route<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
     let within = |base: u64, size: u64| {
         address
             .get()
@@ -128,6 +213,9 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
             offset,
         });
     }
+    if address.get() >= layout::CHANNEL_BASE {
+        return doorbell(here, address);
+    }
     let redistributors = layout::GICR_STRIDE * here.partition.vcpus.len() as u64;
     let offset = within(layout::GICR_BASE, redistributors)?;
     let vcpu = VcpuId::new(u8::try_from(offset / layout::GICR_STRIDE).ok()?);
@@ -138,11 +226,22 @@ fn route(here: &Here<'_, '_>, address: Ipa) -> Option<Target> {
     })
 }
 
+/// Finds the doorbell at `address`.
+fn doorbell<'a>(here: &Here<'a, '_>, address: Ipa) -> Option<Target<'a>> {
+    let mut ports = here.partition.channels.iter();
+    ports.find_map(|port| {
+        Some(Target {
+            offset: port.doorbell_offset(address)?,
+            device: Device::Doorbell(port),
+        })
+    })
+}
+
 /// A device as one exit sees it.
 struct Port<'a, 'h, 'b> {
     here: &'a Here<'h, 'b>,
     console: &'a Console,
-    target: Target,
+    target: Target<'h>,
 }
 
 impl Port<'_, '_, '_> {
@@ -152,7 +251,7 @@ impl Port<'_, '_, '_> {
         let widths: &[u8] = match (self.target.device, self.here.partition.gic_version) {
             (Device::Gic(_), GicVersion::V3) => &[1, 4, 8],
             (Device::Gic(_), GicVersion::V2) => &[1, 4],
-            (Device::Deactivate, _) => &[4],
+            (Device::Deactivate | Device::Doorbell(_), _) => &[4],
             (Device::Uart, _) => &[1, 2, 4],
         };
         widths.contains(&bytes) && self.target.offset.is_multiple_of(u64::from(bytes))
@@ -200,6 +299,13 @@ impl Port<'_, '_, '_> {
             (Device::Deactivate, None) => Transferred::Loaded(0),
             (Device::Deactivate, Some(value)) => {
                 self.deactivate(machine, offset, value);
+                Transferred::Stored
+            }
+            (Device::Doorbell(_), None) => Transferred::Loaded(0),
+            (Device::Doorbell(port), Some(_)) => {
+                if offset == DOORBELL_REGISTER {
+                    channel::notify(self.here, port, machine);
+                }
                 Transferred::Stored
             }
             (Device::Uart, None) => Transferred::Loaded(u64::from(console::read(

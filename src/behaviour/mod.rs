@@ -2,8 +2,10 @@
 //!
 //! Everything here works on numbers, the models and a [`Machine`](machine::Machine), so the host tests it.
 
+pub mod channel;
 pub mod console;
 pub mod exit;
+pub mod heartbeat;
 pub mod here;
 pub mod hypercall;
 pub mod lifecycle;

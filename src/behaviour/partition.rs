@@ -1,9 +1,11 @@
 //! A partition: what its cores share.
 //!
-//! Lock order, written once: `uart`, then `interrupts`; the console's own lock is taken last, by `try_lock` alone, and
+//! Lock order, written once: a channel's own lock stands alone; `uart`, then `interrupts`, of one partition at a time; the console's own lock is taken last, by `try_lock` alone, and
 //! the board UART's within it. No lock is held while a guest runs, or while a core waits for another's list registers.
 
+use super::channel::Port;
 use super::console::Uart;
+use super::heartbeat::Heartbeat;
 use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
@@ -13,7 +15,7 @@ use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
-use crate::words::limits::{MAX_EXTENTS, MAX_VCPUS};
+use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, Pa, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +24,13 @@ use spin::mutex::SpinMutex;
 /// Counts of a vCPU's exits, for `STATISTIC` and the monitor.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    counters: [AtomicU64; COUNTERS],
+    counters: [AtomicU64; ALL_COUNTERS],
 }
 
-/// How many counters there are.
+/// How many counters guests see.
 pub const COUNTERS: usize = 11;
+/// How many there are: the last two count what the short path does, and are parts of others.
+const ALL_COUNTERS: usize = COUNTERS + 2;
 
 /// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,24 +58,43 @@ pub enum Counter {
     Injected = 9,
     /// Times that interrupts outnumbered list registers.
     Overflow = 10,
+    /// Physical interrupts injected without the core's loop: exits, interrupts and injected ones that are counted here alone.
+    Direct = 11,
+    /// Calls answered without the core's loop: exits and HVCs that are counted here alone.
+    ShortCall = 12,
 }
 
 impl Statistics {
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
+    #[inline(always)]
     pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Adds `amount`, as [`Self::count`] adds one.
+    #[inline(always)]
+    pub fn add(&self, counter: Counter, amount: u64) {
         let slot = &self.counters[counter as usize];
         slot.store(
-            slot.load(Ordering::Relaxed).wrapping_add(1),
+            slot.load(Ordering::Relaxed).wrapping_add(amount),
             Ordering::Relaxed,
         );
     }
 
-    /// The value of counter `index`, if there is one.
+    /// The value of counter `index` of those guests see, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        self.counters
-            .get(index)
-            .map(|slot| slot.load(Ordering::Relaxed))
+        let value = |counter: Counter| self.counters[counter as usize].load(Ordering::Relaxed);
+        let (direct, calls) = (value(Counter::Direct), value(Counter::ShortCall));
+        let more = match index {
+            index if index == Counter::Exits as usize => direct.wrapping_add(calls),
+            index if index == Counter::Hvc as usize => calls,
+            index if index == Counter::Interrupt as usize => direct,
+            index if index == Counter::Injected as usize => direct,
+            _ => 0,
+        };
+        let own = self.counters.get(..COUNTERS)?.get(index)?;
+        Some(own.load(Ordering::Relaxed).wrapping_add(more))
     }
 }
 
@@ -111,6 +134,10 @@ pub struct Partition<'b> {
     pub quiesce: Quiesce,
     /// Its virtual UART.
     pub uart: SpinMutex<Uart>,
+    /// Its ends of channels, in the manifest's order.
+    pub channels: ArrayVec<Port<'b>, MAX_CHANNELS>,
+    /// When its next heartbeat is due.
+    pub heartbeat: Heartbeat,
     /// The loading of its RAM, which all its cores share.
     pub loading: Portions,
     /// Where it is in its life.

@@ -5,8 +5,9 @@ use super::here::Here;
 use super::machine::Machine;
 use super::partition::Counter;
 use crate::arm::registers::Registers;
-use crate::arm::syndrome::SystemAccess;
+use crate::arm::syndrome::{Encoding, SystemAccess};
 use crate::arm::sysreg::{Policy, SgiGroup, policy};
+use crate::model::vgic::GicVersion;
 
 /// The INTID field of ICC_DIR_EL1.
 const DIR_INTID: u64 = 0xff_ffff;
@@ -33,6 +34,20 @@ pub fn trapped(
     }
     registers.skip_instruction(true);
     Next::Resume
+}
+
+/// Handles the access if it sends SGIs that need no look at the model; else nothing has changed.
+#[inline(always)]
+pub fn at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &Registers,
+    access: SystemAccess,
+) -> bool {
+    access.encoding == Encoding::ICC_SGI1R_EL1
+        && !access.read
+        && here.partition.gic_version == GicVersion::V3
+        && here.post(machine, registers.get(access.register))
 }
 
 /// Sends the SGIs a write to ICC_SGInR_EL1 asks for. There is one security state: what is not ICC_SGI1R_EL1 reaches

@@ -4,7 +4,9 @@
     reason = "numbers in tests are small"
 )]
 
+use super::channel::Link;
 use super::exit::{self, Exit, Next};
+use super::heartbeat::Heartbeat;
 use super::here::Here;
 use super::hypercall;
 use super::lifecycle::Life;
@@ -17,7 +19,7 @@ use crate::model::bundle::{Format, OnCrash, Payload, Plan};
 use crate::model::console::{Console, Speaker};
 use crate::model::image::Layout;
 use crate::model::pl011::Pl011;
-use crate::model::placement::Extent;
+use crate::model::placement::{End, Extent};
 use crate::model::portions::Portions;
 use crate::model::power::{Power, Start};
 use crate::model::quiesce::Quiesce;
@@ -25,8 +27,10 @@ use crate::model::translation::Tree;
 use crate::model::vgic::{
     Config, Deactivation, DirectTable, Effect, Effects, Filled, GicVersion, Source, Vgic,
 };
+use crate::words::limits::MAX_PARTITIONS;
 use crate::words::{CpuId, Ipa, Pa, PartitionId, Range, Va, VcpuId};
 use arrayvec::ArrayVec;
+use spin::Once;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -45,6 +49,10 @@ pub const VECTOR: u64 = 0x4030_0200;
 pub const EL1H: u64 = 0x3c5;
 /// EL0t.
 pub const EL0T: u64 = 0;
+/// Where the test partition's first channel lies.
+pub const CHANNELS: u64 = 0x0a10_0000;
+/// Ticks of the fake counter in a second.
+pub const FREQUENCY: u64 = 62_500_000;
 /// Identifier of the test partition.
 pub const ID: u8 = 3;
 
@@ -63,6 +71,10 @@ pub struct Fake {
     pub printed: usize,
     pub took_input: usize,
     pub fetched: Cell<usize>,
+    /// What the source of random numbers gives, from the last to the first; none: there is no source.
+    pub entropy: Option<Vec<u64>>,
+    pub counter: u64,
+    pub timer: Option<u64>,
 }
 
 impl Fake {
@@ -86,6 +98,9 @@ impl Fake {
             printed: 0,
             took_input: 0,
             fetched: Cell::new(0),
+            entropy: None,
+            counter: 0,
+            timer: None,
         }
     }
 }
@@ -124,6 +139,20 @@ impl Machine for Fake {
 
     fn kick(&mut self, cpu: CpuId) {
         self.kicked.push(cpu);
+    }
+
+    fn kick_posted(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
+    fn list_registers_overflow(&self) -> bool {
+        false
+    }
+
+    fn list_one(&mut self, value: u64) {
+        assert!(self.list_registers.is_empty());
+        self.list_registers
+            .push(ListRegister::decode(GicVersion::V3, value));
     }
 
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
@@ -169,6 +198,26 @@ impl Machine for Fake {
         self.took_input += 1;
     }
 
+    fn has_entropy(&self) -> bool {
+        self.entropy.is_some()
+    }
+
+    fn entropy(&mut self) -> Option<u64> {
+        self.entropy.as_mut()?.pop()
+    }
+
+    fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    fn counter_frequency(&self) -> u64 {
+        FREQUENCY
+    }
+
+    fn set_timer(&mut self, deadline: Option<u64>) {
+        self.timer = deadline;
+    }
+
     fn console_written(&mut self) {
         self.printed += 1;
     }
@@ -177,6 +226,8 @@ impl Machine for Fake {
 /// A partition, its console, and the core of one of its vCPUs.
 pub struct Bench {
     pub partition: Box<Partition<'static>>,
+    /// The others, by identifier.
+    pub others: Vec<Once<Partition<'static>>>,
     pub console: Box<Console>,
     pub machine: Fake,
     pub registers: Registers,
@@ -194,6 +245,7 @@ impl Bench {
         switch_on(&partition.vcpus[0].power);
         Self {
             partition,
+            others: (0..MAX_PARTITIONS).map(|_| Once::new()).collect(),
             console: Box::new(Console::new()),
             machine: Fake::new(version),
             registers: Registers {
@@ -202,6 +254,45 @@ impl Bench {
                 ..Registers::new()
             },
             vcpu: VcpuId::new(0),
+        }
+    }
+
+    /// Adds a running partition with this identifier, of one vCPU, on CPU 0.
+    pub fn neighbour(&mut self, id: u8) -> &Partition<'static> {
+        let mut other = partition(self.partition.gic_version, 1);
+        other.plan.id = PartitionId::new(id);
+        other.cpus[0] = CpuId::new(0);
+        other.vcpus[0].cpu = CpuId::new(0);
+        other.life.start();
+        other.life.run();
+        self.others[usize::from(id)] = Once::initialized(other);
+        self.others[usize::from(id)].get().unwrap()
+    }
+
+    /// Adds a channel of two pages to the neighbour `id`, the test partition's first end or its second.
+    pub fn channel(&mut self, id: u8, first: bool) {
+        let index = self.partition.channels.len() as u64;
+        let intid = 256 + u16::try_from(index).unwrap();
+        let end = |id, writable| End {
+            partition: PartitionId::new(id),
+            ipa: Ipa::new(CHANNELS + index * 0x3000),
+            intid,
+            writable,
+        };
+        let ends = if first {
+            [end(ID, true), end(id, false)]
+        } else {
+            [end(id, true), end(ID, false)]
+        };
+        let range = Range::new(Pa::new(0xa000_0000), 0x2000).unwrap();
+        let link: &'static Link<'static> = Box::leak(Box::new(Link::new("x", range, ends)));
+        let port = link.port(PartitionId::new(ID)).unwrap();
+        self.partition.channels.push(port);
+        for other in [
+            &*self.partition,
+            self.others[usize::from(id)].get().unwrap(),
+        ] {
+            other.interrupts.lock().own(intid, Source::Edge);
         }
     }
 
@@ -233,6 +324,7 @@ impl Bench {
         let here = Here {
             partition: &self.partition,
             vcpu: self.vcpu,
+            partitions: &self.others,
         };
         operation(&here, &self.console, &mut self.machine, &mut self.registers)
     }
@@ -309,9 +401,11 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         gic_version: version,
         interrupts: spin::mutex::SpinMutex::new(interrupts(version, vcpus)),
         direct: DirectTable::new(),
-        loading: Portions::new(),
         quiesce: Quiesce::new(),
         uart: spin::mutex::SpinMutex::new(Pl011::new()),
+        loading: Portions::new(),
+        channels: ArrayVec::new(),
+        heartbeat: Heartbeat::new(),
         life: Life::new(),
         pmu: None,
         counter_offset: AtomicU64::new(0),

@@ -2,7 +2,7 @@
 //!
 //! QEMU has no caches and cannot show that a line of this is missing; each caller says why it calls.
 
-use crate::words::PAGE_SIZE;
+use crate::words::{PAGE_BYTES, PAGE_SIZE};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
 
@@ -66,9 +66,9 @@ pub fn invalidate_instructions() {
 /// The range is RAM mapped writable at EL2, nothing of Rust's lies in it, and nobody else writes it meanwhile.
 pub unsafe fn zero(base: u64, size: u64) {
     for page in (0..size / PAGE_SIZE).map(|index| base + index * PAGE_SIZE) {
-        // SAFETY: the page lies in the range, by this function's contract; any value is a u64.
-        let words = unsafe { &*(page as *const [u64; (PAGE_SIZE / 8) as usize]) };
-        if words.iter().fold(0, |all, word| all | word) != 0 {
+        // SAFETY: the page lies in the range, by this function's contract.
+        let is_zero = unsafe { super::bulk::is_zero(page, PAGE_BYTES) };
+        if !is_zero {
             // SAFETY: as above.
             unsafe { zero_page(page) };
         }

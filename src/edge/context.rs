@@ -1,6 +1,8 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
 use crate::arm::registers::Registers;
+use crate::program::short::Guest;
+use bulkhead_abi::{psci, smccc};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -14,29 +16,14 @@ pub struct Context {
     host_stack: u64,
     /// What the short path acknowledged and left to the loop: [`ACKNOWLEDGED`] and the value of IAR, or zero.
     pub acknowledged: u64,
-    /// What the short path needs to know.
-    pub hot: Hot,
+    /// Calls that vectors.S answered; the short path counts them and sets it back.
+    pub version_calls: u64,
+    /// What the short path needs to know of the core and its vCPU; none before a partition runs here.
+    pub guest: Option<Guest>,
 }
 
 /// Set in [`Context::acknowledged`] when there is an interrupt. (Zero means none, so that the stacks stay in .bss.)
 pub const ACKNOWLEDGED: u64 = 1 << 32;
-
-/// What the short path needs to know of the core and its vCPU.
-#[derive(Debug)]
-pub struct Hot {
-    /// Exits of the guest so far, the short path's included.
-    pub exits: u64,
-    /// Interrupts the short path injected.
-    pub injected: u64,
-    /// Whether the core's interrupt controller is a GICv3.
-    pub gicv3: bool,
-    /// Whether list registers overflowed, so that the model must choose.
-    pub overflow: bool,
-    /// The vCPU's index in its partition.
-    pub vcpu: crate::words::VcpuId,
-    /// List registers that may be injected directly, by INTID; none before a partition runs here.
-    pub direct: Option<&'static crate::model::vgic::DirectTable>,
-}
 
 /// Why [`enter`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +43,9 @@ const CAUSE_IRQ: u64 = 2;
 const CAUSE_FIQ: u64 = 3;
 const CAUSE_SERROR: u64 = 4;
 
+/// ESR_EL2 of HVC #0 from AArch64: class 0x16, 32-bit instruction, immediate 0 (Arm ARM D24.2.45).
+const ESR_HVC: u32 = 0x16 << 26 | 1 << 25;
+
 // `stp` reaches 504 bytes with 64-bit registers.
 const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
 const _: () = assert!(size_of::<Context>().is_multiple_of(16));
@@ -68,6 +58,12 @@ global_asm!(
     cause_irq = const CAUSE_IRQ,
     cause_fiq = const CAUSE_FIQ,
     cause_serror = const CAUSE_SERROR,
+    esr_hvc = const ESR_HVC,
+    psci_version = const psci::VERSION,
+    psci_version_value = const psci::VERSION_1_1,
+    smccc_version = const smccc::VERSION,
+    smccc_version_value = const smccc::VERSION_1_2,
+    version_calls = const offset_of!(Context, version_calls),
     pc = const offset_of!(Context, registers) + offset_of!(Registers, pc),
     host_stack = const offset_of!(Context, host_stack),
     fault_stack = const offset_of!(super::core::Block, fault_stack),
@@ -90,14 +86,8 @@ impl Context {
             registers: Registers::new(),
             host_stack: 0,
             acknowledged: 0,
-            hot: Hot {
-                exits: 0,
-                injected: 0,
-                gicv3: false,
-                overflow: false,
-                vcpu: crate::words::VcpuId::new(0),
-                direct: None,
-            },
+            version_calls: 0,
+            guest: None,
         }
     }
 

@@ -7,7 +7,7 @@ use core::cell::UnsafeCell;
 
 const PAGE: usize = PAGE_BYTES;
 const MAIN_STACK: usize = 8 * PAGE;
-const FAST_STACK: usize = 2 * PAGE;
+const FAST_STACK: usize = 4 * PAGE;
 const FAULT_STACK: usize = 4 * PAGE;
 
 /// The stacks of one core. Each grows down towards a page that is not mapped.

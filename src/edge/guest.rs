@@ -51,6 +51,27 @@ pub fn id_register(register: IdRegister) -> u64 {
     }
 }
 
+/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW).
+#[inline(always)]
+#[must_use]
+pub fn is_aarch32() -> bool {
+    crate::read_register!("spsr_el2") & 1 << 4 != 0
+}
+
+/// Reads where and how the guest goes on, where the short path has left it: ELR_EL2 and SPSR_EL2.
+#[inline(always)]
+pub fn load_return(registers: &mut Registers) {
+    registers.pc = crate::read_register!("elr_el2");
+    registers.pstate = crate::read_register!("spsr_el2");
+}
+
+/// Writes back what [`load_return`] read.
+#[inline(always)]
+pub fn store_return(registers: &Registers) {
+    crate::write_register!("elr_el2", registers.pc);
+    crate::write_register!("spsr_el2", registers.pstate);
+}
+
 /// Sets what EL1 reads of an exception it takes at `registers`.
 pub fn set_exception(registers: &Registers, esr: u64, far: Option<u64>) {
     crate::write_register!("elr_el1", registers.pc);
@@ -87,4 +108,16 @@ pub fn set_stack_pointer(el1: bool, value: u64) {
     } else {
         crate::write_register!("sp_el0", value);
     }
+}
+
+/// A word of true random bits by RNDRRS, for cores that have FEAT_RNG; `None` if there was none in time.
+#[must_use]
+pub fn entropy() -> Option<u64> {
+    let (word, failed): (u64, u64);
+    // SAFETY: reads a register and the flags it sets (Arm ARM C5.2.19): Z when no number was there.
+    unsafe {
+        asm!("mrs {word}, s3_3_c2_c4_1", "cset {failed}, eq", word = out(reg) word, failed = out(reg) failed,
+            options(nomem, nostack));
+    }
+    (failed == 0).then_some(word)
 }

@@ -287,6 +287,21 @@ pub fn pa_bits() -> u8 {
     control::pa_bits(read_register!("id_aa64mmfr0_el1"))
 }
 
+/// ESR_EL2 of the exit.
+#[must_use]
+#[inline(always)]
+pub fn exception_syndrome() -> u64 {
+    aarch64_cpu::registers::ESR_EL2.get()
+}
+
+/// FAR_EL2 and HPFAR_EL2 of the exit.
+#[must_use]
+#[inline(always)]
+pub fn fault_address() -> (u64, u64) {
+    use aarch64_cpu::registers::{FAR_EL2, HPFAR_EL2};
+    (FAR_EL2.get(), HPFAR_EL2.get())
+}
+
 /// ESR_EL2, FAR_EL2 and HPFAR_EL2 of the exit.
 #[must_use]
 pub fn syndrome() -> (u64, u64, u64) {
@@ -311,4 +326,10 @@ pub fn affinity() -> crate::words::Mpidr {
 pub fn counter() -> u64 {
     barrier::isb(barrier::SY);
     read_register!("cntpct_el0")
+}
+
+/// Ticks of the physical counter in a second.
+#[must_use]
+pub fn counter_frequency() -> u64 {
+    read_register!("cntfrq_el0")
 }

@@ -113,9 +113,8 @@ impl GuestRam {
     pub fn write(&self, at: Pa, bytes: &[u8]) -> bool {
         let fits = Range::new(at, bytes.len() as u64).is_some_and(|target| self.0.contains(target));
         if fits {
-            let target = at.get() as *mut u8;
             // SAFETY: the target lies in guest RAM, and `bytes` (EL2's memory or the bundle's) does not.
-            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+            unsafe { super::bulk::copy(at.get(), bytes) };
             super::cache::clean_and_invalidate(at.get(), bytes.len() as u64);
         }
         fits

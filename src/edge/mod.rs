@@ -1,6 +1,7 @@
 //! Layer 4: the edge, the only place that says `unsafe`. Assembly, registers, tables, the physical GIC, drivers.
 
 pub mod boot;
+pub mod bulk;
 pub mod cache;
 pub mod context;
 pub mod core;

@@ -18,7 +18,11 @@ pub fn now() -> u64 {
 
 /// Has the calling core's timer interrupt at `milliseconds` on [`now`]'s clock, or earlier if it is set to.
 pub fn set(milliseconds: u64) {
-    let at = milliseconds.saturating_mul(per_millisecond());
+    set_counter(milliseconds.saturating_mul(per_millisecond()));
+}
+
+/// As [`set`], when the physical counter reaches `at`.
+pub fn set_counter(at: u64) {
     let earlier =
         CNTHP_CTL_EL2.is_set(CNTHP_CTL_EL2::ENABLE) && read_register!("cnthp_cval_el2") <= at;
     if !earlier {

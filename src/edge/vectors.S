@@ -2,11 +2,15 @@
 //
 // While a guest runs, SP_EL2 points to the core's Context; below it lies the fast stack, on which the short path runs.
 // The short path saves what the procedure call standard lets a callee change (x0-x18, x30); the rest is saved only
-// when the exit goes on to the core's loop. Offsets come from context.rs.
+// when the exit goes on to the core's loop. Two calls that guests make often need no function at all. Offsets come from context.rs.
 
-.macro save_volatile
+// x0 to x3, which a call answers in, and the rest.
+.macro save_first
     stp     x0, x1, [sp, #16 * 0]
     stp     x2, x3, [sp, #16 * 1]
+.endm
+
+.macro save_volatile_rest
     stp     x4, x5, [sp, #16 * 2]
     stp     x6, x7, [sp, #16 * 3]
     stp     x8, x9, [sp, #16 * 4]
@@ -16,6 +20,11 @@
     stp     x16, x17, [sp, #16 * 8]
     str     x18, [sp, #16 * 9]
     str     x30, [sp, #16 * 15]
+.endm
+
+.macro save_volatile
+    save_first
+    save_volatile_rest
 .endm
 
 .macro restore_volatile
@@ -32,15 +41,26 @@
     ldp     x0, x1, [sp, #16 * 0]
 .endm
 
-// An exception of a guest: the short path first; it answers 0 when nothing is left to do.
-.macro from_guest short, cause
+// An interrupt of a guest: the short path first; it answers 0 when nothing is left to do.
+.macro interrupt_from_guest
     .balign 0x80
     save_volatile
     mov     x0, sp
-    bl      \short
+    bl      {short_irq}
     cbz     x0, resume
-    mov     x0, #\cause
+    mov     x0, #{cause_irq}
     b       leave
+.endm
+
+// A synchronous exception of a guest: calls for a version are answered at once; then the short path.
+.macro synchronous_from_guest
+    .balign 0x80
+    save_first
+    mrs     x1, esr_el2
+    mov     w2, #{esr_hvc}
+    cmp     w1, w2
+    b.eq    version_call
+    b       synchronous
 .endm
 
 // An exception of a guest without a short path.
@@ -71,14 +91,44 @@ vectors:
     from_el2 1
     from_el2 2
     from_el2 3
-    from_guest {short_sync}, {cause_sync}      // lower EL, AArch64
-    from_guest {short_irq}, {cause_irq}
+    synchronous_from_guest          // lower EL, AArch64
+    interrupt_from_guest
     from_guest_slow {cause_fiq}
     from_guest_slow {cause_serror}
-    from_guest {short_sync}, {cause_sync}      // lower EL, AArch32
-    from_guest {short_irq}, {cause_irq}
+    synchronous_from_guest          // lower EL, AArch32
+    interrupt_from_guest
     from_guest_slow {cause_fiq}
     from_guest_slow {cause_serror}
+
+// HVC #0 in AArch64. Answers PSCI_VERSION and SMCCC_VERSION; every other call goes the usual way. In: x0 = the guest's;
+// x0 to x3 are saved. The answer is four registers, of which a version fills one.
+version_call:
+    mov     w2, #{psci_version}
+    cmp     w0, w2
+    b.ne    1f
+    ldr     w0, ={psci_version_value}
+    b       2f
+1:  mov     w2, #{smccc_version}
+    cmp     w0, w2
+    b.ne    synchronous
+    ldr     w0, ={smccc_version_value}
+2:  ldr     x1, [sp, #{version_calls}]
+    add     x1, x1, #1
+    str     x1, [sp, #{version_calls}]
+    mov     x1, xzr
+    mov     x2, xzr
+    mov     x3, xzr
+    eret
+    .ltorg
+
+// x0 to x3 are saved.
+synchronous:
+    save_volatile_rest
+    mov     x0, sp
+    bl      {short_sync}
+    cbz     x0, resume
+    mov     x0, #{cause_sync}
+    b       leave
 
 // Back into the guest after the short path.
 resume:

@@ -9,8 +9,8 @@
 //! | Suspended | ALREADY_ON            | a wake-up event: On                   |
 //!
 //! Reserved lasts from the moment a caller wins until its entry point is written. Only a core with its own vCPU leaves
-//! OnPending, On and Suspended; so one compare-exchange decides every race of callers. [`Power::start_over`] alone sets all
-//! of a partition's, when none of its cores looks at them.
+//! OnPending, On and Suspended; so one compare-exchange decides every race of callers. While a partition
+//! is down, its leader switches all of them off.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -135,18 +135,6 @@ impl Power {
         })
     }
 
-    /// Starts over with the first of `all` alone: it gets `start`, the others are off. For the leader of a partition
-    /// whose cores have all left their guests: what one that stopped late has switched on meanwhile is forgotten.
-    pub fn start_over<'a>(all: impl Iterator<Item = &'a Self>, start: Start) {
-        for (index, power) in all.enumerate() {
-            power.switch_off();
-            if index == 0 {
-                let switched = power.switch_on(start);
-                debug_assert!(switched.is_ok(), "nobody else switches it on");
-            }
-        }
-    }
-
     fn stored(&self) -> Start {
         Start {
             entry: self.entry.load(Ordering::Relaxed),
@@ -197,24 +185,6 @@ mod tests {
         assert_eq!(power.switch_on(START), Err(Refused::AlreadyOn));
         assert_eq!(power.wake(), Some(resume));
         assert_eq!(power.wake(), None);
-    }
-
-    #[test]
-    fn a_restart_forgets_what_was_switched_on_while_the_partition_stopped() {
-        let all = [Power::new(), Power::new(), Power::new()];
-        let late = Start {
-            entry: 0x4040_0000,
-            context: 1,
-        };
-        all[0].switch_on(late).unwrap();
-        all[1].switch_on(late).unwrap();
-        all[2].suspend(late);
-        Power::start_over(all.iter(), START);
-        assert_eq!(all[0].take_start(), Some(START));
-        for other in &all[1..] {
-            assert_eq!(other.state(), State::Off);
-            assert_eq!((other.take_start(), other.wake()), (None, None));
-        }
     }
 
     #[test]

@@ -123,7 +123,6 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
-    host.take_uart(system::log_core());
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }

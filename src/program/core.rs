@@ -1,20 +1,24 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
 use super::machine::Hardware;
+use super::short::Guest;
 use super::state::{self, Host};
 use super::{load, system};
 use crate::arm::control;
 use crate::arm::registers::Registers;
+use crate::behaviour::channel;
 use crate::behaviour::console;
 use crate::behaviour::exit::{self, Next};
+use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
+use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
-use crate::edge::gic::{KICK, SPECIAL};
+use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{init, takeover};
 use crate::model::console::Speaker;
-use crate::model::power::{Power, Start, State as PowerState};
+use crate::model::power::{Start, State as PowerState};
 use crate::words::CpuId;
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
@@ -45,24 +49,32 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
+    if cpu == system::uart_core() {
+        host.take_uart(cpu);
+    }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
         rest(host, cpu)
     };
     host.gic
         .enable(0, 1 << host.maintenance | 1 << host.timer, cpu);
-    context.hot.vcpu = vcpu;
-    context.hot.direct = Some(&partition.direct);
     let hardware = Hardware {
         host,
         features,
         partition,
         cpu,
         overflow: false,
+        listed: 0,
     };
+    let here = Here {
+        partition,
+        vcpu,
+        partitions: &state::PARTITIONS,
+    };
+    context.guest = Guest::new(here, hardware);
     let mut core = Core {
         context,
         hardware,
-        here: Here { partition, vcpu },
+        here,
         parked_in: None,
     };
     loop {
@@ -72,9 +84,8 @@ pub extern "C" fn main(cpu: u64) -> ! {
     }
 }
 
-/// A core without a vCPU: it has time for the console, so that no partition's core is interrupted for it.
+/// A core without a vCPU: it may have the console to see to.
 fn rest(host: &Host, cpu: CpuId) -> ! {
-    host.take_uart(cpu);
     host.gic.enable(0, 1 << host.timer, cpu);
     loop {
         wfi();
@@ -108,7 +119,7 @@ impl Core {
                 }
                 State::Stopping => self.stop(),
                 State::Starting => self.start(),
-                State::Off | State::Crashed => {}
+                State::Off | State::Crashed | State::Paused => {}
             }
             wfi();
         }
@@ -149,7 +160,12 @@ impl Core {
             }
         }
         if self.leads() && partition.life.all_parked(count) {
+            partition.heartbeat.disarm();
+            for port in &partition.channels {
+                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
+            }
             let next = partition.life.finish_stop(partition.plan.on_crash);
+            channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
             if next == NextLife::Start {
                 self.start();
@@ -168,8 +184,11 @@ impl Core {
         self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
             Ok(entry) => {
-                Power::start_over(partition.vcpus.iter().map(|vcpu| &vcpu.power), entry);
+                if let Some(vcpu) = self.here.shared() {
+                    let _ = vcpu.power.switch_on(entry);
+                }
                 partition.life.run();
+                channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
                 self.hardware.host.gic.kick(self.hardware.cpu);
@@ -226,8 +245,15 @@ impl Core {
     fn run(&mut self) {
         let mut next = Next::Resume;
         while next == Next::Resume {
-            self.context.hot.overflow = self.hardware.overflow;
+            if let Some(guest) = &mut self.context.guest {
+                guest.hardware.overflow = self.hardware.overflow;
+                // The loop may have looked at the list registers.
+                guest.hardware.listed = 0;
+            }
             let exit = self.context.enter();
+            if let Some(guest) = &self.context.guest {
+                self.hardware.overflow = guest.hardware.overflow;
+            }
             next = match exit {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
@@ -238,11 +264,22 @@ impl Core {
                 self.standby();
                 next = Next::Resume;
             }
+            if next == Next::Resume && self.here.partition.life.state() == State::Paused {
+                self.hold();
+            }
             if self.here.partition.life.state() == State::Stopping {
                 break;
             }
         }
         self.leave(next);
+    }
+
+    /// Holds the vCPU where it is until its manager lets it go on or stops it.
+    fn hold(&mut self) {
+        while self.here.partition.life.state() == State::Paused {
+            wfi();
+            self.take_interrupts();
+        }
     }
 
     fn synchronous(&mut self) -> Next {
@@ -288,6 +325,12 @@ impl Core {
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
+        } else if intid == host.timer {
+            self.timer();
+            host.gic.deactivate(iar);
+        } else if intid == POSTED {
+            host.gic.deactivate(iar);
+            self.here.refresh(&mut self.hardware);
         } else if intid == host.maintenance {
             self.here.count(Counter::Maintenance);
             self.here.refresh(&mut self.hardware);
@@ -295,15 +338,31 @@ impl Core {
         } else if Some(intid) == host.uart {
             system::uart_interrupt();
             host.gic.deactivate(iar);
-        } else if intid == host.timer {
-            system::timer_interrupt(Some(self.here.partition.plan.id));
-            host.gic.deactivate(iar);
         } else {
             self.here.count(Counter::Interrupt);
             let (vcpu, intid) = (self.here.vcpu, u16::try_from(intid).unwrap_or(0));
             self.here.with(&mut self.hardware, |vgic, effects| {
                 vgic.physical(vcpu, intid, effects)
             });
+        }
+    }
+
+    /// EL2's timer: output or input that was put off may go on, and the partition's heartbeat may be due.
+    fn timer(&mut self) {
+        system::timer_interrupt(Some(self.here.partition.plan.id));
+        let partition = self.here.partition;
+        let now = self.hardware.counter();
+        if partition.life.state() == State::Paused {
+            partition.heartbeat.extend(now);
+        }
+        match partition.heartbeat.judge(now) {
+            Verdict::Idle => {}
+            Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
+            Verdict::Missed => {
+                if partition.life.stop(Reason::Heartbeat) {
+                    self.kick_others();
+                }
+            }
         }
     }
 

@@ -1,18 +1,21 @@
 //! Loading a partition: its RAM zeroed, its images verified and copied, its tree written, its interrupts reset.
 
 use super::machine::Hardware;
+use crate::behaviour::channel::Port;
 use crate::behaviour::here::Here;
 use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::GuestRam;
 use crate::edge::{cache, init, takeover};
-use crate::model::guest_tree::{self, GuestGic, GuestTree, TreeError};
+use crate::model::guest_tree::{self, GuestChannel, GuestGic, GuestTree, TreeError};
 use crate::model::image::{Piece, Source};
 use crate::model::pl011::Pl011;
 use crate::model::placement::Extent;
 use crate::model::power::Start;
 use crate::model::vgic::{Effects, GicVersion};
 use crate::words::Ipa;
+use crate::words::limits::MAX_CHANNELS;
+use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use thiserror::Error;
 
@@ -70,6 +73,7 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
             machine.apply(effect, &partition.cpus);
         }
     }
+    partition.channels.iter().for_each(Port::join);
     partition
         .counter_offset
         .store(init::counter(), Ordering::Relaxed);
@@ -179,9 +183,22 @@ fn place(partition: &Partition<'_>, address: Ipa) -> Option<(GuestRam, crate::wo
     })
 }
 
+fn guest_channel<'a>(port: &Port<'a>) -> GuestChannel<'a> {
+    let end = port.end();
+    GuestChannel {
+        name: port.link.name,
+        ipa: end.ipa,
+        size: port.size(),
+        intid: end.intid.into(),
+        writable: end.writable,
+    }
+}
+
 /// Writes the guest's device tree into its RAM.
 fn write_tree(partition: &Partition<'_>) -> Result<(), LoadError> {
     let plan = &partition.plan;
+    let channels: ArrayVec<GuestChannel<'_>, MAX_CHANNELS> =
+        partition.channels.iter().map(guest_channel).collect();
     let tree = GuestTree {
         id: plan.id,
         name: plan.name,
@@ -193,7 +210,7 @@ fn write_tree(partition: &Partition<'_>) -> Result<(), LoadError> {
         memory: plan.memory,
         bootargs: plan.bootargs,
         initrd: partition.layout.initrd,
-        channels: &[],
+        channels: &channels,
         pmu: partition.pmu,
     };
     let (ram, at, room) = place(partition, partition.layout.dtb).ok_or(LoadError::Misplaced)?;

@@ -8,7 +8,8 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
-use crate::edge::{cache, guest, takeover};
+use crate::edge::gic::POSTED;
+use crate::edge::{cache, guest, init, takeover, timer};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -16,6 +17,7 @@ use crate::words::{CpuId, Ipa, Pa, Range, Va};
 const TRAP_DEACTIVATE: u32 = 1 << 14;
 
 /// A core and its guest's hardware.
+#[derive(Clone, Copy, Debug)]
 pub struct Hardware {
     /// The board.
     pub host: &'static Host,
@@ -27,6 +29,8 @@ pub struct Hardware {
     pub cpu: CpuId,
     /// Whether the last fill left interrupts out: the short path must not inject then.
     pub overflow: bool,
+    /// The physical interrupt that the short path put into list register 0, if nobody has looked at that since; or 0.
+    pub listed: u32,
 }
 
 impl Hardware {
@@ -48,6 +52,7 @@ impl Hardware {
 impl Machine for Hardware {
     fn take_list_registers(&mut self) -> Taken {
         let gic = &self.host.gic;
+        self.listed = 0;
         let mut taken = Taken::default();
         let mut left = self.used();
         while left != 0 {
@@ -69,6 +74,14 @@ impl Machine for Hardware {
         let control = gic.read_control();
         taken.eoi_count = InterfaceControl::eoi_count(control);
         taken
+    }
+
+    fn list_one(&mut self, value: u64) {
+        self.host.gic.write_list_register(0, value);
+    }
+
+    fn list_registers_overflow(&self) -> bool {
+        self.overflow
     }
 
     fn list_registers_used(&self) -> bool {
@@ -136,6 +149,10 @@ impl Machine for Hardware {
         self.host.gic.kick(cpu);
     }
 
+    fn kick_posted(&mut self, cpu: CpuId) {
+        self.host.gic.send(cpu, POSTED);
+    }
+
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
         let features = PstateFeatures {
             privileged_access_never: self.features.privileged_access_never,
@@ -196,6 +213,30 @@ impl Machine for Hardware {
 
     fn take_input(&mut self) {
         system::uart_interrupt();
+    }
+
+    fn has_entropy(&self) -> bool {
+        self.features.random_numbers
+    }
+
+    fn entropy(&mut self) -> Option<u64> {
+        guest::entropy()
+    }
+
+    fn counter(&self) -> u64 {
+        init::counter()
+    }
+
+    fn counter_frequency(&self) -> u64 {
+        init::counter_frequency()
+    }
+
+    fn set_timer(&mut self, deadline: Option<u64>) {
+        // Others have put things off to the same timer: it is only ever set to an earlier time, and whoever it fires for
+        // too early sets it again.
+        if let Some(deadline) = deadline {
+            timer::set_counter(deadline);
+        }
     }
 
     fn console_written(&mut self) {

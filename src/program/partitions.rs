@@ -1,6 +1,8 @@
 //! Making the partitions of a system: memory, stage 2, interrupts; nothing runs yet.
 
-use super::state::{self, Host, PARTITIONS};
+use super::state::{self, Host, LINKS, PARTITIONS};
+use crate::behaviour::channel::{Link, Port};
+use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
 use crate::edge::{init, takeover};
@@ -9,17 +11,18 @@ use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError};
 use crate::model::pl011::Pl011;
-use crate::model::placement::{Extent, FreeMemory, PlacementError, place};
+use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
-use crate::words::limits::MAX_EXTENTS;
+use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
 use crate::words::{PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
 use core::sync::atomic::AtomicU64;
+use spin::Once;
 use spin::mutex::SpinMutex;
 use thiserror::Error;
 
@@ -62,6 +65,7 @@ pub fn make(
         .chain(kept.iter().copied());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
+    make_links(system, &placement);
     for (plan, extents) in system.partitions.iter().zip(placement.extents) {
         let partition = one(plan, extents, board, host, &mut free)?;
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
@@ -73,6 +77,21 @@ pub fn make(
         partition.life.start();
     }
     Ok(())
+}
+
+/// Makes the channels of `system`, their memory zero.
+fn make_links(system: &System<'static>, placement: &Placement) {
+    let places = placement.channels.iter().zip(&placement.ends);
+    for ((channel, (range, ends)), slot) in system.channels.iter().zip(places).zip(&LINKS) {
+        takeover::guest_ram(*range).zero(range.base(), range.size());
+        slot.call_once(|| Link::new(channel.name, *range, *ends));
+    }
+}
+
+/// The partition's ends of channels.
+fn ports_of(plan: &Plan<'_>) -> ArrayVec<Port<'static>, MAX_CHANNELS> {
+    let links = LINKS.iter().filter_map(Once::get);
+    links.filter_map(|link| link.port(plan.id)).collect()
 }
 
 fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
@@ -87,7 +106,8 @@ fn one(
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
-    let stage2 = stage2(plan, &extents, board, free)
+    let channels = ports_of(plan);
+    let stage2 = stage2(plan, &extents, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -105,10 +125,12 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, gic_version, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, host)),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
+        channels,
+        heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
         pmu: None,
@@ -117,8 +139,8 @@ fn one(
     })
 }
 
-/// The partition's virtual GIC: its timers' PPIs and its UART.
-fn interrupts(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Vgic {
+/// The partition's virtual GIC: its timers' PPIs, its UART, its doorbells.
+fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host: &Host) -> Vgic {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
     let mut vgic = Vgic::new(&Config {
         version,
@@ -141,19 +163,26 @@ fn interrupts(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Vgic {
         u16::try_from(layout::UART_INTID).unwrap_or(0),
         Source::Level,
     );
+    for port in channels {
+        vgic.own(port.end().intid, Source::Edge);
+    }
     vgic
 }
 
-/// The partition's stage-2 tables: its RAM, and on a GICv2 the virtual CPU interface.
+/// The partition's stage-2 tables: its RAM, its channels' memory, and on a GICv2 the virtual CPU interface.
 fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
+    channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
 ) -> Result<Tree, MapError> {
     let bits = init::pa_bits().min(IPA_BITS);
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
-    let tables = plan.memory / GIB + FIXED_TABLES + 2 * extents.len() as u64;
+    let tables = plan.memory / GIB
+        + FIXED_TABLES
+        + 2 * extents.len() as u64
+        + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
         .take(tables * PAGE_SIZE, PAGE_SIZE)
@@ -170,6 +199,10 @@ fn stage2(
             extent.range.size(),
             leaf,
         )?;
+    }
+    for port in channels {
+        let (input, range) = (port.end().ipa.get(), port.link.range);
+        tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

@@ -1,11 +1,12 @@
 //! What the cores share: written once by the boot core, or behind locks and atomics of its own.
 
+use crate::behaviour::channel::Link;
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
 use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
 use crate::model::console::{Console, Speaker};
-use crate::words::limits::MAX_PARTITIONS;
+use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
 use spin::Once;
@@ -31,7 +32,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Brings the console's interrupt to `cpu`.
+    /// Brings the console's interrupt to `cpu`, the calling core (before it is up, the interrupt controller has no name
+    /// for it).
     pub fn take_uart(&self, cpu: CpuId) {
         if let Some(intid) = self.uart {
             self.gic.route(intid, cpu);
@@ -46,6 +48,9 @@ pub static HOST: Once<Host> = Once::new();
 /// The partitions, in the manifest's order.
 pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] =
     [const { Once::new() }; MAX_PARTITIONS];
+
+/// The channels, in the manifest's order.
+pub static LINKS: [Once<Link<'static>>; MAX_CHANNELS] = [const { Once::new() }; MAX_CHANNELS];
 
 /// The console.
 pub static CONSOLE: Console = Console::new();

@@ -86,6 +86,18 @@ pub fn log_core() -> CpuId {
     core_of(Speaker::Hypervisor).unwrap_or_default()
 }
 
+/// The core that takes the console's interrupts: one without a vCPU, so that no partition is interrupted for what is
+/// typed, or else the one that speaks for the hypervisor.
+#[must_use]
+pub fn uart_core() -> CpuId {
+    let count = state::HOST.get().map_or(0, |host| host.cpus.len());
+    (0..count)
+        .filter_map(|index| u8::try_from(index).ok())
+        .map(CpuId::new)
+        .find(|cpu| state::assignment(*cpu).is_none())
+        .unwrap_or_else(log_core)
+}
+
 /// Moves a partition's output to the UART.
 pub fn serve_partition(id: PartitionId) {
     serve(Speaker::Partition(id));

@@ -47,3 +47,52 @@ pub const NO_DATA: i64 = -6;
 pub const CONSOLE_WRITE_MAX: u64 = 48;
 /// Most bytes one `CONSOLE_READ` returns.
 pub const CONSOLE_READ_MAX: u64 = 16;
+
+/// What `PARTITION_STATUS` says of a partition.
+pub mod state {
+    /// Not running.
+    pub const OFF: u64 = 0;
+    /// Running, or on its way up or down.
+    pub const RUNNING: u64 = 1;
+    /// Held by a manager.
+    pub const PAUSED: u64 = 2;
+    /// Stopped by a fault.
+    pub const CRASHED: u64 = 3;
+}
+
+/// What `PARTITION_CONTROL` does.
+pub mod action {
+    /// Starts a partition that is off or crashed.
+    pub const START: u64 = 0;
+    /// Stops one that runs or is paused.
+    pub const STOP: u64 = 1;
+    /// Stops one that runs or is paused, and starts it again.
+    pub const RESTART: u64 = 2;
+    /// Holds the vCPUs of one that runs where they are.
+    pub const PAUSE: u64 = 3;
+    /// Lets the vCPUs of one that is paused go on.
+    pub const RESUME: u64 = 4;
+}
+
+/// Why a partition last stopped: `PARTITION_INFO` and `PARTITION_STATUS`, x3.
+pub mod stop_reason {
+    /// It never stopped.
+    pub const NEVER: u64 = 0;
+    /// PSCI SYSTEM_OFF.
+    pub const OFF: u64 = 1;
+    /// PSCI SYSTEM_RESET or SYSTEM_RESET2.
+    pub const RESET: u64 = 2;
+    /// A manager stopped it.
+    pub const MANAGER: u64 = 3;
+    /// It crashed.
+    pub const CRASH: u64 = 4;
+    /// It missed its heartbeat.
+    pub const HEARTBEAT: u64 = 5;
+}
+
+/// `PARTITION_INFO`, x1: the capability `manage`, over at least one partition.
+pub const CAPABILITY_MANAGE: u64 = 1 << 32;
+/// `PARTITION_INFO`, x1: the capability `observe`.
+pub const CAPABILITY_OBSERVE: u64 = 1 << 33;
+/// How many counters `STATISTIC` knows.
+pub const COUNTERS: u64 = 11;

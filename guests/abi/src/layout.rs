@@ -26,6 +26,9 @@ pub const UART_SIZE: u64 = 0x1000;
 pub const UART_INTID: u32 = 33;
 /// First channel's shared memory.
 pub const CHANNEL_BASE: u64 = 0x0a10_0000;
+/// Doorbell of a partition's first channel, the others' follow: SPIs above those of the boards' devices, so that a
+/// device keeps its own INTID.
+pub const CHANNEL_FIRST_INTID: u16 = 256;
 /// Virtual machine's GIC maintenance interrupt is not visible; its timer's PPIs are:
 /// EL1 physical timer.
 pub const TIMER_PHYSICAL_INTID: u32 = 30;

@@ -8,4 +8,6 @@
 pub mod bulkhead;
 pub mod layout;
 pub mod psci;
+pub mod pv_time;
 pub mod smccc;
+pub mod trng;

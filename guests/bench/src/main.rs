@@ -41,7 +41,7 @@ macro_rules! row {
                 let from = timer::now();
                 // SAFETY: hints that QEMU and every core take for no operation.
                 unsafe { core::arch::asm!(concat!("hint #64 + ", $id)) };
-                $work;
+                let _ = $work;
                 // SAFETY: as above.
                 unsafe { core::arch::asm!("hint #127") };
                 timer::now() - from

@@ -1,15 +1,20 @@
 //! A 1 kHz control loop off the virtual timer. It reports how late its ticks came.
 //!
+//! With a channel it also follows a sensor: each tick reads the newest sample from shared memory, which costs no exit;
+//! a doorbell only says that there is one, or that the sensor stopped.
+//!
 //! Boot arguments: `report=SECONDS` between reports (default 1, 0 never), `ticks=N` to stop after N.
 //! Invariant: between reports it touches nothing but the timer and the CPU interface.
 #![no_std]
 #![no_main]
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
+use bulkhead_rt::call::Conduit;
+use bulkhead_rt::channel::{Memory, Port, Rings, Sample, Slot};
 use bulkhead_rt::vectors::Frame;
-use bulkhead_rt::{Machine, cpu, entry, machine, println, timer, vectors};
+use bulkhead_rt::{Machine, cpu, entry, hypervisor, machine, println, timer, vectors};
 
 /// Ticks a second.
 const RATE: u64 = 1000;
@@ -46,6 +51,27 @@ static LOOP: Loop = Loop {
     },
 };
 
+/// What is known of the sensor. Its port is opened before the first interrupt.
+struct Sensor {
+    port: Slot,
+    doorbells: Rings,
+    /// Number of the newest sample.
+    number: AtomicU32,
+    value: AtomicU64,
+    /// Samples since the last report, and the greatest age of one at the tick that saw it first, in counter ticks.
+    fresh: AtomicU32,
+    age: AtomicU64,
+}
+
+static SENSOR: Sensor = Sensor {
+    port: Slot::new(),
+    doorbells: Rings::new(),
+    number: AtomicU32::new(0),
+    value: AtomicU64::new(0),
+    fresh: AtomicU32::new(0),
+    age: AtomicU64::new(0),
+};
+
 entry!(main);
 
 fn main(machine: &'static Machine) {
@@ -53,7 +79,8 @@ fn main(machine: &'static Machine) {
     let limit = machine.arguments.number("ticks").unwrap_or(u64::MAX);
     machine.gic.init();
     machine.gic.enable(TIMER_VIRTUAL_INTID);
-    vectors::on_irq(tick);
+    find_sensor(machine);
+    vectors::on_irq(interrupt);
     println!("control: {RATE} Hz, counter at {} Hz", timer::frequency());
 
     let period = timer::frequency() / RATE;
@@ -68,6 +95,21 @@ fn main(machine: &'static Machine) {
     println!("control: done, {limit} ticks, missed {missed}");
 }
 
+/// Opens the first channel, if Bulkhead is below and there is one.
+fn find_sensor(machine: &'static Machine) {
+    if machine.conduit != Conduit::Hvc || !hypervisor::is_bulkhead() {
+        return;
+    }
+    if let Ok(port) = Port::open(0, Memory::Cached) {
+        println!(
+            "control: a sensor at the other end of a channel, partition {}",
+            port.info().peer
+        );
+        machine.gic.enable(port.info().doorbell);
+        SENSOR.port.fill(port);
+    }
+}
+
 /// Waits for ticks and prints a report every `report` of them (0: never) until there are `limit`.
 fn run(report: u64, limit: u64) {
     let mut reported = 0;
@@ -80,6 +122,7 @@ fn run(report: u64, limit: u64) {
             let line = LOOP.window.take();
             cpu::unmask_interrupts();
             line.print();
+            SENSOR.print();
             continue;
         }
         if ticks >= limit {
@@ -90,12 +133,24 @@ fn run(report: u64, limit: u64) {
     }
 }
 
-/// Takes one tick: measures its lateness and sets the next deadline, an absolute time.
-fn tick(_: &mut Frame) -> bool {
+/// Takes one interrupt: the timer's or a doorbell.
+fn interrupt(_: &mut Frame) -> bool {
     let gic = &machine().gic;
     let Some(interrupt) = gic.acknowledge() else {
         return true;
     };
+    if interrupt.intid() == TIMER_VIRTUAL_INTID {
+        tick();
+        SENSOR.look();
+    } else {
+        SENSOR.doorbells.count();
+    }
+    gic.end(interrupt);
+    true
+}
+
+/// Takes one tick: measures its lateness and sets the next deadline, an absolute time.
+fn tick() {
     let now = timer::now();
     let deadline = LOOP.deadline.load(Relaxed);
     // Under emulation an interrupt may be seen once more after its level fell: that is no tick.
@@ -108,8 +163,35 @@ fn tick(_: &mut Frame) -> bool {
         timer::set_virtual_deadline(next);
         LOOP.record(late, missed);
     }
-    gic.end(interrupt);
-    true
+}
+
+impl Sensor {
+    /// Reads the newest sample.
+    fn look(&self) {
+        let Some((number, sample)) = self.port.get().and_then(Sample::read) else {
+            return;
+        };
+        if number != self.number.load(Relaxed) {
+            self.number.store(number, Relaxed);
+            self.value.store(sample.value, Relaxed);
+            self.fresh.store(self.fresh.load(Relaxed) + 1, Relaxed);
+            let age = timer::physical_now().saturating_sub(sample.time);
+            self.age.store(self.age.load(Relaxed).max(age), Relaxed);
+        }
+    }
+
+    fn print(&self) {
+        if self.port.get().is_none() {
+            return;
+        }
+        let age = Microseconds::from_ticks(self.age.swap(0, Relaxed));
+        println!(
+            "control: sensor at {}, {} samples, oldest {age} us, {} doorbells in all",
+            self.value.load(Relaxed),
+            self.fresh.swap(0, Relaxed),
+            self.doorbells.get()
+        );
+    }
 }
 
 fn add(counter: &AtomicU64, amount: u64) -> u64 {

@@ -14,6 +14,8 @@ pub mod arguments;
 #[cfg(target_os = "none")]
 pub mod call;
 #[cfg(target_os = "none")]
+pub mod channel;
+#[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
@@ -35,6 +37,8 @@ pub mod mmu;
 pub mod psci;
 #[cfg(target_os = "none")]
 mod start;
+#[cfg(target_os = "none")]
+pub mod test;
 #[cfg(target_os = "none")]
 pub mod timer;
 #[cfg(target_os = "none")]

@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Entries of a translation table with the 4 KiB granule.
 pub const ENTRIES: usize = 512;
@@ -183,6 +183,81 @@ pub unsafe fn set_root_entry(index: usize, descriptor: u64) -> u64 {
     ROOT.set(index, descriptor);
     synchronize();
     old
+}
+
+/// Tables for pieces of the device space that are mapped otherwise: one for a GiB, one for each 2 MiB touched.
+static PIECES: [Table; 16] = [const { Table::new() }; 16];
+static PIECES_TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Bits of an entry that are the address of a table or block.
+const OUTPUT: u64 = 0x0000_ffff_ffff_f000;
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+/// Bytes an entry of a level 2 table maps.
+const MIDDLE_BLOCK: u64 = 2 << 20;
+
+/// Maps `size` bytes at `base`, whole pages among the devices' addresses, with other attributes ([`descriptor`], without
+/// the type bits); for one CPU at a time. `false` if they are no such addresses, or there is no room for tables.
+pub fn map_shared(base: u64, size: u64, attributes: u64) -> bool {
+    let pages = (base..base.saturating_add(size)).step_by(4096);
+    let done = pages.into_iter().all(|page| map_page(page, attributes));
+    synchronize();
+    done
+}
+
+fn map_page(page: u64, attributes: u64) -> bool {
+    let root = index(page, ROOT_BLOCK);
+    if root >= ENTRIES || !page.is_multiple_of(PAGE) {
+        return false;
+    }
+    let Some(middle) = split(&ROOT, root, page & !(ROOT_BLOCK - 1), MIDDLE_BLOCK) else {
+        return false;
+    };
+    let Some(last) = split(
+        middle,
+        index(page, MIDDLE_BLOCK) % ENTRIES,
+        page & !(MIDDLE_BLOCK - 1),
+        PAGE,
+    ) else {
+        return false;
+    };
+    let slot = index(page, PAGE) % ENTRIES;
+    last.set(slot, 0);
+    synchronize();
+    last.set(slot, page | attributes | descriptor::TABLE_OR_PAGE);
+    true
+}
+
+fn index(address: u64, unit: u64) -> usize {
+    usize::try_from(address / unit).unwrap_or(usize::MAX)
+}
+
+/// The table behind an entry that maps device memory from `base` on: the one that is there, or a new one with `unit` bytes
+/// an entry.
+fn split(table: &Table, entry: usize, base: u64, unit: u64) -> Option<&'static Table> {
+    let old = table.get(entry);
+    if old & descriptor::TABLE_OR_PAGE == descriptor::TABLE_OR_PAGE {
+        return PIECES.iter().find(|piece| piece.address() == old & OUTPUT);
+    }
+    if old != base | descriptor::DEVICE_BLOCK {
+        return None;
+    }
+    let new = PIECES.get(PIECES_TAKEN.fetch_add(1, Ordering::Relaxed))?;
+    let kind = if unit == PAGE {
+        descriptor::TABLE_OR_PAGE
+    } else {
+        descriptor::BLOCK
+    };
+    for (slot, address) in (base..).step_by(index(unit, 1)).take(ENTRIES).enumerate() {
+        let block = descriptor::DEVICE_BLOCK & !descriptor::BLOCK;
+        new.set(slot, address | block | kind);
+    }
+    // Break before make (Arm ARM D8.16.1): nothing may translate through both.
+    table.set(entry, 0);
+    synchronize();
+    table.set(entry, new.address() | descriptor::TABLE_OR_PAGE);
+    synchronize();
+    Some(new)
 }
 
 /// Makes changed tables take effect on all CPUs.

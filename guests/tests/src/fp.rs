@@ -1,6 +1,5 @@
 //! FP and SIMD registers: calls, interrupts, device accesses and other CPUs leave them alone.
 
-use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
@@ -9,55 +8,13 @@ use bulkhead_rt::call::Conduit;
 use bulkhead_rt::vectors::{self, Frame};
 use bulkhead_rt::{cpu, machine, mmio, read_sysreg, timer, write_sysreg};
 
+use bulkhead_rt::test::fp::{FPEN, enable, load, pattern, store};
+
 use crate::environment::Environment;
 use crate::poll;
 use crate::smp;
 use crate::tap::Tap;
 use crate::trap;
-
-global_asm!(include_str!("fp.S"));
-
-/// V0-V31, two words each, then FPCR and FPSR.
-type Registers = [u64; 66];
-
-unsafe extern "C" {
-    fn fp_load(registers: &Registers);
-    fn fp_store(registers: &mut Registers);
-}
-
-/// CPACR_EL1.FPEN: no traps.
-const FPEN: u64 = 0b11 << 20;
-/// FPCR: default NaN, flush to zero, round towards zero.
-const FPCR: u64 = 1 << 25 | 1 << 24 | 0b11 << 22;
-/// FPSR: saturation and the five exception flags that every CPU has.
-const FPSR: u64 = 1 << 27 | 0b1_1111;
-
-/// Lets EL1 and EL0 use FP.
-pub fn enable() {
-    write_sysreg!("cpacr_el1", read_sysreg!("cpacr_el1") | FPEN);
-}
-
-fn pattern(seed: u64) -> Registers {
-    let mut registers = [0; 66];
-    for (number, word) in (1u64..).zip(registers.iter_mut()) {
-        *word = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(7) ^ seed;
-    }
-    registers[64] = FPCR;
-    registers[65] = FPSR;
-    registers
-}
-
-fn load(registers: &Registers) {
-    // SAFETY: this crate is built without FP, so nobody else uses these registers.
-    unsafe { fp_load(registers) };
-}
-
-fn store() -> Registers {
-    let mut registers = [0; 66];
-    // SAFETY: as above; the routine stores within the array.
-    unsafe { fp_store(&mut registers) };
-    registers
-}
 
 /// Tells whether the registers survive `doing`.
 fn survive(doing: impl FnOnce()) -> bool {

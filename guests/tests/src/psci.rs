@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
 use bulkhead_rt::abi::psci as id;
 use bulkhead_rt::{Woken, cpu, psci, timer};
 
@@ -380,34 +379,17 @@ fn race_two_callers(tap: &mut Tap, environment: &Environment, name: &str) {
     tap.equal(name, (right, RUNS.load(Relaxed)), (ROUNDS, ROUNDS));
 }
 
-/// Sets the virtual timer to fire in `microseconds`, its interrupt enabled but masked in PSTATE.
-fn arm_timer(environment: &Environment, microseconds: u64) -> u64 {
-    let gic = &environment.machine.gic;
-    gic.init_cpu();
-    gic.enable(TIMER_VIRTUAL_INTID);
-    let deadline = timer::now() + timer::ticks(microseconds);
-    timer::set_virtual_deadline(deadline);
-    timer::set_virtual_control(timer::ENABLE);
-    deadline
-}
-
-fn disarm_timer(environment: &Environment) {
-    timer::set_virtual_control(0);
-    environment.machine.gic.disable(TIMER_VIRTUAL_INTID);
-    poll::reset(&environment.machine.gic);
-}
-
 fn suspend(tap: &mut Tap, environment: &Environment) {
     environment.machine.gic.init();
-    arm_timer(environment, 5_000);
+    poll::arm_timer(&environment.machine.gic, 5_000);
     // Standby returns SUCCESS, when it likes (a wake-up event may be anything).
     tap.equal(
         "CPU_SUSPEND standby returns",
         psci::cpu_suspend(0),
         Ok(Woken::Returned),
     );
-    disarm_timer(environment);
-    let deadline = arm_timer(environment, 5_000);
+    poll::disarm_timer(&environment.machine.gic);
+    let deadline = poll::arm_timer(&environment.machine.gic, 5_000);
     let woken = psci::cpu_suspend(POWER_DOWN);
     environment.machine.gic.init_cpu();
     // DEN0022 5.4.5: the entry state is that of CPU_ON; or it may return as from standby.
@@ -430,7 +412,7 @@ fn suspend(tap: &mut Tap, environment: &Environment) {
         poll::serve(&environment.machine.gic),
         Some(27),
     );
-    disarm_timer(environment);
+    poll::disarm_timer(&environment.machine.gic);
     // Reserved bits 31:26, 23:17 of the original format (DEN0022 5.4.2).
     let bad = call(
         environment.conduits()[0].into(),
@@ -470,10 +452,10 @@ fn system_suspend(tap: &mut Tap, environment: &Environment) {
         tap,
         "SYSTEM_SUSPEND comes back by its entry at an interrupt",
         |tap, name| {
-            arm_timer(environment, 5_000);
+            poll::arm_timer(&environment.machine.gic, 5_000);
             let woken = psci::system_suspend();
             tap.check(name, matches!(woken, Ok(Woken::Restarted { .. })));
-            disarm_timer(environment);
+            poll::disarm_timer(&environment.machine.gic);
         },
     );
     const NAME: &str = "SYSTEM_SUSPEND is DENIED while another CPU is on";

@@ -49,6 +49,8 @@ enum Command {
     Run(RunArguments),
     /// Run the tests: formatting, lints, host tests, emulator tests
     Test(test::Arguments),
+    /// Run the conformance suite on every machine and write its rules and their results as a table
+    Conformance(test::conformance::Arguments),
     /// Make the demo's initial ramdisk
     Initramfs,
 }
@@ -130,6 +132,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
             println!("{}: {} bytes", output.display(), checked.bundle.len());
         }
         Command::Run(arguments) => return run::run(&options(arguments)),
+        Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Initramfs => println!("{}", workspace::show(&initramfs::ready()?)),
     }

@@ -1,23 +1,23 @@
 //! Bulkhead's own services (hypercalls.md, section 3).
 
-use super::{Answer, Call, lower};
+use super::{Answer, Call, channels, lower, managing};
 use crate::behaviour::console;
 use crate::behaviour::here::Here;
-use crate::behaviour::lifecycle::State;
 use crate::behaviour::machine::Machine;
 use crate::model::console::Console;
-use crate::words::VcpuId;
 use bulkhead_abi::bulkhead;
 
 /// Why a call has no answer but a code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum CallError {
+pub(super) enum CallError {
     /// No such function.
     NotSupported,
     /// An argument is out of its range.
     InvalidParameter,
     /// Not this partition's to do, or no such thing.
     Denied,
+    /// Legal, but not in the present state.
+    Busy,
     /// Nothing to return now.
     NoData,
 }
@@ -28,6 +28,7 @@ impl CallError {
             Self::NotSupported => bulkhead::NOT_SUPPORTED,
             Self::InvalidParameter => bulkhead::INVALID_PARAMETER,
             Self::Denied => bulkhead::DENIED,
+            Self::Busy => bulkhead::BUSY,
             Self::NoData => bulkhead::NO_DATA,
         }
     }
@@ -37,7 +38,7 @@ impl CallError {
 const READ_MOST: usize = 16;
 
 /// X1 to X3 of a call that succeeds.
-type Values = Result<[u64; 3], CallError>;
+pub(super) type Values = Result<[u64; 3], CallError>;
 
 /// Answers a call of this service; `None` if it is none.
 pub(super) fn answer(
@@ -51,8 +52,12 @@ pub(super) fn answer(
         bulkhead::PARTITION_INFO => partition_info(here),
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
-        bulkhead::PARTITION_STATUS => partition_status(here, call),
-        bulkhead::STATISTIC => statistic(here, call),
+        bulkhead::CHANNEL_INFO => channels::info(here, call),
+        bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, call),
+        bulkhead::HEARTBEAT => managing::heartbeat(here, machine, call),
+        bulkhead::PARTITION_STATUS => managing::status(here, call),
+        bulkhead::PARTITION_CONTROL => managing::control(here, machine, call),
+        bulkhead::STATISTIC => managing::statistic(here, call),
         _ => return None,
     };
     Some(match values {
@@ -68,7 +73,11 @@ fn features(call: &Call) -> Values {
         | bulkhead::PARTITION_INFO
         | bulkhead::CONSOLE_WRITE
         | bulkhead::CONSOLE_READ
+        | bulkhead::CHANNEL_INFO
+        | bulkhead::CHANNEL_NOTIFY
+        | bulkhead::HEARTBEAT
         | bulkhead::PARTITION_STATUS
+        | bulkhead::PARTITION_CONTROL
         | bulkhead::STATISTIC => Ok([0; 3]),
         _ => Err(CallError::NotSupported),
     }
@@ -130,39 +139,4 @@ fn console_read(
     let both = u128::from_le_bytes(bytes);
     let word = |shift: u32| u64::try_from(both >> shift & u128::from(u64::MAX)).unwrap_or(0);
     Ok([count, word(0), word(64)])
-}
-
-/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 last stop reason. Own id only, so far.
-fn partition_status(here: &Here<'_, '_>, call: &Call) -> Values {
-    own(here, call)?;
-    let (state, reason) = here.partition.life.now();
-    let state = match state {
-        State::Off => 0,
-        State::Starting | State::Running | State::Stopping => 1,
-        State::Crashed => 3,
-    };
-    Ok([state, here.partition.life.starts(), reason.code().into()])
-}
-
-/// `STATISTIC(id, vcpu, counter)`: X1 the counter's value. Own id only, so far.
-fn statistic(here: &Here<'_, '_>, call: &Call) -> Values {
-    own(here, call)?;
-    let vcpu = u8::try_from(call.argument(2)).map(VcpuId::new).ok();
-    let counter = usize::try_from(call.argument(3)).ok();
-    let value = vcpu
-        .and_then(|vcpu| here.partition.vcpu(vcpu))
-        .zip(counter)
-        .and_then(|(vcpu, counter)| vcpu.statistics.get(counter))
-        .ok_or(CallError::InvalidParameter)?;
-    Ok([value, 0, 0])
-}
-
-/// # Errors
-/// `Denied` if argument 1 is not the caller's own id.
-fn own(here: &Here<'_, '_>, call: &Call) -> Result<(), CallError> {
-    if call.argument(1) == u64::from(here.partition.plan.id.get()) {
-        Ok(())
-    } else {
-        Err(CallError::Denied)
-    }
 }

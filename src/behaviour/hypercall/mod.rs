@@ -4,7 +4,10 @@
 
 mod arch;
 mod bulkhead;
+mod channels;
+mod managing;
 mod psci;
+mod trng;
 mod vendor;
 
 use super::exit::Next;
@@ -116,6 +119,22 @@ pub fn unknown(registers: &mut Registers) -> Next {
     Next::Resume
 }
 
+/// Answers the call in `registers` if that takes no more than its arguments; else nothing has changed.
+#[inline(always)]
+pub fn at_once(registers: &mut Registers) -> bool {
+    let function = lower(registers.x[0]);
+    let value = match function {
+        smccc::VERSION => i64::from(smccc::VERSION_1_2),
+        _ => match psci::at_once(function, lower(registers.x[1])) {
+            Some(value) => i64::from(value),
+            None => return false,
+        },
+    };
+    let [x0, x1, x2, x3, ..] = &mut registers.x;
+    (*x0, *x1, *x2, *x3) = (value.cast_unsigned(), 0, 0, 0);
+    true
+}
+
 /// Asks the services in turn; `None` if nobody knows the function.
 fn dispatch(
     here: &Here<'_, '_>,
@@ -127,4 +146,5 @@ fn dispatch(
         .or_else(|| psci::answer(here, machine, call))
         .or_else(|| vendor::answer(call))
         .or_else(|| bulkhead::answer(here, console, machine, call))
+        .or_else(|| trng::answer(machine, call))
 }

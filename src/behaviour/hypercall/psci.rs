@@ -46,6 +46,16 @@ pub(super) fn answer(
     })
 }
 
+/// The answer to a call that concerns no vCPU.
+#[inline(always)]
+pub(super) fn at_once(function: u32, argument: u32) -> Option<i32> {
+    match function {
+        psci::VERSION => i32::try_from(psci::VERSION_1_1).ok(),
+        psci::FEATURES => Some(features(argument)),
+        _ => None,
+    }
+}
+
 fn code(code: i32) -> Answer {
     Answer::code(i64::from(code))
 }

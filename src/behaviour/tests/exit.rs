@@ -1,6 +1,7 @@
 //! Every synchronous exit ends in something the architecture has (hypercalls.md, section 5).
 
 use super::super::exit::Next;
+use super::super::lifecycle::Reason;
 use super::super::partition::Counter;
 use super::super::testing::{Bench, EL0T, KERNEL, VECTOR};
 use crate::model::vgic::GicVersion;
@@ -91,6 +92,24 @@ fn a_fetch_from_nowhere_is_an_instruction_abort() {
         let exception = bench.machine.injected[0];
         assert_eq!(exception.esr, class(number) | 0x10);
         assert_eq!(exception.far, Some(KERNEL + 0x0900_0000));
+    }
+}
+
+#[test]
+fn a_vector_that_faults_on_itself_stops_the_partition() {
+    for esr in [
+        class(0x20) | 7, // its first instruction cannot be fetched
+        class(0x24) | 7, // or loads from nowhere
+        class(0x19),     // or is UNDEFINED
+    ] {
+        let mut bench = Bench::v3(1);
+        assert_eq!(bench.exit(esr, 0x0f80_0000), Next::Resume);
+        assert_eq!(bench.registers.pc, VECTOR);
+        assert_eq!(
+            bench.exit(esr, 0x0f80_0000),
+            Next::Stop(Reason::Crash),
+            "{esr:#x}"
+        );
     }
 }
 

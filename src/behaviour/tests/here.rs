@@ -56,6 +56,7 @@ fn an_sgi_for_another_vcpu_interrupts_its_core_and_is_listed_there() {
     let here = Here {
         partition: &bench.partition,
         vcpu: VcpuId::new(1),
+        partitions: &[],
     };
     let mut other = Fake::new(GicVersion::V3);
     assert!(here.is_pending(&mut other));
@@ -93,6 +94,7 @@ fn what_another_core_holds_is_seen_and_given_back() {
                 let here = Here {
                     partition,
                     vcpu: VcpuId::new(1),
+                    partitions: &[],
                 };
                 let mut machine = Fake::new(GicVersion::V3);
                 partition.quiesce.set_loaded(VcpuId::new(1), true);
@@ -110,6 +112,7 @@ fn what_another_core_holds_is_seen_and_given_back() {
             let here = Here {
                 partition,
                 vcpu: VcpuId::new(0),
+                partitions: &[],
             };
             let (offset, frame) = (
                 (SGI_FRAME + ISPENDR0) as u32,
@@ -145,4 +148,27 @@ fn what_ones_own_core_holds_is_seen_and_stays() {
     let pending = read(&mut bench, GICR + SGI_FRAME + ISPENDR0);
     assert_eq!(pending, 1 << SGI);
     assert_eq!(u64::from(bench.machine.list_registers[0].intid()), SGI);
+}
+
+#[test]
+fn what_wakes_a_suspended_vcpu_stays_in_the_model_until_it_runs() {
+    let mut bench = pair();
+    fn here(bench: &Bench) -> Here<'_, 'static> {
+        Here {
+            partition: &bench.partition,
+            vcpu: VcpuId::new(1),
+            partitions: &bench.others,
+        }
+    }
+    let mut other = Fake::new(GicVersion::V3);
+    here(&bench).unload(&mut other);
+    assert!(!here(&bench).would_wake(&mut other), "nothing is pending");
+    send_to_1(&mut bench);
+    assert!(here(&bench).would_wake(&mut other));
+    assert!(other.list_registers.is_empty());
+    // It can still be read, and taken back, without asking that core.
+    let pending = GICR + STRIDE + SGI_FRAME + ISPENDR0;
+    assert_eq!(read(&mut bench, pending), 1 << SGI);
+    write(&mut bench, pending + 0x80, 1 << SGI);
+    assert!(!here(&bench).would_wake(&mut other));
 }

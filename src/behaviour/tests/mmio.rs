@@ -140,6 +140,7 @@ fn what_no_device_has_is_an_external_abort() {
         (load(2, 1), IBRD + 2),
         (store(1, 1), IBRD + 1),
         (load(2, 1), RAM + 0x40_0000),
+        (store(2, 1) & !ISV | MAINTENANCE, UART - 8),
         // Not a translation fault: permission, access flag, external, alignment.
         (load(2, 1) & !0x3f | 0x0f, ID0),
         (load(2, 1) & !0x3f | 0x0b, ID0),
@@ -156,18 +157,35 @@ fn what_no_device_has_is_an_external_abort() {
 }
 
 #[test]
-fn cache_maintenance_of_a_devices_registers_does_nothing() {
+fn cache_maintenance_of_registers_does_nothing() {
     let mut bench = Bench::v3(1);
     let before = bench.registers;
-    bench.exit(store(2, 1) & !ISV | MAINTENANCE, DR);
+    // WnR is set for all cache maintenance (D24.2.40).
+    bench.exit(ABORT | WRITE | MAINTENANCE, DR);
     assert!(is_done(&bench, before.pc));
     assert_eq!(bench.registers.x, before.x);
     assert!(bench.output().is_empty());
-    let esr = store(2, 1) & !ISV | MAINTENANCE;
-    assert!(
-        is_refused(&mut bench, esr, KERNEL, 0),
-        "nor where nothing is"
-    );
+}
+
+#[test]
+fn a_width_the_device_has_not_is_an_external_abort() {
+    let gicc_dir = 0x0801_1000;
+    for (version, size, address) in [
+        (GicVersion::V3, 3, UART),
+        (GicVersion::V3, 1, GICD),
+        (GicVersion::V3, 1, GICR),
+        (GicVersion::V2, 1, GICD),
+        (GicVersion::V2, 3, GICD),
+        (GicVersion::V2, 0, gicc_dir),
+        (GicVersion::V2, 3, gicc_dir),
+    ] {
+        let mut bench = Bench::new(version, 1);
+        let far = KERNEL + address;
+        assert!(
+            is_refused(&mut bench, store(size, 1), far, address),
+            "{size} {address:#x}"
+        );
+    }
 }
 
 #[test]

@@ -5,10 +5,13 @@
 )]
 
 mod bulkhead;
+mod channels;
 mod exit;
 mod here;
 mod hypercall;
+mod managing;
 mod mmio;
 mod psci;
 mod sysreg;
+mod trng;
 mod uart;

@@ -16,6 +16,10 @@ use spin::mutex::SpinMutex;
 
 /// The SGI one core interrupts another with. Guests' SGIs are virtual and never reach the physical controller.
 pub const KICK: u32 = 1;
+/// The SGI that says no more than that SGIs were posted to a core's vCPU.
+pub const POSTED: u32 = 2;
+/// The first INTID that is no SGI.
+pub const FIRST_PPI: u32 = 16;
 /// INTIDs from here on are special: 1023 says that nothing is pending.
 pub const SPECIAL: u32 = 1020;
 /// Most list registers the architecture has.
@@ -64,6 +68,17 @@ pub enum HostGic {
     V3(V3),
 }
 
+/// What [`HostGic::deliver`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// The value of IAR.
+    pub iar: u32,
+    /// The INTID in it.
+    pub intid: u32,
+    /// Whether it went into list register 0.
+    pub done: bool,
+}
+
 macro_rules! either {
     ($self:ident, $gic:ident => $call:expr) => {
         match $self {
@@ -83,7 +98,7 @@ impl HostGic {
     /// list registers empty, kicks enabled.
     pub fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         either!(self, gic => gic.start_core(cpu, mpidr));
-        self.enable(0, 1 << KICK, cpu);
+        self.enable(0, 1 << KICK | 1 << POSTED, cpu);
         self.reset_virtual();
     }
 
@@ -97,6 +112,27 @@ impl HostGic {
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
         either!(self, gic => gic.acknowledge())
+    }
+
+    /// Acknowledges the highest pending interrupt, drops its priority, and, if list register 0 is empty, puts into it what
+    /// `value` gives for the INTID: 0 if it must not go there. The INTID is from [`SPECIAL`] on if nothing is pending.
+    #[must_use]
+    #[inline(always)]
+    pub fn deliver(&self, value: impl FnOnce(u32) -> u64) -> Delivery {
+        either!(self, gic => {
+            let iar = gic.acknowledge();
+            let intid = iar & gic.intid_mask();
+            let mut done = false;
+            if intid < SPECIAL {
+                gic.drop_priority(iar);
+                let value = value(intid);
+                if value != 0 && gic.empty_list_registers() & 1 == 1 {
+                    gic.write_list_register(0, value);
+                    done = true;
+                }
+            }
+            Delivery { iar, intid, done }
+        })
     }
 
     /// Drops the running priority of what `iar` acknowledged.
@@ -162,10 +198,15 @@ impl HostGic {
         either!(self, gic => gic.trigger(intid, edge, cpu));
     }
 
-    /// Interrupts `cpu`.
-    #[inline]
+    /// Interrupts `cpu`, which then looks at all it may be wanted for.
     pub fn kick(&self, cpu: CpuId) {
-        either!(self, gic => gic.kick(cpu));
+        self.send(cpu, KICK);
+    }
+
+    /// Interrupts `cpu` with the SGI `intid`, below 16, one of EL2's.
+    #[inline]
+    pub fn send(&self, cpu: CpuId, intid: u32) {
+        either!(self, gic => gic.send(cpu, intid));
     }
 
     /// How many list registers a core has.

@@ -3,9 +3,7 @@
 //! Whether EL2 has the non-secure view (a board with the Security Extensions) or the only one (QEMU virt), bit 0 of
 //! GICD_CTLR and GICC_CTLR enables the group our interrupts are in, and nothing here touches GICD_IGROUPR.
 
-use super::{
-    Frame, KICK, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger,
-};
+use super::{Frame, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger};
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
@@ -189,6 +187,12 @@ impl V2 {
         self.cpu_interface.read(GICC_IAR)
     }
 
+    /// Above the INTID, IAR has an SGI's source.
+    #[inline(always)]
+    pub(super) const fn intid_mask(&self) -> u32 {
+        INTID
+    }
+
     #[inline(always)]
     pub(super) fn drop_priority(&self, iar: u32) {
         self.cpu_interface.write(GICC_EOIR, iar);
@@ -240,12 +244,12 @@ impl V2 {
     }
 
     #[inline]
-    pub(super) fn kick(&self, cpu: CpuId) {
+    pub(super) fn send(&self, cpu: CpuId, intid: u32) {
         // What the kicked core is to see must be there before the interrupt.
         barrier::dsb(barrier::ISHST);
         self.distributor.write(
             GICD_SGIR,
-            (lower_half(name(cpu)) & 0xff) << SGIR_TARGETS | KICK,
+            (lower_half(name(cpu)) & 0xff) << SGIR_TARGETS | intid & 0xf,
         );
     }
 

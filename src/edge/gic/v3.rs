@@ -1,7 +1,7 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, KICK, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use super::{Frame, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
@@ -158,6 +158,12 @@ impl V3 {
         lower_half(crate::read_register!("icc_iar1_el1"))
     }
 
+    /// IAR is the INTID.
+    #[inline(always)]
+    pub(super) const fn intid_mask(&self) -> u32 {
+        u32::MAX
+    }
+
     #[inline(always)]
     pub(super) fn drop_priority(&self, iar: u32) {
         crate::write_register!("icc_eoir1_el1", u64::from(iar));
@@ -235,7 +241,7 @@ impl V3 {
     }
 
     #[inline]
-    pub(super) fn kick(&self, cpu: CpuId) {
+    pub(super) fn send(&self, cpu: CpuId, intid: u32) {
         let affinity = name(cpu);
         let (aff0, aff1, aff2, aff3) = (
             affinity & 0xff,
@@ -247,7 +253,7 @@ impl V3 {
         let value = aff3 << 48
             | aff0 >> 4 << 44
             | aff2 << 32
-            | u64::from(KICK) << 24
+            | u64::from(intid & 0xf) << 24
             | aff1 << 16
             | 1 << (aff0 & 0xf);
         // What the kicked core is to see must be there before the interrupt.

@@ -14,6 +14,10 @@ use crate::words::limits::{
 };
 use crate::words::{Ipa, PAGE_SIZE, Pa, Range, Text};
 
+mod channels;
+
+pub use channels::{End, Ends, ends};
+
 /// A level 1 block of the 4 KiB granule (Arm ARM D8.2).
 const GIB: u64 = 1 << 30;
 /// A level 2 block of the 4 KiB granule.
@@ -43,6 +47,8 @@ pub struct Placement {
     pub extents: ArrayVec<Extents, MAX_PARTITIONS>,
     /// Each channel's memory, in the system's order.
     pub channels: ArrayVec<Range, MAX_CHANNELS>,
+    /// Each channel's two ends, in the system's order.
+    pub ends: ArrayVec<Ends, MAX_CHANNELS>,
 }
 
 /// RAM nobody has yet: ascending, disjoint holes of whole pages.
@@ -190,6 +196,16 @@ pub enum PlacementError {
         /// Bytes then left in all.
         total: u64,
     },
+    /// A partition has no addresses left for a channel.
+    #[error(
+        "channel {channel}: {asked} bytes reach past the guest's addresses for channels, which end at its RAM"
+    )]
+    Window {
+        /// The channel.
+        channel: Text<32>,
+        /// Bytes it asks for.
+        asked: u64,
+    },
 }
 
 /// How RAM is sought, from the best placement to the least.
@@ -226,7 +242,10 @@ fn attempt(
     policy: Policy,
 ) -> Result<(FreeMemory, Placement), PlacementError> {
     let mut free = free.clone();
-    let mut placement = Placement::default();
+    let mut placement = Placement {
+        ends: ends(system)?,
+        ..Placement::default()
+    };
     let mut order: ArrayVec<&Plan<'_>, MAX_PARTITIONS> = system.partitions.iter().collect();
     order.sort_unstable_by_key(|plan| (core::cmp::Reverse(plan.memory), plan.id));
     placement

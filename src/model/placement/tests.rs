@@ -164,6 +164,84 @@ fn ram_in_more_pieces_than_there_is_room_for_is_refused() {
     assert!(matches!(refused, Err(PlacementError::TooScattered(_))));
 }
 
+fn channel(name: &'static str, from: u8, to: u8, both: bool, size: u64) -> ChannelPlan<'static> {
+    ChannelPlan {
+        name,
+        from: PartitionId::new(from),
+        to: PartitionId::new(to),
+        both,
+        size,
+    }
+}
+
+#[test]
+fn ends_follow_each_other_from_the_channels_base_each_with_a_doorbell_page() {
+    let mut system = system(&[2 * MIB, 2 * MIB, 2 * MIB], &[]);
+    system.channels.extend([
+        channel("a", 0, 1, false, 0x1_0000),
+        channel("b", 2, 0, true, 0x1000),
+        channel("c", 0, 1, false, 0x2000),
+    ]);
+    let placed = ends(&system).unwrap();
+    let seen: Vec<_> = placed
+        .iter()
+        .flatten()
+        .map(|end| (end.partition.get(), end.ipa.get(), end.intid, end.writable))
+        .collect();
+    let expected = [
+        (0, 0x0a10_0000, 256, true),
+        (1, 0x0a10_0000, 256, false),
+        (2, 0x0a10_0000, 256, true),
+        (0, 0x0a11_1000, 257, true),
+        (0, 0x0a11_3000, 258, true),
+        (1, 0x0a11_1000, 257, false),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn channels_past_the_guests_addresses_for_them_are_refused_by_name() {
+    let mut system = system(&[2 * MIB, 2 * MIB], &[]);
+    // From the base to the guest's RAM there are 0x35f0_0000 bytes, the doorbell's page among them.
+    system
+        .channels
+        .push(channel("most", 0, 1, false, 0x35ef_f000));
+    assert!(ends(&system).is_ok());
+    system.channels.push(channel("more", 1, 0, false, 0x1000));
+    let text = ends(&system).unwrap_err().to_string();
+    assert!(text.contains("channel more: 4096 bytes"), "{text}");
+    let mut memory = free(&[range(0, 2 * GIB)], &[]);
+    assert!(matches!(
+        place(&mut memory, &system),
+        Err(PlacementError::Window { .. })
+    ));
+}
+
+#[test]
+fn no_two_channels_and_no_partition_share_memory() {
+    let mut memory = free(&[range(0x4000_0000, 64 * MIB)], &[]);
+    let mut system = system(&[2 * MIB, 4 * MIB, 2 * MIB], &[]);
+    for index in 0..8 {
+        system
+            .channels
+            .push(channel("x", index % 3, (index + 1) % 3, false, 0x3000));
+    }
+    let placement = place(&mut memory, &system).unwrap();
+    let extents = placement
+        .extents
+        .iter()
+        .flatten()
+        .map(|extent| extent.range);
+    let all: Vec<Range> = extents.chain(placement.channels.iter().copied()).collect();
+    for (index, one) in all.iter().enumerate() {
+        assert!(
+            all.iter()
+                .skip(index + 1)
+                .all(|other| !one.overlaps(*other))
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn holes_are_exactly_the_pages_that_are_ram_and_not_reserved(

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a ready bit is set only for an interrupt of which the model holds nothing.
 
-use super::{GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
+use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -26,12 +26,44 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 /// then asks for a fold of this core ([`Effects::retract`]), which puts it right.
 #[derive(Debug)]
 pub struct DirectTable {
-    /// Bits of each word whose template may be used.
-    ready: [AtomicU32; SLOTS],
-    /// List-register values in the hardware's format, with the target vCPU in [`TARGET_SHIFT`].
-    templates: [[AtomicU64; 32]; SLOTS],
+    /// The interrupts, thirty-two at a time.
+    slots: [DirectWord; SLOTS],
     /// SGIs posted to each vCPU: a byte of source CPUs for each SGI, eight SGIs a word.
     posted: [[AtomicU64; 2]; PRIVATE_SLOTS],
+}
+
+/// Thirty-two interrupts of a [`DirectTable`].
+#[derive(Debug)]
+pub struct DirectWord {
+    /// Bits whose template may be used.
+    ready: AtomicU32,
+    /// List-register values in the hardware's format; those of SPIs with the target vCPU in [`TARGET_SHIFT`].
+    templates: [AtomicU64; 32],
+}
+
+impl DirectWord {
+    const fn new() -> Self {
+        Self {
+            ready: AtomicU32::new(0),
+            templates: [const { AtomicU64::new(0) }; 32],
+        }
+    }
+
+    /// The template of interrupt `bit` (its lower five bits), or 0 if the model must be asked.
+    #[inline(always)]
+    fn template(&self, bit: u32) -> u64 {
+        if self.ready.load(Relaxed) >> (bit & 31) & 1 == 0 {
+            return 0;
+        }
+        self.templates[(bit & 31) as usize].load(Relaxed)
+    }
+
+    /// As [`DirectTable::direct`] for the private interrupt `intid`, below 32, of the vCPU this word is of.
+    #[must_use]
+    #[inline(always)]
+    pub fn private(&self, intid: u32) -> u64 {
+        self.template(intid)
+    }
 }
 
 /// Where a template names the vCPU it is for: bits that both list-register formats leave zero.
@@ -44,8 +76,7 @@ impl DirectTable {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            ready: [const { AtomicU32::new(0) }; SLOTS],
-            templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
+            slots: [const { DirectWord::new() }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
         }
     }
@@ -55,17 +86,25 @@ impl DirectTable {
     #[must_use]
     #[inline]
     pub fn direct(&self, vcpu: VcpuId, intid: u16) -> u64 {
-        let bit = usize::from(intid) & 31;
-        let slot = slot(usize::from(intid) >> 5, vcpu.index());
-        if intid > LAST_SPI || self.ready[slot].load(Relaxed) >> bit & 1 == 0 {
+        if intid > LAST_SPI {
             return 0;
         }
-        let template = self.templates[slot][bit].load(Relaxed);
+        if intid < FIRST_SPI {
+            return self.private(vcpu).private(intid.into());
+        }
+        let slot = slot(usize::from(intid) >> 5, vcpu.index());
+        let template = self.slots[slot].template(intid.into());
         if (template & TARGET_MASK) >> TARGET_SHIFT == u64::from(vcpu.get()) {
             template & !TARGET_MASK
         } else {
             0
         }
+    }
+
+    /// The private interrupts of `vcpu`.
+    #[must_use]
+    pub fn private(&self, vcpu: VcpuId) -> &DirectWord {
+        &self.slots[slot(0, vcpu.index())]
     }
 
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.
@@ -137,15 +176,17 @@ impl DirectTable {
 
     /// Says which bits of a word may be used.
     pub(super) fn set_ready(&self, slot: usize, bits: u32) {
-        if let Some(ready) = self.ready.get(slot) {
-            ready.store(bits, Relaxed);
+        if let Some(word) = self.slots.get(slot) {
+            word.ready.store(bits, Relaxed);
         }
     }
 
     /// Says how one interrupt would be listed, and for whom; 0 forbids it.
     pub(super) fn set_template(&self, slot: usize, bit: usize, value: u64, target: u8) {
+        let target = if slot < PRIVATE_SLOTS { 0 } else { target };
         let template = value | (u64::from(target) << TARGET_SHIFT) & TARGET_MASK;
-        if let Some(entry) = self.templates.get(slot).and_then(|word| word.get(bit)) {
+        let word = self.slots.get(slot);
+        if let Some(entry) = word.and_then(|word| word.templates.get(bit)) {
             entry.store(if value == 0 { 0 } else { template }, Relaxed);
         }
     }

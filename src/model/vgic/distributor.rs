@@ -7,6 +7,11 @@ use super::state::{bit_of, byte, for_each_bit};
 use super::{Effect, Effects, Frame, GicVersion, SGIS, Vgic};
 use crate::words::VcpuId;
 
+/// ISPENDR0: the first register of pending and active state.
+pub(super) const FIRST_STATE: u32 = 0x200;
+/// IPRIORITYR0, past ICACTIVER31: the last of them.
+pub(super) const STATE_END: u32 = 0x400;
+
 /// A register that exists for 32, 4 or 16 interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Bank {

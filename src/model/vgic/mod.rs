@@ -48,7 +48,7 @@ mod v3;
 mod tests;
 
 pub use crate::arm::list_register::GicVersion;
-pub use direct::DirectTable;
+pub use direct::{DirectTable, DirectWord};
 pub use effects::{Effect, Effects, MAX_EFFECTS};
 pub use lists::Filled;
 
@@ -258,6 +258,20 @@ impl Vgic {
             None if self.is_sgi_pending(frame, offset) => Reach::Of(vcpu),
             _ => Reach::None,
         }
+    }
+
+    /// Whether [`Vgic::reach`] is [`Reach::None`] for the register at `offset` of `frame`, whoever accesses it. It may be so
+    /// although this says no.
+    #[must_use]
+    #[inline(always)]
+    pub const fn never_reaches(frame: Frame, offset: u32) -> bool {
+        let offset = match frame {
+            Frame::Distributor => offset,
+            Frame::Redistributor(_) => offset.wrapping_sub(v3::SGI_FRAME),
+        };
+        let state = distributor::FIRST_STATE <= offset && offset < distributor::STATE_END;
+        let sgi_pending = v2::CPENDSGIR <= offset && offset < v2::SGI_PENDING_END;
+        !state && !sgi_pending
     }
 
     /// The bit for a vCPU in a mask of vCPUs; none for one that does not exist.

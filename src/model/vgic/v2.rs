@@ -15,11 +15,11 @@ pub(super) const IIDR: u32 = 0x008;
 /// GICD_SGIR.
 const SGIR: u32 = 0xf00;
 /// GICD_CPENDSGIR0, a byte an SGI.
-const CPENDSGIR: u32 = 0xf10;
+pub(super) const CPENDSGIR: u32 = 0xf10;
 /// GICD_SPENDSGIR0.
 const SPENDSGIR: u32 = 0xf20;
 /// Past GICD_SPENDSGIR3.
-const SGI_PENDING_END: u32 = 0xf30;
+pub(super) const SGI_PENDING_END: u32 = 0xf30;
 /// First of the identification registers (ICPIDR4).
 const ID_FIRST: u32 = 0xfd0;
 /// ICPIDR4-7, ICPIDR0-3, ICCIDR0-3: a GIC-400's, architecture revision 2.

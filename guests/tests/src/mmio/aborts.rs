@@ -190,7 +190,7 @@ fn odd_accesses(tap: &mut Tap, environment: &Environment, uart: u64) {
             uart + CELL_ID0,
         ),
     ];
-    crate::fp::enable();
+    bulkhead_rt::test::fp::enable();
     for (name, routine, address) in routines {
         let fault = caught(routine, address);
         environment.only_bulkhead(tap, name, |tap, name| {

@@ -289,7 +289,7 @@ fn misplaced(
             );
             (owner.map(|p| p.memory.span.clone()), message)
         }
-        PlacementError::Channel { channel, .. } => {
+        PlacementError::Channel { channel, .. } | PlacementError::Window { channel, .. } => {
             let mut channels = manifest.channels.iter();
             let owner = channels.find(|c| c.name.value == channel.as_str());
             (owner.map(|c| c.size.span.clone()), error.to_string())

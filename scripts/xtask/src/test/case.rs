@@ -21,7 +21,7 @@ pub enum Step {
     Wait(&'static str),
     /// The text is typed.
     Send(&'static str),
-    /// The partition of this name has reported its checks and all of them hold.
+    /// The partition of this name (none: the guest on the bare machine) has reported its checks and all of them hold.
     Tap(&'static str),
     /// QEMU ends by itself.
     End,
@@ -45,6 +45,8 @@ pub enum Origin {
     Text(String),
     /// A manifest of this repository.
     File(&'static str),
+    /// No system: this guest of this repository alone, on QEMU virt without the hypervisor.
+    Bare(&'static str),
 }
 
 /// A test.
@@ -140,6 +142,13 @@ impl Case {
     pub fn manifest(mut self, path: &'static str, vcpus: usize) -> Self {
         self.origin = Origin::File(path);
         self.vcpus = vcpus;
+        self
+    }
+
+    /// Runs the guest called `kernel` without the hypervisor, on four CPUs; its report is `tap("")`.
+    pub fn bare(mut self, kernel: &'static str) -> Self {
+        self.origin = Origin::Bare(kernel);
+        self.vcpus = 4;
         self
     }
 

@@ -146,6 +146,69 @@ pub fn linux_exits_seldom(counts: &Counts, _: u8) -> Outcome {
     outcome
 }
 
+/// A row of `guests/bench`: its window, and the most instructions it may take at EL2 on all cores together, on a GICv3 and on
+/// QEMU's GICv2. The budgets of performance.md where they are kept; else what it takes now, which it must not exceed.
+struct Budget {
+    row: u64,
+    name: &'static str,
+    most: [u64; 2],
+}
+
+const fn budget(row: u64, name: &'static str, gicv3: u64, gicv2: u64) -> Budget {
+    Budget {
+        row,
+        name,
+        most: [gicv3, gicv2],
+    }
+}
+
+const BUDGETS: &[Budget] = &[
+    budget(1, "HVC PSCI_VERSION", 40, 40),
+    budget(2, "SMC PSCI_VERSION", 95, 95),
+    budget(3, "HVC SMCCC_VERSION", 40, 40),
+    budget(4, "HVC PSCI_FEATURES", 105, 105),
+    budget(6, "GICD_TYPER read", 215, 220),
+    budget(8, "ISENABLER0 write", 315, 275),
+    budget(14, "SGI to self", 240, 345),
+    // On QEMU's GICv2 with the maintenance interrupt that stands for hardware deactivation.
+    budget(15, "virtual timer", 60, 190),
+    budget(16, "virtual timer out of WFI", 60, 190),
+    budget(17, "physical timer", 60, 190),
+    budget(18, "IPI, both sides", 360, 475),
+];
+
+/// No operation of `guests/bench` takes more than its budget, at any time.
+pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
+    let mut outcome = Outcome::default();
+    for budget in BUDGETS {
+        let most = budget.most[usize::from(gic == 2)];
+        // The facts of one window follow each other, a core each; other cores may have had something to do of their own
+        // in some windows, so the middle of all is compared.
+        let mut sums: Vec<u64> = Vec::new();
+        let mut last = u64::MAX;
+        for fact in counts
+            .of("window")
+            .filter(|fact| fact.get("id") == budget.row)
+        {
+            match sums.last_mut() {
+                Some(sum) if fact.get("core") > last => *sum += fact.get("el2"),
+                _ => sums.push(fact.get("el2")),
+            }
+            last = fact.get("core");
+        }
+        sums.sort_unstable();
+        let middle = sums.get(sums.len() / 2).copied().unwrap_or(0);
+        let text = format!("{}: {middle} instructions of {most}", budget.name);
+        if middle > 0 && middle <= most {
+            outcome.passed += 1;
+        } else {
+            outcome.failures.push(text.clone());
+        }
+        outcome.tail.push(text);
+    }
+    outcome
+}
+
 /// Builds the plugin, unless that was done since its source changed, and gives QEMU's argument for it.
 ///
 /// # Errors
@@ -216,6 +279,23 @@ mod tests {
         }
         let few = counts(&periods(|_| "el2=92 irq=1")[..100]);
         assert!(!control_is_left_alone(&few, 3).failures.is_empty());
+    }
+
+    #[test]
+    fn a_budget_counts_all_cores_of_a_window() {
+        let window = |core, el2| format!("window 18 core={core} el2={el2}");
+        let line = |counts: &Counts| {
+            let outcome = budgets_are_kept(counts, 3);
+            outcome.tail.into_iter().find(|line| line.contains("IPI"))
+        };
+        let lines = [window(0, 100), window(1, 50), window(0, 100), window(1, 50)];
+        let expected = "IPI, both sides: 150 instructions of 360".to_string();
+        assert_eq!(line(&counts(&lines)), Some(expected));
+        assert!(
+            !budgets_are_kept(&counts(&[window(0, 999)]), 3)
+                .failures
+                .is_empty()
+        );
     }
 
     #[test]

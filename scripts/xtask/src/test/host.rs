@@ -12,17 +12,22 @@ const HOST_PACKAGES: &[&str] = &["bulkhead", "bulkhead-abi", "xtask"];
 pub struct Step {
     /// Its name.
     pub name: &'static str,
-    run: fn() -> anyhow::Result<Outcome>,
+    /// Whether it belongs to the everyday subset.
+    pub quick: bool,
+    /// Runs it.
+    pub run: fn() -> anyhow::Result<Outcome>,
 }
 
 /// Every host test.
 pub const STEPS: &[Step] = &[
     Step {
         name: "host/formatting",
+        quick: true,
         run: || cargo(&["fmt", "--all", "--check"], &[], &[]),
     },
     Step {
         name: "host/lints",
+        quick: true,
         run: || {
             cargo(
                 &["clippy", "--all-targets"],
@@ -33,10 +38,12 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "bare/lints",
+        quick: true,
         run: bare_lints,
     },
     Step {
         name: "host/tests",
+        quick: true,
         run: || cargo(&["test"], HOST_PACKAGES, &[]),
     },
 ];

@@ -17,11 +17,13 @@
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
 mod case;
+pub mod conformance;
 mod counts;
 mod host;
 mod runner;
 mod table;
 mod tap;
+mod wall;
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
@@ -127,6 +129,8 @@ struct Totals {
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let steps: Vec<&host::Step> = host::STEPS
         .iter()
+        .chain([&wall::STEP])
+        .filter(|step| !arguments.quick || step.quick)
         .filter(|step| arguments.selects(step.name))
         .collect();
     let variants: Vec<Variant> = table::cases()

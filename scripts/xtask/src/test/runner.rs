@@ -11,37 +11,51 @@ use regex::Regex;
 
 use super::case::{Bundle, Case, Origin, Step};
 use super::counts::{self, Counts};
-use super::tap::Report;
+use super::tap::{self, Report};
 use super::{Outcome, Variant};
 use crate::board::Choice;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
-use crate::{build, workspace};
+use crate::{build, elf, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
 
+/// The console's log in a test's folder.
+const LOG: &str = "console.log";
+
 /// Runs `variant`.
 pub fn run(variant: &Variant) -> Outcome {
-    let folder = workspace::target()
-        .join("tests")
-        .join(variant.name().replace('/', "-"));
-    match play(variant, &folder) {
+    match play(variant, &folder(variant)) {
         Ok(outcome) => outcome,
         Err(error) => Outcome::failed(format!("{error:#}")),
     }
 }
 
+/// Where the files of a test are, its console's log among them.
+fn folder(variant: &Variant) -> PathBuf {
+    let name = variant.name().replace('/', "-");
+    workspace::target().join("tests").join(name)
+}
+
+/// What the console said when `variant` was run last.
+pub fn log(variant: &Variant) -> String {
+    let log = std::fs::read(folder(variant).join(LOG)).unwrap_or_default();
+    String::from_utf8_lossy(&log).into_owned()
+}
+
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
     let command = prepare(variant, folder)?;
-    let log = folder.join("console.log");
+    let log = folder.join(LOG);
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut script = Script::new(&variant.case, file)?;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
-    session.stop();
+    if variant.case.claim.is_some() {
+        session.stop();
+    }
     let mut outcome = script.outcome(problem, &log);
     if let Some(claim) = variant.case.claim
         && outcome.failures.is_empty()
@@ -55,7 +69,15 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
 /// Packs the test's system and gives QEMU's command line for it.
 fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Command> {
     let case = &variant.case;
-    let manifest = manifest(case, folder)?;
+    let manifest = match &case.origin {
+        Origin::Bare(kernel) => return bare(variant, kernel, folder),
+        Origin::File(name) => workspace::root().join(name),
+        Origin::Text(text) => {
+            let path = folder.join("manifest.toml");
+            std::fs::write(&path, text)?;
+            path
+        }
+    };
     let choice = Choice {
         gic: Some(variant.gic),
         cpu: Some(variant.cpu.to_string()),
@@ -90,15 +112,41 @@ fn counts_file(folder: &Path) -> PathBuf {
     folder.join("counts")
 }
 
-fn manifest(case: &Case, folder: &Path) -> anyhow::Result<PathBuf> {
-    match &case.origin {
-        Origin::File(name) => Ok(workspace::root().join(name)),
-        Origin::Text(text) => {
-            let path = folder.join("manifest.toml");
-            std::fs::write(&path, text)?;
-            Ok(path)
-        }
-    }
+/// Gives QEMU's command line for a guest on the bare machine.
+fn bare(variant: &Variant, kernel: &str, folder: &Path) -> anyhow::Result<std::process::Command> {
+    let guest = build::guests()?
+        .into_iter()
+        .find(|guest| guest.name == kernel);
+    let guest = guest.with_context(|| format!("there is no guest called {kernel}"))?;
+    let image = folder.join("guest.img");
+    std::fs::write(
+        &image,
+        elf::flatten(&std::fs::read(build::guest(&guest)?)?)?,
+    )?;
+    let machine = format!("virt,gic-version={}", variant.gic);
+    let image = image.display().to_string();
+    let arguments = [
+        "-machine",
+        &machine,
+        "-cpu",
+        variant.cpu,
+        "-smp",
+        "4",
+        "-m",
+        "128",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+        "-nic",
+        "none",
+        "-no-reboot",
+        "-kernel",
+        &image,
+    ];
+    Ok(qemu::command(&arguments.map(str::to_string)))
 }
 
 /// A step with its pattern ready.
@@ -211,10 +259,7 @@ impl Script {
                 tally.seen += usize::from(tally.pattern.is_match(&line));
             }
             for (name, report) in &mut self.reports {
-                let own = line
-                    .strip_prefix('[')
-                    .and_then(|rest| rest.strip_prefix(*name));
-                if let Some(text) = own.and_then(|rest| rest.strip_prefix("] ")) {
+                if let Some(text) = tap::own_line(&line, name) {
                     report.line(text);
                 }
             }
@@ -379,9 +424,9 @@ mod tests {
     fn a_panic_fails_a_test_at_once() {
         let outcome = played(
             case("panic", "").wait("never"),
-            "echo 'panicked at x'; sleep 5",
+            "echo 'PANIC src/x.rs:1: why'; sleep 5",
         );
         assert_eq!(outcome.failures.len(), 1);
-        assert!(outcome.failures[0].contains("panicked at x"));
+        assert!(outcome.failures[0].contains("PANIC src/x.rs:1"));
     }
 }

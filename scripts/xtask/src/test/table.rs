@@ -13,15 +13,35 @@ pub fn cases() -> Vec<Case> {
     cases.extend(neighbours());
     cases.extend(boot());
     cases.extend(counted());
+    cases.extend(conformance());
     cases
+}
+
+/// The guest ABI, rule by rule (`guests/conformance`); what Arm's standards say of it also on the bare machine.
+fn conformance() -> Vec<Case> {
+    const ALL: &str = "platform/qemu-virt/conformance.toml";
+    const SUBJECT: &str = "conformance";
+    vec![
+        case("suite", SUBJECT)
+            .manifest(ALL, 4)
+            .on(&["cortex-a72", "max"])
+            .tap("suite")
+            .quick(),
+        // With no capability, no channel, no heartbeat and one CPU: what is denied.
+        case("denied", SUBJECT)
+            .guest("suite", "conformance", &[0], "8M")
+            .guest("other", "control-loop", &[1], "4M")
+            .tap("suite"),
+        case("bare", SUBJECT).bare("conformance").tap(""),
+    ]
 }
 
 /// Whole systems, as users run them.
 fn systems() -> Vec<Case> {
     vec![
         case("demo", "systems")
-            .manifest("platform/qemu-virt/demo.toml", 3)
-            .wait(r"^\[control\] ")
+            .manifest("platform/qemu-virt/demo.toml", 4)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .wait(r"^\[linux\] # $")
             .send("echo $((6 * 7)) is the answer\n")
@@ -41,6 +61,24 @@ fn systems() -> Vec<Case> {
             .send("poweroff -f\n")
             .wait(r"partition linux: switched itself off")
             .end(),
+        // No Debian kernel has uio_pdrv_genirq; /dev/mem reaches the same memory and doorbell, but no interrupt.
+        case("linux-channel", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .guest("peer", "conformance", &[2], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("cat /proc/device-tree/channel@a100000/label; echo\n")
+            .wait(r"talk")
+            // The peer's protocol (guests/conformance/src/peer.rs): write 0x1234abcd where Linux only reads.
+            .send("poke() { devmem $((0xa100000 + $1)) 64 $2; }; poke 8 3; poke 16 0x1234abcd; poke 0 1\n")
+            .send("devmem 0xa102000 32 1; while [ $(devmem 0xa100040 64) != 0x0000000000000001 ]; do :; done\n")
+            .send("echo peer wrote $(devmem 0xa103000 64)\n")
+            .wait(r"^\[linux\] peer wrote 0x000000001234ABCD")
+            .send("devmem 0xa103000 64 5 || echo refused, and still $(devmem 0xa103000 64)\n")
+            .wait(r"^\[linux\] refused, and still 0x000000001234ABCD"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -107,6 +145,10 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] flood over")
             .seconds(400)
             .claim(counts::control_is_left_alone),
+        case("budgets", "counted")
+            .guest("bench", "bench", &[0, 1], "4M")
+            .wait(r"^\[bench\] bench: done")
+            .claim(counts::budgets_are_kept),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")

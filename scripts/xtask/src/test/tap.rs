@@ -7,6 +7,16 @@ const CLOSING: &str = "# bulkhead-test: ";
 /// What marks a check that was left out.
 const SKIP: &str = " # SKIP";
 
+/// What the partition called `name` says in `line`, if it is one of its lines; without a name, the line itself.
+pub fn own_line<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    if name.is_empty() {
+        return Some(line);
+    }
+    line.strip_prefix('[')?
+        .strip_prefix(name)?
+        .strip_prefix("] ")
+}
+
 /// One guest's report, as it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {

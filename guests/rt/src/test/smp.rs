@@ -1,7 +1,7 @@
 //! Work on other CPUs: each piece starts its CPU by PSCI and ends with CPU_OFF.
 
-use bulkhead_rt::abi::psci::AFFINITY_OFF;
-use bulkhead_rt::{cpu, machine, psci, timer};
+use crate::abi::psci::AFFINITY_OFF;
+use crate::{cpu, machine, psci, timer};
 
 /// Microseconds after which something that must happen counts as lost.
 pub const PATIENCE: u64 = 5_000_000;

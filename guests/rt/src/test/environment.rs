@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use bulkhead_rt::call::Conduit;
-use bulkhead_rt::{Machine, hypervisor};
+use crate::call::Conduit;
+use crate::{Machine, hypervisor};
 
-use crate::tap::Tap;
+use super::tap::Tap;
 
 /// The machine and what is below it.
 pub struct Environment {

@@ -5,9 +5,9 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 
-use bulkhead_rt::cpu::{self, MAX_CPUS};
-use bulkhead_rt::vectors::{self, Frame};
-use bulkhead_rt::{read_sysreg, write_sysreg};
+use crate::cpu::{self, MAX_CPUS};
+use crate::vectors::{self, Frame};
+use crate::{read_sysreg, write_sysreg};
 
 /// Exception classes (Arm ARM D24.2.40, ESR_EL1.EC).
 pub mod class {
@@ -141,6 +141,12 @@ pub fn catch<R>(function: impl FnOnce() -> R) -> (R, Option<Fault>) {
         count,
     };
     (result, (count > 0).then_some(fault))
+}
+
+/// Calls what lies at `address` as code; for [`catch`], where nothing executable is.
+pub fn execute(address: u64) {
+    // SAFETY: a fetch that aborts comes back; what is executed otherwise keeps to the procedure call standard.
+    unsafe { asm!("blr {0}", in(reg) address, clobber_abi("C")) };
 }
 
 /// Runs code at EL0 with x0-x3 given, until its first exception.

@@ -2,7 +2,7 @@
 
 use core::arch::global_asm;
 
-use bulkhead_rt::call::{Conduit, code32, code64};
+use crate::call::{Conduit, code32, code64};
 
 global_asm!(include_str!("exchange.S"));
 

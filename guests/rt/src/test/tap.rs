@@ -1,12 +1,13 @@
 //! Results in the Test Anything Protocol, a line a check.
 
-use core::fmt::Debug;
+use core::fmt::{self, Debug};
 
-use bulkhead_rt::println;
+use crate::println;
 
 /// Counts and prints checks.
 pub struct Tap {
     subject: &'static str,
+    section: &'static str,
     number: u32,
     failed: u32,
 }
@@ -16,6 +17,7 @@ impl Tap {
     pub const fn new() -> Self {
         Self {
             subject: "",
+            section: "",
             number: 0,
             failed: 0,
         }
@@ -24,6 +26,22 @@ impl Tap {
     /// Puts the checks that follow under `subject`.
     pub fn begin(&mut self, subject: &'static str) {
         self.subject = subject;
+        self.section = "";
+    }
+
+    /// Names the specification's section that the checks that follow are rules of.
+    pub fn cite(&mut self, section: &'static str) {
+        self.section = section;
+    }
+
+    /// Numbers the next check, and gives what is printed before its name.
+    fn next(&mut self) -> Heading {
+        self.number += 1;
+        Heading {
+            number: self.number,
+            subject: self.subject,
+            section: self.section,
+        }
     }
 
     /// Reports whether a property holds.
@@ -33,13 +51,24 @@ impl Tap {
 
     /// Reports whether a value is what it must be.
     pub fn equal<T: PartialEq + Debug>(&mut self, name: &str, got: T, expected: T) {
-        self.number += 1;
-        let (number, subject) = (self.number, self.subject);
+        let heading = self.next();
         if got == expected {
-            println!("ok {number} - {subject}: {name}");
+            println!("ok {heading}: {name}");
         } else {
             self.failed += 1;
-            println!("not ok {number} - {subject}: {name} # expected {expected:#x?} got {got:#x?}");
+            println!("not ok {heading}: {name} # expected {expected:#x?} got {got:#x?}");
+        }
+    }
+
+    /// Reports a finding: nothing, or what is wrong.
+    pub fn found<E: Debug>(&mut self, name: &str, finding: Result<(), E>) {
+        let heading = self.next();
+        match finding {
+            Ok(()) => println!("ok {heading}: {name}"),
+            Err(wrong) => {
+                self.failed += 1;
+                println!("not ok {heading}: {name} # got {wrong:?}");
+            }
         }
     }
 
@@ -49,21 +78,15 @@ impl Tap {
             self.check(name, true);
             return;
         }
-        self.number += 1;
+        let heading = self.next();
         self.failed += 1;
-        println!(
-            "not ok {} - {}: {name} # expected one of {allowed:x?} got {got:x?}",
-            self.number, self.subject
-        );
+        println!("not ok {heading}: {name} # expected one of {allowed:x?} got {got:x?}");
     }
 
     /// Reports a check that does not apply here.
     pub fn skip(&mut self, name: &str, reason: &str) {
-        self.number += 1;
-        println!(
-            "ok {} - {}: {name} # SKIP {reason}",
-            self.number, self.subject
-        );
+        let heading = self.next();
+        println!("ok {heading}: {name} # SKIP {reason}");
     }
 
     /// Prints the plan and the summary.
@@ -71,6 +94,35 @@ impl Tap {
         println!("1..{}", self.number);
         let passed = self.number - self.failed;
         println!("# bulkhead-test: {passed} passed, {} failed", self.failed);
+    }
+}
+
+impl Default for Tap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `N - subject`, and `[section]` where one is cited.
+struct Heading {
+    number: u32,
+    subject: &'static str,
+    section: &'static str,
+}
+
+impl fmt::Display for Heading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} - {}", self.number, self.subject)?;
+        if self.section.is_empty() {
+            return Ok(());
+        }
+        write!(f, " [{}]", self.section)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Interrupts taken by polling the CPU interface, with IRQs masked in PSTATE.
 
-use bulkhead_rt::gic::{Gic, Interrupt, distributor};
-use bulkhead_rt::{read_sysreg, timer};
+use crate::abi::layout::TIMER_VIRTUAL_INTID;
+use crate::gic::{Gic, Interrupt, distributor};
+use crate::{read_sysreg, timer};
 
 /// ISR_EL1.I: an IRQ is pending for the CPU.
 const ISR_I: u64 = 1 << 7;
 
-/// Microseconds within which an interrupt that is coming has come.
-pub const SOON: u64 = 1_000_000;
+/// Microseconds within which an interrupt that is coming has come, on a host however busy.
+pub const SOON: u64 = 10_000_000;
 /// Microseconds within which one that must not come would have come.
 pub const QUIET: u64 = 2_000;
 
@@ -55,7 +56,7 @@ pub fn reset(gic: &Gic) {
             distributor::ICPENDR,
             distributor::ICACTIVER,
         ] {
-            bulkhead_rt::mmio::write32(frame + group, bits);
+            crate::mmio::write32(frame + group, bits);
         }
     }
     clear_sgis(gic);
@@ -71,7 +72,25 @@ fn clear_sgis(gic: &Gic) {
     } = *gic
     {
         for word in 0..4 {
-            bulkhead_rt::mmio::write32(base + distributor::CPENDSGIR + word * 4, u32::MAX);
+            crate::mmio::write32(base + distributor::CPENDSGIR + word * 4, u32::MAX);
         }
     }
+}
+
+/// Sets the virtual timer to fire in `microseconds`, its interrupt enabled but masked in PSTATE; returns when, in
+/// ticks.
+pub fn arm_timer(gic: &Gic, microseconds: u64) -> u64 {
+    gic.init_cpu();
+    gic.enable(TIMER_VIRTUAL_INTID);
+    let deadline = timer::now() + timer::ticks(microseconds);
+    timer::set_virtual_deadline(deadline);
+    timer::set_virtual_control(timer::ENABLE);
+    deadline
+}
+
+/// Stops the virtual timer and forgets its interrupt.
+pub fn disarm_timer(gic: &Gic) {
+    timer::set_virtual_control(0);
+    gic.disable(TIMER_VIRTUAL_INTID);
+    reset(gic);
 }

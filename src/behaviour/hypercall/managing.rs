@@ -1,0 +1,116 @@
+//! HEARTBEAT, PARTITION_STATUS, PARTITION_CONTROL and STATISTIC (hypercalls.md, section 3).
+//!
+//! Whoever lacks the capability gets `Denied`, whether or not the partition exists.
+
+use super::Call;
+use super::bulkhead::{CallError, Values};
+use crate::behaviour::here::Here;
+use crate::behaviour::lifecycle::State;
+use crate::behaviour::machine::Machine;
+use crate::behaviour::partition::Partition;
+use crate::words::{PartitionId, VcpuId};
+use bulkhead_abi::bulkhead::{action, state};
+
+/// `HEARTBEAT(milliseconds, 0)`: the next call is due within so many milliseconds; 0 disarms.
+///
+/// # Errors
+/// `InvalidParameter` for argument 2 or beyond the manifest's limit; `Denied` if the manifest grants no heartbeat.
+pub(super) fn heartbeat(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Values {
+    if call.argument(2) != 0 {
+        return Err(CallError::InvalidParameter);
+    }
+    let limit = here.partition.plan.heartbeat_ms.ok_or(CallError::Denied)?;
+    let milliseconds = u32::try_from(call.argument(1))
+        .ok()
+        .filter(|milliseconds| *milliseconds <= limit)
+        .ok_or(CallError::InvalidParameter)?;
+    here.partition.heartbeat.arm(milliseconds, machine);
+    Ok([0; 3])
+}
+
+/// The partition argument 1 names.
+fn named<'a, 'b>(here: &Here<'a, 'b>, call: &Call) -> Option<&'a Partition<'b>> {
+    let id = u8::try_from(call.argument(1)).ok().map(PartitionId::new)?;
+    if id == here.partition.plan.id {
+        Some(here.partition)
+    } else {
+        here.other(id)
+    }
+}
+
+/// Whether the caller manages `other`.
+fn manages(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
+    here.partition
+        .plan
+        .manage
+        .checked_shr(other.plan.id.get().into())
+        .is_some_and(|bits| bits & 1 == 1)
+}
+
+fn is_own(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
+    here.partition.plan.id == other.plan.id
+}
+
+/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 why it last stopped.
+///
+/// # Errors
+/// `Denied` unless it is the caller or one it manages.
+pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
+    let partition = named(here, call)
+        .filter(|partition| is_own(here, partition) || manages(here, partition))
+        .ok_or(CallError::Denied)?;
+    let (now, reason) = partition.life.now();
+    let state = match now {
+        State::Off => state::OFF,
+        State::Starting | State::Running | State::Stopping => state::RUNNING,
+        State::Paused => state::PAUSED,
+        State::Crashed => state::CRASHED,
+    };
+    Ok([state, partition.life.starts(), reason.code().into()])
+}
+
+/// `PARTITION_CONTROL(id, action)`.
+///
+/// # Errors
+/// `Denied` unless the caller manages it, `InvalidParameter` for no action, `Busy` where its state does not allow it.
+pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Values {
+    let partition = named(here, call)
+        .filter(|partition| manages(here, partition))
+        .ok_or(CallError::Denied)?;
+    let life = &partition.life;
+    let changed = match call.argument(2) {
+        action::START => life.start(),
+        action::STOP => life.stop_by_manager(false),
+        action::RESTART => life.stop_by_manager(true),
+        action::PAUSE => life.pause(),
+        action::RESUME => {
+            partition.heartbeat.extend(machine.counter());
+            life.resume()
+        }
+        _ => return Err(CallError::InvalidParameter),
+    };
+    if !changed {
+        return Err(CallError::Busy);
+    }
+    // All its cores look at its state; the leader alone acts on a start.
+    partition.cpus.iter().for_each(|cpu| machine.kick(*cpu));
+    Ok([0; 3])
+}
+
+/// `STATISTIC(id, vcpu, counter)`: X1 the counter's value.
+///
+/// # Errors
+/// `Denied` unless it is the caller or the caller observes; `InvalidParameter` for no vCPU of it or no counter.
+pub(super) fn statistic(here: &Here<'_, '_>, call: &Call) -> Values {
+    let partition = named(here, call)
+        .filter(|partition| is_own(here, partition) || here.partition.plan.observe)
+        .ok_or(CallError::Denied)?;
+    let vcpu = u8::try_from(call.argument(2))
+        .ok()
+        .and_then(|vcpu| partition.vcpu(VcpuId::new(vcpu)));
+    let counter = usize::try_from(call.argument(3)).map_err(|_| CallError::InvalidParameter)?;
+    let value = vcpu
+        .and_then(|vcpu| vcpu.statistics.get(counter))
+        .ok_or(CallError::InvalidParameter)?;
+    Ok([value, 0, 0])
+}

@@ -1,0 +1,171 @@
+//! HEARTBEAT, PARTITION_STATUS, PARTITION_CONTROL, and STATISTIC of others (hypercalls.md, section 3).
+
+use super::super::heartbeat::Verdict;
+use super::super::lifecycle::State;
+use super::super::testing::{Bench, FREQUENCY, ID};
+use crate::words::CpuId;
+use proptest::prelude::*;
+
+const HEARTBEAT: u64 = 0xc600_0020;
+const STATUS: u64 = 0xc600_0030;
+const CONTROL: u64 = 0xc600_0031;
+const STATISTIC: u64 = 0xc600_0040;
+const INVALID_PARAMETER: i64 = -3;
+const DENIED: i64 = -4;
+const BUSY: i64 = -5;
+/// Actions of PARTITION_CONTROL.
+const START: u64 = 0;
+const STOP: u64 = 1;
+const RESTART: u64 = 2;
+const PAUSE: u64 = 3;
+const RESUME: u64 = 4;
+/// A partition the test partition manages, and one it does not.
+const MANAGED: u8 = 1;
+const FOREIGN: u8 = 2;
+
+fn code(bench: &mut Bench, function: u64, arguments: &[u64]) -> i64 {
+    let results = bench.call(function, arguments).0;
+    assert_eq!(results[1..], [0; 3]);
+    results[0].cast_signed()
+}
+
+fn bench() -> Bench {
+    let mut bench = Bench::v3(1);
+    bench.neighbour(MANAGED);
+    bench.neighbour(FOREIGN);
+    bench.partition.plan.manage = 1 << MANAGED;
+    bench
+}
+
+fn state(bench: &Bench, id: u8) -> State {
+    bench.others[usize::from(id)].get().unwrap().life.state()
+}
+
+fn control(bench: &mut Bench, action: u64) -> i64 {
+    code(bench, CONTROL, &[MANAGED.into(), action])
+}
+
+#[test]
+fn a_manager_sees_the_partition_it_manages_and_no_other() {
+    let mut bench = bench();
+    assert_eq!(bench.call(STATUS, &[MANAGED.into()]).0, [0, 1, 1, 0]);
+    for id in [FOREIGN.into(), 0, 7, 8, 256 + u64::from(MANAGED), u64::MAX] {
+        assert_eq!(code(&mut bench, STATUS, &[id]), DENIED);
+    }
+}
+
+#[test]
+fn control_of_what_is_not_managed_is_denied_whatever_the_action() {
+    let mut bench = bench();
+    for id in [FOREIGN.into(), ID.into(), 7, u64::MAX] {
+        for action in [START, STOP, RESTART, PAUSE, RESUME, 5, u64::MAX] {
+            assert_eq!(code(&mut bench, CONTROL, &[id, action]), DENIED);
+        }
+    }
+    assert_eq!(state(&bench, FOREIGN), State::Running);
+    assert!(bench.machine.kicked.is_empty());
+}
+
+#[test]
+fn an_action_that_is_none_is_invalid_and_changes_nothing() {
+    let mut bench = bench();
+    for action in [5, 1 << 32, u64::MAX] {
+        assert_eq!(control(&mut bench, action), INVALID_PARAMETER);
+    }
+    assert_eq!(state(&bench, MANAGED), State::Running);
+}
+
+#[test]
+fn a_pause_holds_and_a_resume_lets_go() {
+    let mut bench = bench();
+    assert_eq!(control(&mut bench, RESUME), BUSY);
+    assert_eq!(control(&mut bench, PAUSE), 0);
+    assert_eq!(bench.machine.kicked, [CpuId::new(0)]);
+    assert_eq!(bench.call(STATUS, &[MANAGED.into()]).0, [0, 2, 1, 0]);
+    assert_eq!(control(&mut bench, PAUSE), BUSY);
+    assert_eq!(control(&mut bench, START), BUSY);
+    assert_eq!(control(&mut bench, RESUME), 0);
+    assert_eq!(state(&bench, MANAGED), State::Running);
+}
+
+#[test]
+fn a_stop_is_begun_once_and_its_reason_is_the_manager() {
+    let mut bench = bench();
+    assert_eq!(control(&mut bench, STOP), 0);
+    assert_eq!(bench.call(STATUS, &[MANAGED.into()]).0, [0, 1, 1, 3]);
+    for action in [START, STOP, RESTART, PAUSE, RESUME] {
+        assert_eq!(control(&mut bench, action), BUSY);
+    }
+    assert_eq!(bench.machine.kicked.len(), 1);
+}
+
+#[test]
+fn others_counters_are_for_those_who_observe() {
+    let mut bench = bench();
+    let ask = |bench: &mut Bench, id: u64| bench.call(STATISTIC, &[id, 0, 0]).0[0].cast_signed();
+    assert_eq!(ask(&mut bench, MANAGED.into()), DENIED);
+    bench.partition.plan.observe = true;
+    assert_eq!(ask(&mut bench, MANAGED.into()), 0);
+    assert_eq!(ask(&mut bench, FOREIGN.into()), 0);
+    assert_eq!(ask(&mut bench, 0), DENIED);
+    assert_eq!(
+        code(&mut bench, STATISTIC, &[FOREIGN.into(), 1, 0]),
+        INVALID_PARAMETER
+    );
+}
+
+#[test]
+fn a_heartbeat_needs_the_manifests_leave_and_keeps_its_limit() {
+    let mut bench = bench();
+    assert_eq!(code(&mut bench, HEARTBEAT, &[0, 1]), INVALID_PARAMETER);
+    assert_eq!(code(&mut bench, HEARTBEAT, &[10, 0]), DENIED);
+    bench.partition.plan.heartbeat_ms = Some(100);
+    for time in [101, 1 << 32, 1 << 32 | 50, u64::MAX] {
+        assert_eq!(code(&mut bench, HEARTBEAT, &[time, 0]), INVALID_PARAMETER);
+    }
+    assert_eq!(bench.machine.timer, None);
+    bench.machine.counter = 1000;
+    assert_eq!(code(&mut bench, HEARTBEAT, &[100, 0]), 0);
+    assert_eq!(bench.machine.timer, Some(1000 + FREQUENCY / 10));
+    assert_eq!(code(&mut bench, HEARTBEAT, &[0, 0]), 0);
+    assert_eq!(bench.machine.timer, None);
+}
+
+#[test]
+fn a_heartbeat_is_missed_at_its_time_and_not_before() {
+    let mut bench = bench();
+    bench.partition.plan.heartbeat_ms = Some(100);
+    bench.call(HEARTBEAT, &[50, 0]);
+    let due = FREQUENCY / 20;
+    let heartbeat = &bench.partition.heartbeat;
+    assert_eq!(heartbeat.judge(due - 1), Verdict::Later(due));
+    assert_eq!(heartbeat.judge(due), Verdict::Missed);
+    // A partition that was held gets its whole time again.
+    heartbeat.extend(due);
+    assert_eq!(heartbeat.judge(due), Verdict::Later(2 * due));
+    heartbeat.disarm();
+    heartbeat.extend(due);
+    assert_eq!(heartbeat.judge(u64::MAX - 1), Verdict::Idle);
+}
+
+proptest! {
+    /// Whatever is asked in whatever order: only the managed partition changes, by the table of its life.
+    #[test]
+    fn control_never_reaches_further_than_the_manifest(calls in prop::collection::vec((0_u64..9, 0_u64..7), 0..60)) {
+        let mut bench = bench();
+        for (id, action) in calls {
+            let before = state(&bench, MANAGED);
+            let answer = code(&mut bench, CONTROL, &[id, action]);
+            let expected = match (before, action) {
+                _ if id != u64::from(MANAGED) => DENIED,
+                (_, 5..) => INVALID_PARAMETER,
+                (State::Running, STOP | RESTART | PAUSE) => 0,
+                (State::Paused, STOP | RESTART | RESUME) => 0,
+                _ => BUSY,
+            };
+            prop_assert_eq!(answer, expected);
+            prop_assert_eq!(state(&bench, FOREIGN), State::Running);
+            prop_assert_eq!(bench.partition.life.state(), State::Running);
+        }
+    }
+}
