@@ -139,6 +139,18 @@ fn nobody_waits_for_a_vcpu_that_is_off() {
 }
 
 #[test]
+fn what_ones_own_core_holds_is_seen_and_stays() {
+    let mut bench = Bench::v3(2);
+    write(&mut bench, GICD_CTLR, 3);
+    write(&mut bench, GICR + SGI_FRAME + ISENABLER0, 1 << SGI);
+    write(&mut bench, GICR + SGI_FRAME + ISPENDR0, 1 << SGI);
+    assert_eq!(bench.machine.list_registers.len(), 1);
+    let pending = read(&mut bench, GICR + SGI_FRAME + ISPENDR0);
+    assert_eq!(pending, 1 << SGI);
+    assert_eq!(u64::from(bench.machine.list_registers[0].intid()), SGI);
+}
+
+#[test]
 fn what_wakes_a_suspended_vcpu_stays_in_the_model_until_it_runs() {
     let mut bench = pair();
     fn here(bench: &Bench) -> Here<'_, 'static> {
