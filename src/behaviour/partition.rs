@@ -114,8 +114,8 @@ pub struct Vcpu {
 pub struct Partition<'b> {
     /// What the manifest says of it.
     pub plan: Plan<'b>,
-    /// Where its images go.
-    pub layout: Layout,
+    /// Where its images go; `None` if its kernel is damaged where it says what it is.
+    pub layout: Option<Layout>,
     /// Where its RAM lies.
     pub extents: ArrayVec<Extent, MAX_EXTENTS>,
     /// Its stage-2 tables.

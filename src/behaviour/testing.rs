@@ -68,6 +68,10 @@ pub struct Fake {
     pub kicked: Vec<CpuId>,
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
+    /// In how many parts maintenance by set and way is done.
+    pub set_way_parts: usize,
+    /// Whether the guest's data is big-endian.
+    pub big_endian: bool,
     pub printed: usize,
     pub took_input: usize,
     pub fetched: Cell<usize>,
@@ -95,6 +99,8 @@ impl Fake {
             kicked: Vec::new(),
             effects: Vec::new(),
             set_way: Vec::new(),
+            set_way_parts: 1,
+            big_endian: false,
             printed: 0,
             took_input: 0,
             fetched: Cell::new(0),
@@ -182,8 +188,13 @@ impl Machine for Fake {
         self.rights
     }
 
-    fn maintain_set_way(&mut self, argument: u64) {
+    fn maintain_set_way(&mut self, argument: u64) -> bool {
         self.set_way.push(argument);
+        self.set_way.len() >= self.set_way_parts
+    }
+
+    fn is_big_endian(&self, _: &Registers) -> bool {
+        self.big_endian
     }
 
     fn id_register(&self, register: IdRegister) -> u64 {
@@ -385,13 +396,13 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
     };
     Partition {
         plan: plan(cpus.clone()),
-        layout: Layout {
+        layout: Some(Layout {
             entry: Ipa::new(RAM),
             pieces: ArrayVec::new(),
             dtb: Ipa::new(RAM),
             dtb_room: 0,
             initrd: None,
-        },
+        }),
         extents: [extent(FIRST_HALF, RAM), extent(SECOND_HALF, RAM + HALF)]
             .into_iter()
             .collect(),

@@ -9,7 +9,7 @@ use crate::edge::{init, takeover};
 use crate::model::board::{Board, Gic};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
-use crate::model::image::{self, ImageError};
+use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
 use crate::model::portions::Portions;
@@ -105,7 +105,7 @@ fn one(
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
-    let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
+    let layout = layout_of(plan)?;
     let channels = ports_of(plan);
     let stage2 = stage2(plan, &extents, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
@@ -139,6 +139,18 @@ fn one(
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),
     })
+}
+
+/// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
+/// so is a bad bundle.
+fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
+    match image::layout(plan) {
+        Ok(layout) => Ok(Some(layout)),
+        Err(error) if super::hash::matches(&plan.kernel) => {
+            Err(SetUpError::Image(name_of(plan), error))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells.
