@@ -407,3 +407,6 @@ fn push_raw(cells: &mut Cells, raw: &[u8]) -> Option<()> {
         .iter()
         .try_for_each(|word| cells.try_push(u32::from_be_bytes(*word)).ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,16 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] peer wrote 0x000000001234ABCD")
             .send("devmem 0xa103000 64 5 || echo refused, and still $(devmem 0xa103000 64)\n")
             .wait(r"^\[linux\] refused, and still 0x000000001234ABCD"),
+        case("linux-devices", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .with(GPIO_AND_CLOCK)
+            .wait(r"^\[linux\] .*rtc-pl031 9010000.pl031: registered as rtc0")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo +2 > /sys/class/rtc/rtc0/wakealarm; test -c /dev/gpiochip0 && echo a GPIO is there\n")
+            .wait(r"^\[linux\] a GPIO is there")
+            .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
+            .wait(r"^\[linux\] alarm"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
