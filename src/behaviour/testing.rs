@@ -406,6 +406,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         extents: [extent(FIRST_HALF, RAM), extent(SECOND_HALF, RAM + HALF)]
             .into_iter()
             .collect(),
+        share: crate::model::share::Share::default(),
         stage2: Tree::new_stage2(Pa::new(0x7000_0000), 40),
         vcpus: cpus.iter().map(vcpu).collect(),
         cpus,

@@ -53,7 +53,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
     let regime = translate(&board, tree);
-    start(board, tree, regime)
+    start(board, bytes, tree, regime)
 }
 
 /// Without a device tree there is no console to say so on.
@@ -78,7 +78,7 @@ fn translate(board: &Board<'_>, tree: Range) -> Regime {
 }
 
 /// Goes on with the MMU on.
-fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
+fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regime) -> ! {
     let own = init::affinity();
     let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
         refuse(format_args!(
@@ -101,7 +101,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
             Gic::V3 { .. } => "GICv3",
         }
     );
-    let host = open_host(&board, cpu, own);
+    let host = open_host(&board, bytes, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
             "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
@@ -145,7 +145,7 @@ fn open_console(board: &Board<'_>) {
 }
 
 /// Opens the interrupt controller, and writes down what every core needs to know.
-fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
+fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> &'static Host {
     let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
     let (gic, maintenance) = match &board.gic {
         Gic::V2 {
@@ -197,6 +197,7 @@ fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
         maintenance,
         timer: board.timer.hyp,
         uart: board.console.and_then(|console| console.intid),
+        tree,
     })
 }
 

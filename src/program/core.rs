@@ -165,6 +165,8 @@ impl Core {
         }
         if self.leads() && partition.life.all_parked(count) {
             partition.heartbeat.disarm();
+            // Before anything else: devices of a partition that is down interrupt nobody.
+            load::silence(partition, &mut self.hardware);
             for port in &partition.channels {
                 port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }

@@ -7,14 +7,15 @@ use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::GuestRam;
 use crate::edge::{cache, init, takeover};
+use crate::model::board::{self, Copies};
 use crate::model::guest_tree::{self, GuestChannel, GuestGic, GuestTree, TreeError};
 use crate::model::image::{Layout, Piece, Source};
 use crate::model::pl011::Pl011;
 use crate::model::placement::Extent;
 use crate::model::power::Start;
 use crate::model::vgic::{Effects, GicVersion};
-use crate::words::Ipa;
 use crate::words::limits::MAX_CHANNELS;
+use crate::words::{Ipa, Nodes};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use thiserror::Error;
@@ -62,17 +63,10 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
         core::hint::spin_loop();
     }
     let layout = verified?;
-    write_tree(partition, layout)?;
+    write_tree(partition, layout, machine.host.tree)?;
     cache::invalidate_instructions();
     *partition.uart.lock() = Pl011::new();
-    {
-        let mut vgic = partition.interrupts.lock();
-        let mut effects = Effects::new(&partition.direct);
-        vgic.reset(&mut effects);
-        for effect in &effects.physical {
-            machine.apply(effect, &partition.cpus);
-        }
-    }
+    silence(partition, machine);
     partition.channels.iter().for_each(Port::join);
     partition
         .counter_offset
@@ -81,6 +75,17 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
         entry: layout.entry.get(),
         context: layout.dtb.get(),
     })
+}
+
+/// Puts the partition's interrupts back to reset, its devices' among them: disabled, neither pending nor active, at vCPU 0's
+/// core. None of its vCPUs runs.
+pub fn silence(partition: &Partition<'_>, machine: &mut Hardware) {
+    let mut vgic = partition.interrupts.lock();
+    let mut effects = Effects::new(&partition.direct);
+    vgic.reset(&mut effects);
+    for effect in &effects.physical {
+        machine.apply(effect, &partition.cpus);
+    }
 }
 
 /// Checks what the partition is loaded from, and gives where it goes.
@@ -195,8 +200,8 @@ fn guest_channel<'a>(port: &Port<'a>) -> GuestChannel<'a> {
     }
 }
 
-/// Writes the guest's device tree into its RAM.
-fn write_tree(partition: &Partition<'_>, layout: &Layout) -> Result<(), LoadError> {
+/// Writes the guest's device tree into its RAM, with nodes out of the board's tree `board` for its devices.
+fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Result<(), LoadError> {
     let plan = &partition.plan;
     let channels: ArrayVec<GuestChannel<'_>, MAX_CHANNELS> =
         partition.channels.iter().map(guest_channel).collect();
@@ -214,10 +219,18 @@ fn write_tree(partition: &Partition<'_>, layout: &Layout) -> Result<(), LoadErro
         channels: &channels,
         pmu: partition.pmu,
     };
+    let copies = Copies {
+        paths: &plan.devices,
+        place: &|range| partition.share.ipa(range),
+        gic: guest_tree::GIC,
+    };
+    let devices = |nodes: &mut dyn Nodes| {
+        plan.devices.is_empty() || board::copy(board, &copies, nodes).is_ok()
+    };
     let (ram, at, room) = place(partition, layout.dtb).ok_or(LoadError::Misplaced)?;
     let room = index(room.min(layout.dtb_room));
     let written = ram.fill(at, room, |bytes| {
-        let size = guest_tree::write(&tree, bytes)?;
+        let size = guest_tree::write(&tree, &devices, bytes)?;
         // The writer works at the far end of its room; nothing of that is the guest's to see.
         bytes.iter_mut().skip(size).for_each(|byte| *byte = 0);
         Ok(())

@@ -6,7 +6,7 @@ use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
 use crate::edge::{init, takeover};
-use crate::model::board::{Board, Gic};
+use crate::model::board::{Board, Gic, Trigger};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError, Layout};
@@ -15,10 +15,11 @@ use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, pla
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
-use crate::words::{PAGE_SIZE, Range};
+use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
 use core::sync::atomic::AtomicU64;
@@ -43,6 +44,9 @@ pub enum SetUpError {
     /// An image does not fit.
     #[error("partition {0}: {1}")]
     Image(ArrayString<32>, ImageError),
+    /// A device cannot be handed over.
+    #[error("{0}")]
+    Share(#[from] ShareError),
     /// No room for translation tables.
     #[error("partition {0}: its stage-2 tables: {1}")]
     Stage2(ArrayString<32>, MapError),
@@ -65,9 +69,11 @@ pub fn make(
         .chain(kept.iter().copied());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
+    let shares = shares(system, board, host.tree)?;
     make_links(system, &placement);
-    for (plan, extents) in system.partitions.iter().zip(placement.extents) {
-        let partition = one(plan, extents, board, host, &mut free)?;
+    let memory = placement.extents.into_iter().zip(shares);
+    for (plan, memory) in system.partitions.iter().zip(memory) {
+        let partition = one(plan, memory, board, host, &mut free)?;
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
         if let Some(slot) = PARTITIONS.get(plan.id.index()) {
             slot.call_once(|| partition);
@@ -100,14 +106,14 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
 
 fn one(
     plan: &Plan<'static>,
-    extents: ArrayVec<Extent, MAX_EXTENTS>,
+    (extents, share): (ArrayVec<Extent, MAX_EXTENTS>, Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let stage2 = stage2(plan, &extents, &channels, board, free)
+    let stage2 = stage2(plan, &extents, &share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -127,7 +133,8 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, pmu, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
+        share,
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
@@ -153,9 +160,10 @@ fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
     }
 }
 
-/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells.
+/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
 fn interrupts(
     plan: &Plan<'_>,
+    share: &Share,
     channels: &[Port<'_>],
     version: GicVersion,
     pmu: Option<u32>,
@@ -187,13 +195,24 @@ fn interrupts(
     for port in channels {
         vgic.own(port.end().intid, Source::Edge);
     }
+    for interrupt in &share.interrupts {
+        let edge = interrupt.trigger == Trigger::Edge;
+        vgic.own(
+            u16::try_from(interrupt.intid).unwrap_or(0),
+            Source::Physical { edge },
+        );
+        // The model takes the physical controller for set as the board's tree says, and changes only what the guest does.
+        host.gic.trigger(interrupt.intid, edge, CpuId::default());
+    }
     vgic
 }
 
-/// The partition's stage-2 tables: its RAM, its channels' memory, and on a GICv2 the virtual CPU interface.
+/// The partition's stage-2 tables: its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
+/// interface.
 fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
+    share: &Share,
     channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
@@ -203,6 +222,11 @@ fn stage2(
     let tables = plan.memory / GIB
         + FIXED_TABLES
         + 2 * extents.len() as u64
+        + share
+            .windows
+            .iter()
+            .map(|window| window.tables())
+            .sum::<u64>()
         + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
@@ -224,6 +248,11 @@ fn stage2(
     for port in channels {
         let (input, range) = (port.end().ipa.get(), port.link.range);
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
+    }
+    for window in &share.windows {
+        let (input, range) = (window.ipa.get(), window.range);
+        let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
+        tree.map(&mut pages, input, range.base(), range.size(), leaf)?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

@@ -6,6 +6,9 @@ use super::counts;
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 
+/// The devices of QEMU virt that can be handed over and interrupt by themselves.
+const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
+
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
     let mut cases = systems();
@@ -79,6 +82,16 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] peer wrote 0x000000001234ABCD")
             .send("devmem 0xa103000 64 5 || echo refused, and still $(devmem 0xa103000 64)\n")
             .wait(r"^\[linux\] refused, and still 0x000000001234ABCD"),
+        case("linux-devices", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .with(GPIO_AND_CLOCK)
+            .wait(r"^\[linux\] .*rtc-pl031 9010000.pl031: registered as rtc0")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo +2 > /sys/class/rtc/rtc0/wakealarm; test -c /dev/gpiochip0 && echo a GPIO is there\n")
+            .wait(r"^\[linux\] a GPIO is there")
+            .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
+            .wait(r"^\[linux\] alarm"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -102,6 +115,17 @@ fn guests() -> Vec<Case> {
         tests("four-cpus", &[0, 1, 2, 3]),
         // vCPU numbers are the partition's own, whichever CPUs it has.
         tests("crossed-cpus", &[3, 1]),
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1, 2], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .on(EVERY_CPU)
+            .tap("t"),
+        case("devices-one-cpu", "guest")
+            .guest("t", "guest-tests", &[3], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .tap("t"),
     ]
 }
 
@@ -129,6 +153,13 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt is pending in one life and active in the next.
+        case("device-restarts", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-restart starts=20\"")
+            .with("devices = [\"/pl061@9030000\"]")
+            .guest("t", "control-loop", &[0], "4M")
+            .wait(r"^\[bad\] role: done"),
     ]
 }
 
