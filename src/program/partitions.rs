@@ -62,7 +62,8 @@ pub fn make(
         .reserved
         .iter()
         .map(|reserved| reserved.range)
-        .chain(kept.iter().copied());
+        .chain(kept.iter().copied())
+        .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
     make_links(system, &placement);
