@@ -59,7 +59,7 @@ pub fn refuse(message: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(LastWords, "[bulkhead] refused: {message}");
     let _ = writeln!(LastWords, "[bulkhead] nothing was started");
     wait_until_sent();
-    super::power::end_now(super::power::End::Off);
+    super::power::end_now(crate::behaviour::machine::BoardEnd::Off);
     stop()
 }
 

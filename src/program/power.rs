@@ -2,6 +2,7 @@
 
 use super::state::{self, CONSOLE, UART};
 use super::system;
+use crate::behaviour::machine::BoardEnd;
 use crate::edge::firmware::{self, Conduit};
 use crate::edge::uart::BoardUart;
 use crate::edge::{init, takeover};
@@ -14,20 +15,17 @@ static POWER: Once<BoardPower> = Once::new();
 /// Parts of a second the console gets to send what is still to be said: 1,000 bytes at 115200 baud.
 const DRAIN: u64 = 10;
 
-/// How a board ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// Switched off, or halted where it cannot switch itself off.
-    Off,
-    /// Started again from its firmware.
-    Reset,
-}
-
 /// Notes the board's way. Called once, with the MMU on.
 pub fn open(power: Option<BoardPower>) {
     if let Some(power) = power {
         POWER.call_once(|| power);
     }
+}
+
+/// Whether the board has a way to end.
+#[must_use]
+pub fn is_known() -> bool {
+    POWER.get().is_some()
 }
 
 /// PSCI's conduit, for the edge.
@@ -41,20 +39,20 @@ pub const fn conduit(conduit: board::Conduit) -> Conduit {
 
 /// Ends the board once the console has shown what there was to say. Comes back only where there is no way to: the board's
 /// tree names none, or firmware refuses.
-pub fn end(end: End) {
+pub fn end(end: BoardEnd) {
     drain();
     end_now(end);
 }
 
 /// As [`end`], leaving the console as it is: for those who wrote to the UART themselves.
-pub fn end_now(end: End) {
+pub fn end_now(end: BoardEnd) {
     match (POWER.get(), end) {
-        (Some(BoardPower::Psci(way)), End::Off) => firmware::system_off(conduit(*way)),
-        (Some(BoardPower::Psci(way)), End::Reset) => firmware::system_reset(conduit(*way)),
-        (Some(BoardPower::Bcm2835Pm { registers }), End::Off) => {
+        (Some(BoardPower::Psci(way)), BoardEnd::Off) => firmware::system_off(conduit(*way)),
+        (Some(BoardPower::Psci(way)), BoardEnd::Reset) => firmware::system_reset(conduit(*way)),
+        (Some(BoardPower::Bcm2835Pm { registers }), BoardEnd::Off) => {
             takeover::watchdog(*registers).halt();
         }
-        (Some(BoardPower::Bcm2835Pm { registers }), End::Reset) => {
+        (Some(BoardPower::Bcm2835Pm { registers }), BoardEnd::Reset) => {
             takeover::watchdog(*registers).reset();
         }
         (None, _) => {}

@@ -1,8 +1,9 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
-use super::power::{self, End};
+use super::power;
 use super::state::{self, CONSOLE, UART, core_of, partitions};
 use crate::behaviour::lifecycle::{Next, Reason, State};
+use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
@@ -247,5 +248,5 @@ pub fn board_off_if_idle() {
         return;
     }
     log::info!("no partition runs: board off (core {})", cores::current());
-    power::end(End::Off);
+    power::end(BoardEnd::Off);
 }
