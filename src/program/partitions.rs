@@ -114,6 +114,8 @@ fn one(
         Gic::V2 { .. } => GicVersion::V2,
         Gic::V3 { .. } => GicVersion::V3,
     };
+    let own = [host.maintenance, host.timer];
+    let pmu = board.pmu.filter(|intid| !own.contains(intid));
     let vcpus = plan.cpus.iter().map(|cpu| Vcpu {
         cpu: *cpu,
         power: Power::new(),
@@ -126,7 +128,7 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, pmu, host)),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
@@ -134,14 +136,20 @@ fn one(
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
-        pmu: None,
+        pmu,
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),
     })
 }
 
-/// The partition's virtual GIC: its timers' PPIs, its UART, its doorbells.
-fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host: &Host) -> Vgic {
+/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells.
+fn interrupts(
+    plan: &Plan<'_>,
+    channels: &[Port<'_>],
+    version: GicVersion,
+    pmu: Option<u32>,
+    host: &Host,
+) -> Vgic {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
     let mut vgic = Vgic::new(&Config {
         version,
@@ -154,9 +162,10 @@ fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host:
             Deactivation::Software
         },
     });
-    for timer in [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID] {
+    let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
+    for private in timers.into_iter().chain(pmu) {
         vgic.own(
-            u16::try_from(timer).unwrap_or(0),
+            u16::try_from(private).unwrap_or(0),
             Source::Physical { edge: false },
         );
     }

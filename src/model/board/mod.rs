@@ -50,6 +50,8 @@ pub struct Board<'t> {
     pub gic: Gic,
     /// The generic timer's interrupts.
     pub timer: Timer,
+    /// INTID of the performance monitors' overflow interrupt, where it is a PPI, the same on every core.
+    pub pmu: Option<u32>,
     /// The console `/chosen` names, if this image has a driver for it.
     pub console: Option<Console>,
     /// The initial ramdisk `/chosen` names.
@@ -252,6 +254,7 @@ impl<'t> Board<'t> {
             power: power::power(tree, psci)?,
             gic: gic::gic(tree)?,
             timer: cpus::timer(tree)?,
+            pmu: cpus::pmu(tree)?,
             console: chosen::console(tree)?,
             initrd: chosen::initrd(tree)?,
             bootargs: chosen::bootargs(tree),

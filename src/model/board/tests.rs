@@ -549,6 +549,29 @@ fn timers_are_found_by_their_names_where_they_have_some() {
 }
 
 #[test]
+fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
+    let pmu = |lines: &[u32]| {
+        let bytes = tree(&[], |t| {
+            t.cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+            t.node("gic", |t| {
+                t.texts("compatible", &["arm,gic-v3"]);
+                t.cells("#interrupt-cells", &[3]).cells("phandle", &[1]);
+            });
+            t.node("pmu", |t| {
+                t.texts("compatible", &["arm,cortex-a72-pmu", "arm,armv8-pmuv3"]);
+                t.cells("interrupt-parent", &[1]);
+                t.cells("interrupts", lines);
+            });
+        });
+        cpus::pmu(Tree::new(&bytes).unwrap()).unwrap()
+    };
+    assert_eq!(pmu(&[1, 7, 4]), Some(23));
+    // The Raspberry Pi 4's: an SPI a core.
+    assert_eq!(pmu(&[0, 16, 4, 0, 17, 4, 0, 18, 4, 0, 19, 4]), None);
+    assert_eq!(pmu(&[]), None);
+}
+
+#[test]
 fn a_node_nested_too_deep_is_refused() {
     let depth = |levels: usize| {
         let mut build = Build::new(&[]);

@@ -514,6 +514,7 @@ fn board(starts: &[CpuStart]) -> Board<'static> {
             phys: 30,
             hyp: 26,
         },
+        pmu: None,
         console: None,
         initrd: None,
         bootargs: "",
