@@ -25,6 +25,15 @@ pub struct Exception {
     pub far: Option<u64>,
 }
 
+/// How the board as a whole ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoardEnd {
+    /// Switched off, or halted where it cannot switch itself off.
+    Off,
+    /// Started again from its firmware.
+    Reset,
+}
+
 /// The calling core, as far as its guest is concerned.
 pub trait Machine {
     /// Reads the list registers in use and empties them.
@@ -80,4 +89,6 @@ pub trait Machine {
     fn set_timer(&mut self, deadline: Option<u64>);
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
+    /// Ends the board for a manager. Comes back only where there is no way to.
+    fn end_board(&mut self, end: BoardEnd);
 }

@@ -10,7 +10,7 @@ use super::heartbeat::Heartbeat;
 use super::here::Here;
 use super::hypercall;
 use super::lifecycle::Life;
-use super::machine::{Exception, Machine, Taken};
+use super::machine::{BoardEnd, Exception, Machine, Taken};
 use super::partition::{Partition, Statistics, Vcpu};
 use crate::arm::id::{IdRegister, Rights};
 use crate::arm::list_register::ListRegister;
@@ -79,6 +79,8 @@ pub struct Fake {
     pub entropy: Option<Vec<u64>>,
     pub counter: u64,
     pub timer: Option<u64>,
+    /// How the board was to end: it goes on, as one without a way to end.
+    pub ended: Vec<BoardEnd>,
 }
 
 impl Fake {
@@ -107,6 +109,7 @@ impl Fake {
             entropy: None,
             counter: 0,
             timer: None,
+            ended: Vec::new(),
         }
     }
 }
@@ -231,6 +234,10 @@ impl Machine for Fake {
 
     fn console_written(&mut self) {
         self.printed += 1;
+    }
+
+    fn end_board(&mut self, end: BoardEnd) {
+        self.ended.push(end);
     }
 }
 

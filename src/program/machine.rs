@@ -1,12 +1,12 @@
 //! The calling core as behaviour sees it.
 
 use super::state::Host;
-use super::system;
+use super::{power, system};
 use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
-use crate::behaviour::machine::{Exception, Machine, Taken};
+use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
 use crate::edge::{cache, guest, init, takeover, timer};
@@ -249,6 +249,19 @@ impl Machine for Hardware {
 
     fn console_written(&mut self) {
         system::serve_partition(self.partition.plan.id);
+    }
+
+    fn end_board(&mut self, end: BoardEnd) {
+        if !power::is_known() {
+            return;
+        }
+        let what = match end {
+            BoardEnd::Off => "off",
+            BoardEnd::Reset => "reset",
+        };
+        let name = self.partition.plan.name;
+        log::info!("partition {name}, the manager, asks: board {what}");
+        power::end(end);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod hash;
 pub mod load;
 pub mod machine;
 pub mod partitions;
+pub mod power;
 pub mod short;
 pub mod state;
 pub mod system;

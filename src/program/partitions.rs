@@ -66,7 +66,8 @@ pub fn make(
         .reserved
         .iter()
         .map(|reserved| reserved.range)
-        .chain(kept.iter().copied());
+        .chain(kept.iter().copied())
+        .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
     let shares = shares(system, board, host.tree)?;

@@ -501,6 +501,7 @@ fn board(starts: &[CpuStart]) -> Board<'static> {
         reserved: ArrayVec::new(),
         cpus: cpus.collect(),
         psci: None,
+        power: None,
         gic: Gic::V2 {
             distributor: frame,
             cpu_interface: frame,
