@@ -3,11 +3,12 @@
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};
-use super::{load, system};
+use super::{crash, load, system};
 use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
 use crate::behaviour::console;
+use crate::behaviour::crash::{Cause, Fault};
 use crate::behaviour::exit::{self, Next};
 use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
@@ -16,10 +17,11 @@ use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
-use crate::edge::{init, takeover};
+use crate::edge::{init, takeover, timer};
 use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
-use crate::words::CpuId;
+use crate::model::recorder::{Event, Recorder, Stage, What};
+use crate::words::{CpuId, lower_half};
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
 
@@ -36,6 +38,12 @@ struct Core {
     here: Here<'static, 'static>,
     /// How often the partition had been started when the vCPU last parked: it parks once in each life.
     parked_in: Option<u64>,
+    /// What the core did last.
+    recorder: &'static Recorder,
+    /// The last synchronous exit or SError.
+    last: exit::Exit,
+    /// The last interrupt taken.
+    interrupt: u32,
 }
 
 /// Runs core `cpu` for good.
@@ -76,6 +84,9 @@ pub extern "C" fn main(cpu: u64) -> ! {
         hardware,
         here,
         parked_in: None,
+        recorder: state::recorder(cpu),
+        last: exit::Exit::default(),
+        interrupt: 0,
     };
     loop {
         let start = core.wait_until_on();
@@ -148,6 +159,7 @@ impl Core {
         let life = Some(partition.life.starts());
         if self.parked_in != life {
             self.parked_in = life;
+            self.note_life(Stage::Stopping);
             if let Some(vcpu) = self.here.shared() {
                 vcpu.power.switch_off();
             }
@@ -165,6 +177,7 @@ impl Core {
                 port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }
             let next = partition.life.finish_stop(partition.plan.on_crash);
+            self.note_life(Stage::Down);
             channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
             if next == NextLife::Start {
@@ -180,6 +193,7 @@ impl Core {
             load::help(partition);
             return;
         }
+        self.note_life(Stage::Loading);
         load::offer(partition);
         self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
@@ -188,6 +202,7 @@ impl Core {
                     let _ = vcpu.power.switch_on(entry);
                 }
                 partition.life.run();
+                self.note_life(Stage::Running);
                 channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
@@ -195,6 +210,13 @@ impl Core {
             }
             Err(error) => {
                 partition.life.fail();
+                crash::record(
+                    &self.here,
+                    self.recorder,
+                    &Registers::new(),
+                    Cause::Load,
+                    Fault::None,
+                );
                 log::warn!("partition {}: not started: {error}", partition.plan.name);
                 system::board_off_if_idle();
             }
@@ -251,6 +273,7 @@ impl Core {
                 guest.hardware.listed = 0;
             }
             let exit = self.context.enter();
+            let (at, pc) = (timer::ticks(), self.context.registers.pc);
             if let Some(guest) = &self.context.guest {
                 self.hardware.overflow = guest.hardware.overflow;
             }
@@ -258,8 +281,9 @@ impl Core {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
                 Exit::FastInterrupt => Next::Resume,
-                Exit::SystemError => Next::Stop(Reason::Crash),
+                Exit::SystemError => self.system_error(),
             };
+            self.record(exit, at, pc);
             if next == Next::Standby {
                 self.standby();
                 next = Next::Resume;
@@ -274,6 +298,47 @@ impl Core {
         self.leave(next);
     }
 
+    /// Notes what the core has just done, from `at` on.
+    fn record(&self, exit: Exit, at: u64, pc: u64) {
+        let (what, detail) = match exit {
+            Exit::Synchronous => (What::Exit, self.last.esr),
+            Exit::Interrupt | Exit::FastInterrupt => (What::Interrupt, self.interrupt.into()),
+            Exit::SystemError => (What::SystemError, self.last.esr),
+        };
+        self.note(what, detail, at, pc);
+    }
+
+    fn note(&self, what: What, detail: u64, at: u64, pc: u64) {
+        self.recorder.record(&Event {
+            at,
+            took: lower_half(timer::ticks().wrapping_sub(at)),
+            what,
+            partition: self.here.partition.plan.id,
+            vcpu: self.here.vcpu,
+            pc,
+            detail,
+        });
+    }
+
+    /// Notes a turn in the partition's life.
+    fn note_life(&self, stage: Stage) {
+        self.note(What::Life, stage.code(), timer::ticks(), 0);
+    }
+
+    /// Stops the partition for a fault found on this core, and leaves a record if no other stop came first.
+    fn crash(&mut self, reason: Reason, cause: Cause, fault: Fault) {
+        if self.here.partition.life.stop(reason) {
+            crash::record(
+                &self.here,
+                self.recorder,
+                &self.context.registers,
+                cause,
+                fault,
+            );
+            self.kick_others();
+        }
+    }
+
     /// Holds the vCPU where it is until its manager lets it go on or stops it.
     fn hold(&mut self) {
         while self.here.partition.life.state() == State::Paused {
@@ -286,6 +351,7 @@ impl Core {
         let (esr, far, hpfar) = init::syndrome();
         self.here.count(Counter::Exits);
         let exit = exit::Exit { esr, far, hpfar };
+        self.last = exit;
         exit::synchronous(
             &self.here,
             &state::CONSOLE,
@@ -293,6 +359,13 @@ impl Core {
             &mut self.context.registers,
             &exit,
         )
+    }
+
+    /// An SError ends the partition: nobody knows what it has damaged.
+    fn system_error(&mut self) -> Next {
+        let (esr, far, hpfar) = init::syndrome();
+        self.last = exit::Exit { esr, far, hpfar };
+        Next::Stop(Reason::Crash)
     }
 
     /// Sees to the interrupt the short path left.
@@ -321,6 +394,7 @@ impl Core {
     /// Sees to the interrupt `iar` acknowledged; its priority is dropped.
     fn take(&mut self, iar: u32) {
         let intid = iar & INTID;
+        self.interrupt = intid;
         let host = self.hardware.host;
         if intid == KICK {
             host.gic.deactivate(iar);
@@ -359,9 +433,7 @@ impl Core {
             Verdict::Idle => {}
             Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
             Verdict::Missed => {
-                if partition.life.stop(Reason::Heartbeat) {
-                    self.kick_others();
-                }
+                self.crash(Reason::Heartbeat, Cause::Heartbeat, Fault::None);
             }
         }
     }
@@ -400,6 +472,10 @@ impl Core {
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),
+            Next::Stop(Reason::Crash) => {
+                let (cause, fault) = crash::of(&self.last);
+                self.crash(Reason::Crash, cause, fault);
+            }
             Next::Stop(reason) => {
                 if self.here.partition.life.stop(reason) {
                     self.kick_others();

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod core;
+pub mod crash;
 pub mod fault;
 pub mod hash;
 pub mod load;

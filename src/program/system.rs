@@ -1,5 +1,6 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
+use super::crash;
 use super::state::{self, CONSOLE, UART, core_of, partitions};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::partition::Partition;
@@ -216,6 +217,9 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);
+    if matches!(reason, Reason::Crash | Reason::Heartbeat) {
+        crash::report(partition);
+    }
     if let Next::Stay(_) = next {
         board_off_if_idle();
     }
