@@ -18,3 +18,4 @@ pub mod recorder;
 pub mod sha256;
 pub mod translation;
 pub mod vgic;
+pub mod watch;

@@ -3,7 +3,7 @@
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};
-use super::{crash, load, system};
+use super::{crash, load, system, watch};
 use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
@@ -17,16 +17,20 @@ use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
-use crate::edge::{init, takeover, timer};
+use crate::edge::{guest, init, takeover, timer};
 use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
 use crate::model::recorder::{Event, Recorder, Stage, What};
+use crate::model::watch::{Sample, Suspect, Verdict as Look};
 use crate::words::{CpuId, lower_half};
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
 
 /// INTID field of a GICv2's IAR; GICv3's INTIDs of interest fit too.
 const INTID: u32 = 0x3ff;
+
+/// Milliseconds between two looks at a vCPU that may be in a loop.
+const LOOKS_APART: u64 = 10;
 
 /// The private peripheral interrupts in their word, INTIDs 16 to 31.
 const PPIS: u32 = 0xffff_0000;
@@ -44,6 +48,10 @@ struct Core {
     last: exit::Exit,
     /// The last interrupt taken.
     interrupt: u32,
+    /// A vCPU that may be in a loop of exceptions.
+    suspect: Option<Suspect>,
+    /// When it is to be looked at next, in milliseconds.
+    look_at: u64,
 }
 
 /// Runs core `cpu` for good.
@@ -57,7 +65,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
-    if cpu == system::uart_core() {
+    if cpu == system::console_core() {
         host.take_uart(cpu);
     }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
@@ -87,7 +95,10 @@ pub extern "C" fn main(cpu: u64) -> ! {
         recorder: state::recorder(cpu),
         last: exit::Exit::default(),
         interrupt: 0,
+        suspect: None,
+        look_at: 0,
     };
+    watch::start(cpu);
     loop {
         let start = core.wait_until_on();
         core.reset(start);
@@ -98,6 +109,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
 /// A core without a vCPU: it may have the console to see to.
 fn rest(host: &Host, cpu: CpuId) -> ! {
     host.gic.enable(0, 1 << host.timer, cpu);
+    watch::start(cpu);
     loop {
         wfi();
         let iar = host.gic.acknowledge();
@@ -107,7 +119,9 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
             if Some(intid) == host.uart {
                 system::uart_interrupt();
             } else if intid == host.timer {
-                system::timer_interrupt(None);
+                system::timer_interrupt(cpu, None);
+            } else if intid == KICK {
+                system::serve(Speaker::Hypervisor);
             }
             host.gic.deactivate(iar);
         }
@@ -244,6 +258,7 @@ impl Core {
     /// Puts the core's EL1 back to reset and points it at the start.
     fn reset(&mut self, start: Start) {
         let partition = self.here.partition;
+        self.suspect = None;
         init::reset_el1(&self.hardware.features);
         self.hardware.host.gic.reset_virtual();
         let guest = init::Guest {
@@ -284,6 +299,9 @@ impl Core {
                 Exit::SystemError => self.system_error(),
             };
             self.record(exit, at, pc);
+            if self.suspect.is_some() {
+                self.look();
+            }
             if next == Next::Standby {
                 self.standby();
                 next = Next::Resume;
@@ -336,6 +354,34 @@ impl Core {
                 fault,
             );
             self.kick_others();
+        }
+    }
+
+    /// Looks whether the vCPU, which has just been interrupted, is in a loop of exceptions at its EL1.
+    fn look(&mut self) {
+        let now = timer::now();
+        if now < self.look_at {
+            return;
+        }
+        let (registers, el1) = (&self.context.registers, guest::el1());
+        let sample = Sample {
+            pc: registers.pc,
+            pstate: registers.pstate,
+            vbar: el1.vbar,
+            elr: el1.elr,
+            spsr: el1.spsr,
+            esr: el1.esr,
+            far: el1.far,
+        };
+        let verdict = self.suspect.as_mut().map(|suspect| suspect.look(&sample));
+        if verdict == Some(Look::Again) {
+            self.look_at = now + LOOKS_APART;
+            timer::set(self.look_at);
+            return;
+        }
+        self.suspect = None;
+        if verdict == Some(Look::Looping) {
+            self.crash(Reason::Crash, Cause::ExceptionLoop, Fault::Stage1);
         }
     }
 
@@ -423,7 +469,7 @@ impl Core {
 
     /// EL2's timer: output or input that was put off may go on, and the partition's heartbeat may be due.
     fn timer(&mut self) {
-        system::timer_interrupt(Some(self.here.partition.plan.id));
+        system::timer_interrupt(self.hardware.cpu, Some(self.here.partition.plan.id));
         let partition = self.here.partition;
         let now = self.hardware.counter();
         if partition.life.state() == State::Paused {
@@ -444,8 +490,12 @@ impl Core {
         self.here.refresh(&mut self.hardware);
         console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
         system::serve_partition(self.here.partition.plan.id);
-        if self.hardware.cpu == system::log_core() {
+        if self.hardware.cpu == system::console_core() {
             system::serve(Speaker::Hypervisor);
+        }
+        if watch::wants_look(self.hardware.cpu) {
+            self.suspect = Some(Suspect::new());
+            self.look_at = 0;
         }
     }
 

@@ -12,3 +12,4 @@ pub mod short;
 pub mod state;
 pub mod system;
 pub mod tables;
+pub mod watch;

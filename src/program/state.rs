@@ -5,7 +5,7 @@ use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
 use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
-use crate::model::console::{Console, Speaker};
+use crate::model::console::Console;
 use crate::model::recorder::Recorder;
 use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
@@ -86,14 +86,4 @@ pub fn assignment(cpu: CpuId) -> Option<(&'static Partition<'static>, VcpuId)> {
         let index = partition.cpus.iter().position(|owned| *owned == cpu)?;
         Some((partition, VcpuId::new(u8::try_from(index).ok()?)))
     })
-}
-
-/// A core that can speak for `speaker`: the first of its partition; for the hypervisor, the first of any.
-#[must_use]
-pub fn core_of(speaker: Speaker) -> Option<CpuId> {
-    let partition = match speaker {
-        Speaker::Partition(id) => partition(id),
-        Speaker::Hypervisor => partitions().next(),
-    };
-    partition.and_then(|partition| partition.cpus.first().copied())
 }
