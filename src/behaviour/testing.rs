@@ -5,6 +5,7 @@
 )]
 
 use super::channel::Link;
+use super::crash::Crashes;
 use super::exit::{self, Exit, Next};
 use super::heartbeat::Heartbeat;
 use super::here::Here;
@@ -426,6 +427,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         channels: ArrayVec::new(),
         heartbeat: Heartbeat::new(),
         life: Life::new(),
+        crashes: spin::mutex::SpinMutex::new(Crashes::new()),
         pmu: None,
         counter_offset: AtomicU64::new(0),
     }

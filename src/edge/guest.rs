@@ -1,7 +1,7 @@
 //! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
 
 use crate::arm::id::IdRegister;
-use crate::arm::registers::Registers;
+use crate::arm::registers::{El1, Registers};
 use crate::words::{Ipa, Va};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
@@ -101,6 +101,20 @@ pub fn exception_controls() -> (u64, u64) {
         crate::read_register!("sctlr_el1"),
         crate::read_register!("vbar_el1"),
     )
+}
+
+/// What EL1 has of the last exception it took.
+#[must_use]
+pub fn el1() -> El1 {
+    El1 {
+        esr: crate::read_register!("esr_el1"),
+        far: crate::read_register!("far_el1"),
+        elr: crate::read_register!("elr_el1"),
+        spsr: crate::read_register!("spsr_el1"),
+        vbar: crate::read_register!("vbar_el1"),
+        sp_el0: crate::read_register!("sp_el0"),
+        sp_el1: crate::read_register!("sp_el1"),
+    }
 }
 
 /// SP_EL1 or SP_EL0.

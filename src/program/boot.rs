@@ -110,6 +110,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
+    system::choose_console_core();
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
@@ -198,6 +199,7 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
                     log::warn!("CPU {index} does not start: PSCI says {error}");
+                    missing(index, own);
                 }
             }
             (CpuStart::SpinTable { release }, _) => {
@@ -205,8 +207,26 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
             }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
                 log::warn!("CPU {index} cannot be started: its enable-method is not known");
+                missing(index, own);
             }
         }
+    }
+}
+
+/// CPU `index` does not come: the boot core, `own`, has the console in its stead, and a partition it leads has failed.
+fn missing(index: usize, own: CpuId) {
+    let cpu = CpuId::new(u8::try_from(index).unwrap_or(u8::MAX));
+    if system::console_core() == cpu {
+        system::set_console_core(own);
+    }
+    if let Some((partition, vcpu)) = state::assignment(cpu)
+        && vcpu.get() == 0
+    {
+        partition.life.fail();
+        log::warn!(
+            "partition {} does not start: it has no CPU",
+            partition.plan.name
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::state::{self, Host, LINKS, PARTITIONS};
 use crate::behaviour::channel::{Link, Port};
+use crate::behaviour::crash::Crashes;
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
@@ -143,6 +144,7 @@ fn one(
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
+        crashes: SpinMutex::new(Crashes::new()),
         pmu,
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),

@@ -141,8 +141,18 @@ fn neighbours() -> Vec<Case> {
     vec![
         beside("flood", "flood"),
         beside("aborts", "fault-data"),
-        beside("spin", "spin"),
-        beside("fault-loop", "fault-loop"),
+        // It is busy with everything masked, and no less healthy for it.
+        beside("spin", "spin").forbid("partition bad:"),
+        // It never comes to EL2 by itself.
+        case("fault-loop", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-loop\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; stays down")
+            .wait(
+                r"partition bad: exception loop, its vector faults on itself: .*; pc 0x0f80_0200$",
+            )
+            .tap("t"),
         beside("panic", "panic").allow_panic(),
         beside("off", "off"),
         // Its second CPU leaves an interrupt active each time.
