@@ -2,22 +2,20 @@
 
 use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
-use super::system::{self, EmergencyConsole};
-use super::{core as loops, partitions, tables};
+use super::system;
+use super::{core as loops, partitions, power, tables};
 use crate::edge::boot::{self, Regime};
-use crate::edge::firmware::{self, Conduit};
+use crate::edge::firmware;
 use crate::edge::gic::HostGic;
 use crate::edge::{core as cores, init, takeover, uart};
 use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
 use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
-use crate::words::{CpuId, Mpidr, PAGE_SIZE, Pa, Range};
+use crate::words::{CpuId, Mpidr, Pa, Range};
 use aarch64_cpu::asm::wfi;
 
 /// The exception level the image is made for.
 const EL2: u64 = 2;
-/// Bytes below the spin table's users' loop: page 0 on boards that have one.
-const SPIN_TABLE_PAGE: u64 = PAGE_SIZE;
 
 /// The boot core, from boot.S: `tree` is what firmware put in x0, `level` the exception level. The MMU is off.
 pub extern "C" fn primary(tree: u64, level: u64) -> ! {
@@ -30,14 +28,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     let board = Board::read(bytes);
     let console = board::console(bytes);
     if let Some(console) = console {
-        let kind = match console.kind {
-            UartKind::Pl011 => uart::Kind::Pl011,
-            UartKind::MiniUart => uart::Kind::Mini,
-        };
-        system::EMERGENCY.call_once(|| EmergencyConsole {
-            kind,
-            registers: console.registers,
-        });
+        system::EMERGENCY.set(kind_of(console.kind), console.registers);
     }
     if level != EL2 {
         wrong_level(level);
@@ -89,6 +80,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
     let features = init::features();
     init::el2(&features);
+    power::open(board.power);
     open_console(&board);
     log::info!(
         "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
@@ -114,15 +106,11 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     if let Err(error) = bundle::fit(&system, &board) {
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
-    let kept = [
-        boot::image(),
-        tree,
-        ramdisk,
-        Range::new(Pa::new(0), SPIN_TABLE_PAGE).unwrap_or_default(),
-    ];
+    let kept = [boot::image(), tree, ramdisk];
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
+    system::choose_console_core();
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
@@ -130,11 +118,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
 /// Takes the console's UART, and names the speakers.
 fn open_console(board: &Board<'_>) {
     if let Some(console) = board.console {
-        let kind = match console.kind {
-            UartKind::Pl011 => uart::Kind::Pl011,
-            UartKind::MiniUart => uart::Kind::Mini,
-        };
-        let mut uart = takeover::uart(kind, console.registers);
+        let mut uart = takeover::uart(kind_of(console.kind), console.registers);
         if let Some(uart) = &mut uart {
             uart.set_interrupts(true, false);
         }
@@ -144,13 +128,16 @@ fn open_console(board: &Board<'_>) {
     system::open_log();
 }
 
+/// The driver a console needs.
+const fn kind_of(kind: UartKind) -> uart::Kind {
+    match kind {
+        UartKind::Pl011 => uart::Kind::Pl011,
+        UartKind::MiniUart => uart::Kind::Mini,
+    }
+}
+
 /// Opens the interrupt controller, and writes down what every core needs to know.
-fn open_host(
-    board: &Board<'_>,
-    tree: &'static [u8],
-    cpu: CpuId,
-    own: Mpidr,
-) -> &'static Host {
+fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> &'static Host {
     let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
     let (gic, maintenance) = match &board.gic {
         Gic::V2 {
@@ -187,13 +174,7 @@ fn open_host(
         HostGic::V2(gic) => gic.hardware_deactivation_works(board.timer.hyp, cpu),
         HostGic::V3(_) => true,
     };
-    let firmware = board.psci.map(|conduit| match conduit {
-        board::Conduit::Hvc => Conduit::Hvc,
-        board::Conduit::Smc => Conduit::Smc,
-    });
-    if let Some(conduit) = firmware {
-        system::CONDUIT.call_once(|| conduit);
-    }
+    let firmware = board.psci.map(power::conduit);
     state::HOST.call_once(|| Host {
         gic,
         hardware_deactivation,
@@ -214,10 +195,11 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
         if index == own.index() {
             continue;
         }
-        match (cpu.start, system::conduit()) {
+        match (cpu.start, board.psci.map(power::conduit)) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
                     log::warn!("CPU {index} does not start: PSCI says {error}");
+                    missing(index, own);
                 }
             }
             (CpuStart::SpinTable { release }, _) => {
@@ -225,8 +207,26 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
             }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
                 log::warn!("CPU {index} cannot be started: its enable-method is not known");
+                missing(index, own);
             }
         }
+    }
+}
+
+/// CPU `index` does not come: the boot core, `own`, has the console in its stead, and a partition it leads has failed.
+fn missing(index: usize, own: CpuId) {
+    let cpu = CpuId::new(u8::try_from(index).unwrap_or(u8::MAX));
+    if system::console_core() == cpu {
+        system::set_console_core(own);
+    }
+    if let Some((partition, vcpu)) = state::assignment(cpu)
+        && vcpu.get() == 0
+    {
+        partition.life.fail();
+        log::warn!(
+            "partition {} does not start: it has no CPU",
+            partition.plan.name
+        );
     }
 }
 

@@ -2,12 +2,15 @@
 
 pub mod boot;
 pub mod core;
+pub mod crash;
 pub mod fault;
 pub mod hash;
 pub mod load;
 pub mod machine;
 pub mod partitions;
+pub mod power;
 pub mod short;
 pub mod state;
 pub mod system;
 pub mod tables;
+pub mod watch;

@@ -2,6 +2,7 @@
 
 use super::state::{self, Host, LINKS, PARTITIONS};
 use crate::behaviour::channel::{Link, Port};
+use crate::behaviour::crash::Crashes;
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
@@ -9,7 +10,7 @@ use crate::edge::{init, takeover};
 use crate::model::board::{Board, Gic, Trigger};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
-use crate::model::image::{self, ImageError};
+use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
 use crate::model::portions::Portions;
@@ -66,7 +67,8 @@ pub fn make(
         .reserved
         .iter()
         .map(|reserved| reserved.range)
-        .chain(kept.iter().copied());
+        .chain(kept.iter().copied())
+        .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
     let shares = shares(system, board, host.tree)?;
@@ -111,7 +113,7 @@ fn one(
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
-    let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
+    let layout = layout_of(plan)?;
     let channels = ports_of(plan);
     let stage2 = stage2(plan, &extents, &share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
@@ -119,6 +121,8 @@ fn one(
         Gic::V2 { .. } => GicVersion::V2,
         Gic::V3 { .. } => GicVersion::V3,
     };
+    let own = [host.maintenance, host.timer];
+    let pmu = board.pmu.filter(|intid| !own.contains(intid));
     let vcpus = plan.cpus.iter().map(|cpu| Vcpu {
         cpu: *cpu,
         power: Power::new(),
@@ -131,7 +135,7 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
         share,
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
@@ -140,18 +144,32 @@ fn one(
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
-        pmu: None,
+        crashes: SpinMutex::new(Crashes::new()),
+        pmu,
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),
     })
 }
 
-/// The partition's virtual GIC: its timers' PPIs, its UART, its doorbells, its devices' interrupts.
+/// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
+/// so is a bad bundle.
+fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
+    match image::layout(plan) {
+        Ok(layout) => Ok(Some(layout)),
+        Err(error) if super::hash::matches(&plan.kernel) => {
+            Err(SetUpError::Image(name_of(plan), error))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
 fn interrupts(
     plan: &Plan<'_>,
     share: &Share,
     channels: &[Port<'_>],
     version: GicVersion,
+    pmu: Option<u32>,
     host: &Host,
 ) -> Vgic {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
@@ -166,9 +184,10 @@ fn interrupts(
             Deactivation::Software
         },
     });
-    for timer in [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID] {
+    let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
+    for private in timers.into_iter().chain(pmu) {
         vgic.own(
-            u16::try_from(timer).unwrap_or(0),
+            u16::try_from(private).unwrap_or(0),
             Source::Physical { edge: false },
         );
     }
@@ -206,7 +225,11 @@ fn stage2(
     let tables = plan.memory / GIB
         + FIXED_TABLES
         + 2 * extents.len() as u64
-        + share.windows.iter().map(|window| window.tables()).sum::<u64>()
+        + share
+            .windows
+            .iter()
+            .map(|window| window.tables())
+            .sum::<u64>()
         + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free

@@ -1,31 +1,58 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
-use super::state::{self, CONSOLE, UART, core_of, partitions};
+use super::state::{self, CONSOLE, UART, partitions};
+use super::{crash, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
+use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
-use crate::edge::firmware::{self, Conduit};
-use crate::edge::uart::BoardUart;
+use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
 use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Typed};
-use crate::words::{CpuId, PartitionId, Range};
+use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use spin::Once;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
 /// What it takes to reach the console whatever else has happened.
-#[derive(Clone, Copy, Debug)]
+///
+/// It is set before the MMU is on, when exclusive loads and stores need not work (Arm ARM B2.12: they are for memory that
+/// is cacheable; the Raspberry Pi 4's bus knows no others): so no lock and no `Once`.
+#[derive(Debug)]
 pub struct EmergencyConsole {
-    /// The UART, as the tree describes it.
-    pub kind: crate::edge::uart::Kind,
-    /// Its registers.
-    pub registers: Range,
+    base: AtomicU64,
+    /// Not 0 once the others are set.
+    size: AtomicU64,
+    is_mini: AtomicBool,
+}
+
+impl EmergencyConsole {
+    /// Names the UART, as the tree describes it.
+    pub fn set(&self, kind: Kind, registers: Range) {
+        self.base.store(registers.base().get(), Ordering::Relaxed);
+        self.is_mini.store(kind == Kind::Mini, Ordering::Relaxed);
+        self.size.store(registers.size(), Ordering::Release);
+    }
+
+    fn get(&self) -> Option<(Kind, Range)> {
+        let size = Some(self.size.load(Ordering::Acquire)).filter(|size| *size > 0)?;
+        let kind = match self.is_mini.load(Ordering::Relaxed) {
+            true => Kind::Mini,
+            false => Kind::Pl011,
+        };
+        let base = Pa::new(self.base.load(Ordering::Relaxed));
+        Some((kind, Range::new(base, size)?))
+    }
 }
 
 /// Where last words go.
-pub static EMERGENCY: Once<EmergencyConsole> = Once::new();
-/// How firmware is called, once it is known.
-pub static CONDUIT: Once<Conduit> = Once::new();
+pub static EMERGENCY: EmergencyConsole = EmergencyConsole {
+    base: AtomicU64::new(0),
+    size: AtomicU64::new(0),
+    is_mini: AtomicBool::new(false),
+};
+/// The core that has the console.
+static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 /// The state of what is typed.
 static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
@@ -36,14 +63,8 @@ const LINE: usize = 240;
 /// The UART for last words, shared with whoever holds it.
 #[must_use]
 pub fn emergency_uart() -> Option<BoardUart> {
-    let console = EMERGENCY.get()?;
-    takeover::uart(console.kind, console.registers)
-}
-
-/// How firmware is called.
-#[must_use]
-pub fn conduit() -> Option<Conduit> {
-    CONDUIT.get().copied()
+    let (kind, registers) = EMERGENCY.get()?;
+    takeover::uart(kind, registers)
 }
 
 /// The hypervisor's log: lines on the console, tagged as its own.
@@ -80,22 +101,41 @@ pub fn open_log() {
     log::set_max_level(log::LevelFilter::Info);
 }
 
-/// The core that speaks for the hypervisor.
+/// The core that takes the console's interrupts and speaks for the hypervisor.
 #[must_use]
-pub fn log_core() -> CpuId {
-    core_of(Speaker::Hypervisor).unwrap_or_default()
+pub fn console_core() -> CpuId {
+    CpuId::new(CONSOLE_CORE.load(Ordering::Acquire))
 }
 
-/// The core that takes the console's interrupts: one without a vCPU, so that no partition is interrupted for what is
-/// typed, or else the one that speaks for the hypervisor.
-#[must_use]
-pub fn uart_core() -> CpuId {
+/// Gives the console to `cpu`, which has not come to its loop yet.
+pub fn set_console_core(cpu: CpuId) {
+    CONSOLE_CORE.store(cpu.get(), Ordering::Release);
+}
+
+/// Chooses a core without a vCPU, so that no partition is interrupted for what is typed; or else the first of a partition
+/// that has no heartbeat to keep, or of any. Called when the partitions are made, before other cores start.
+pub fn choose_console_core() {
     let count = state::HOST.get().map_or(0, |host| host.cpus.len());
-    (0..count)
+    let first = |partition: &Partition<'_>| partition.cpus.first().copied();
+    let chosen = (0..count)
         .filter_map(|index| u8::try_from(index).ok())
         .map(CpuId::new)
         .find(|cpu| state::assignment(*cpu).is_none())
-        .unwrap_or_else(log_core)
+        .or_else(|| {
+            partitions()
+                .find(|partition| partition.plan.heartbeat_ms.is_none())
+                .and_then(first)
+        })
+        .or_else(|| partitions().next().and_then(first));
+    set_console_core(chosen.unwrap_or_default());
+}
+
+/// A core that can speak for `speaker`.
+fn core_of(speaker: Speaker) -> Option<CpuId> {
+    match speaker {
+        Speaker::Partition(id) => state::partition(id)?.cpus.first().copied(),
+        Speaker::Hypervisor => Some(console_core()),
+    }
 }
 
 /// Moves a partition's output to the UART.
@@ -131,8 +171,9 @@ fn set_uart_interrupts(transmit: bool) {
 }
 
 /// The time for which something was put off on this core has come: its own partition's output, the log, or input.
-pub fn timer_interrupt(own: Option<PartitionId>) {
+pub fn timer_interrupt(cpu: CpuId, own: Option<PartitionId>) {
     timer::stop();
+    watch::timer_interrupt(cpu);
     if let Some(id) = own {
         serve_partition(id);
     }
@@ -216,6 +257,9 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);
+    if matches!(reason, Reason::Crash | Reason::Heartbeat) {
+        crash::report(partition);
+    }
     if let Next::Stay(_) = next {
         board_off_if_idle();
     }
@@ -229,7 +273,5 @@ pub fn board_off_if_idle() {
         return;
     }
     log::info!("no partition runs: board off (core {})", cores::current());
-    if let Some(conduit) = conduit() {
-        firmware::system_off(conduit);
-    }
+    power::end(BoardEnd::Off);
 }

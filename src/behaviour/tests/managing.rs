@@ -2,6 +2,7 @@
 
 use super::super::heartbeat::Verdict;
 use super::super::lifecycle::State;
+use super::super::machine::BoardEnd;
 use super::super::testing::{Bench, FREQUENCY, ID};
 use crate::words::CpuId;
 use proptest::prelude::*;
@@ -10,6 +11,9 @@ const HEARTBEAT: u64 = 0xc600_0020;
 const STATUS: u64 = 0xc600_0030;
 const CONTROL: u64 = 0xc600_0031;
 const STATISTIC: u64 = 0xc600_0040;
+/// PARTITION_CONTROL of the board.
+const BOARD: u64 = 0xffff;
+const NOT_SUPPORTED: i64 = -1;
 const INVALID_PARAMETER: i64 = -3;
 const DENIED: i64 = -4;
 const BUSY: i64 = -5;
@@ -73,6 +77,31 @@ fn an_action_that_is_none_is_invalid_and_changes_nothing() {
         assert_eq!(control(&mut bench, action), INVALID_PARAMETER);
     }
     assert_eq!(state(&bench, MANAGED), State::Running);
+}
+
+#[test]
+fn the_board_ends_only_for_who_manages_every_other_partition() {
+    let mut bench = bench();
+    let ask = |bench: &mut Bench, action| code(bench, CONTROL, &[BOARD, action]);
+    for action in [START, STOP, RESTART, PAUSE, RESUME, 5] {
+        assert_eq!(ask(&mut bench, action), DENIED);
+    }
+    bench.partition.plan.manage |= 1 << FOREIGN;
+    for action in [START, PAUSE, RESUME, 5, u64::MAX] {
+        assert_eq!(ask(&mut bench, action), INVALID_PARAMETER);
+    }
+    assert_eq!(bench.machine.ended, []);
+    // The board of the bench has no way to end.
+    assert_eq!(ask(&mut bench, STOP), NOT_SUPPORTED);
+    assert_eq!(ask(&mut bench, RESTART), NOT_SUPPORTED);
+    assert_eq!(bench.machine.ended, [BoardEnd::Off, BoardEnd::Reset]);
+}
+
+#[test]
+fn a_partition_alone_does_not_end_the_board() {
+    let mut bench = Bench::v3(1);
+    assert_eq!(code(&mut bench, CONTROL, &[BOARD, STOP]), DENIED);
+    assert_eq!(bench.machine.ended, []);
 }
 
 #[test]
@@ -167,5 +196,62 @@ proptest! {
             prop_assert_eq!(state(&bench, FOREIGN), State::Running);
             prop_assert_eq!(bench.partition.life.state(), State::Running);
         }
+    }
+}
+
+const CRASH_RECORD: u64 = 0xc600_0041;
+const NO_DATA: i64 = -6;
+
+fn crash(partition: &crate::behaviour::partition::Partition<'_>, starts: u64) {
+    use crate::arm::registers::{El1, Registers};
+    use crate::behaviour::crash::{Cause, Fault, Record};
+    let mut registers = Registers::new();
+    registers.x = core::array::from_fn(|index| 100 + index as u64);
+    registers.pc = 0x4020_0000;
+    partition.crashes.lock().add(Record {
+        cause: Cause::Heartbeat,
+        vcpu: crate::words::VcpuId::new(2),
+        at: 99,
+        starts,
+        fault: Fault::None,
+        registers,
+        el1: El1::default(),
+        exits: arrayvec::ArrayVec::new(),
+    });
+}
+
+#[test]
+fn a_crash_record_is_denied_without_observe_even_to_its_own_partition() {
+    let mut bench = bench();
+    crash(&bench.partition, 1);
+    for id in [ID, MANAGED, FOREIGN, 7] {
+        assert_eq!(code(&mut bench, CRASH_RECORD, &[id.into(), 0, 0]), DENIED);
+    }
+}
+
+#[test]
+fn an_observer_reads_every_register_of_a_record_and_nothing_beyond() {
+    let mut bench = bench();
+    bench.partition.plan.observe = true;
+    crash(bench.others[usize::from(FOREIGN)].get().unwrap(), 7);
+    let id = u64::from(FOREIGN);
+    assert_eq!(
+        bench.call(CRASH_RECORD, &[id, 0, 0]).0,
+        [0, 2 | 2 << 16, 7, 99]
+    );
+    let registers: Vec<u64> = (16..27)
+        .flat_map(|item| bench.call(CRASH_RECORD, &[id, 0, item]).0[1..].to_vec())
+        .collect();
+    let expected: Vec<u64> = (100..131).chain([0, 0]).collect();
+    assert_eq!(registers, expected);
+    assert_eq!(bench.call(CRASH_RECORD, &[id, 0, 2]).0, [0, 0, u64::MAX, 0]);
+    for item in [5, 15, 27, 31] {
+        assert_eq!(
+            code(&mut bench, CRASH_RECORD, &[id, 0, item]),
+            INVALID_PARAMETER
+        );
+    }
+    for (index, item) in [(0, 32), (0, u64::MAX), (1, 0), (u64::MAX, 0)] {
+        assert_eq!(code(&mut bench, CRASH_RECORD, &[id, index, item]), NO_DATA);
     }
 }

@@ -122,7 +122,10 @@ pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<()
         let top = !place
             .parent()
             .is_some_and(|parent| copier.is_copied(&parent));
-        while open.last().is_some_and(|last| top || *last >= place.depth()) {
+        while open
+            .last()
+            .is_some_and(|last| top || *last >= place.depth())
+        {
             open.pop();
             sink.end();
         }
@@ -138,7 +141,12 @@ impl<'t> Copier<'_, 't> {
     /// Whether the node is one of the devices or below one, and in use.
     fn is_copied(&self, place: &Place<'_>) -> bool {
         let path: DevicePath = place.path();
-        place.enabled() && self.copies.paths.iter().any(|own| is_at_or_below(&path, own))
+        place.enabled()
+            && self
+                .copies
+                .paths
+                .iter()
+                .any(|own| is_at_or_below(&path, own))
     }
 
     /// Opens a copy of the node and writes its properties.
@@ -148,7 +156,9 @@ impl<'t> Copier<'_, 't> {
             Some((at, _)) if top => sink.begin(place.base_name(), Some(at.get())),
             _ => sink.begin(place.name(), None),
         }
-        let is_bus = place.children().any(|child| !self.registers(&child).is_empty());
+        let is_bus = place
+            .children()
+            .any(|child| !self.registers(&child).is_empty());
         if is_bus {
             sink.cells("#address-cells", &[2]);
             sink.cells("#size-cells", &[2]);
@@ -188,7 +198,8 @@ impl<'t> Copier<'_, 't> {
             }
             return;
         }
-        let list = |of: &str, counter: &str| self.list(place.value(of).unwrap_or_default(), counter);
+        let list =
+            |of: &str, counter: &str| self.list(place.value(of).unwrap_or_default(), counter);
         let cells = if let Some((_, counter, _)) = LISTS.iter().find(|(of, ..)| *of == name) {
             list(name, counter)
         } else if let Some((of, counter, _)) = LISTS.iter().find(|(.., names)| *names == name) {
@@ -296,7 +307,10 @@ impl<'t> Copier<'_, 't> {
 
     /// The node's interrupts, all of them or none.
     fn interrupts(&self, place: &Place<'t>, sink: &mut dyn Nodes) {
-        let written = match (place.value("interrupts-extended"), place.value("interrupts")) {
+        let written = match (
+            place.value("interrupts-extended"),
+            place.value("interrupts"),
+        ) {
             (Some(list), _) => self.extended(list).map(|cells| {
                 sink.cells("interrupts-extended", &cells);
             }),

@@ -129,10 +129,7 @@ fn inherited(tree: Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError
 
 /// The node a node's `interrupts` go to: what the nearest `interrupt-parent` at or above it names, or the first node above
 /// it that is a controller.
-pub(super) fn controller<'t>(
-    tree: Tree<'t>,
-    place: &Place<'t>,
-) -> Result<Place<'t>, BoardError> {
+pub(super) fn controller<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Place<'t>, BoardError> {
     let mut here = place.clone();
     loop {
         if let Some(handle) = here.value("interrupt-parent") {

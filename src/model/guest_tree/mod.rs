@@ -117,11 +117,7 @@ pub fn write(
     writer.finish().ok_or(TreeError::NoRoom(room))
 }
 
-fn root(
-    w: &mut Writer<'_>,
-    tree: &GuestTree<'_>,
-    devices: &Devices<'_>,
-) -> Result<(), TreeError> {
+fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>, devices: &Devices<'_>) -> Result<(), TreeError> {
     w.begin(format_args!(""));
     w.strings("compatible", &["bulkhead,machine-1.0"]);
     w.strings("model", &["Bulkhead partition"]);

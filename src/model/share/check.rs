@@ -15,7 +15,11 @@ const SPI_END: u32 = 1020;
 /// Kinds that could interrupt or unmap for everybody.
 const NOBODYS: &[&str] = &["arm,gic-v3-its", "arm,gic-v2m-frame", "arm,smmu-v3"];
 /// Kinds whose windows are not in `reg`.
-const BRIDGES: &[&str] = &["pci-host-ecam-generic", "pci-host-cam-generic", "brcm,bcm2711-pcie"];
+const BRIDGES: &[&str] = &[
+    "pci-host-ecam-generic",
+    "pci-host-cam-generic",
+    "brcm,bcm2711-pcie",
+];
 
 /// Decides what each partition of `system` has of the board's devices, by its device tree `tree`.
 ///
@@ -76,8 +80,14 @@ fn owner<'s, 'b>(
         let problem = ShareProblem::TwoOwners(Text::from(plan.name));
         return Err(refuse(other, info.path.as_str(), problem));
     }
-    let index = plan.devices.iter().position(|own| *own == info.path.as_str());
-    Ok(Some((plan, index.and_then(|index| u32::try_from(index).ok()))))
+    let index = plan
+        .devices
+        .iter()
+        .position(|own| *own == info.path.as_str());
+    Ok(Some((
+        plan,
+        index.and_then(|index| u32::try_from(index).ok()),
+    )))
 }
 
 /// Each plan's devices exist, each named once.
@@ -185,7 +195,10 @@ fn is_hypervisors(info: &DeviceInfo<'_>, board: &Board<'_>) -> bool {
         let mut theirs = info.registers.iter().filter_map(|range| pages(*range));
         theirs.any(|theirs| theirs.overlaps(kept))
     });
-    let mut intids = info.interrupts.iter().map(|interrupt| Some(interrupt.intid));
+    let mut intids = info
+        .interrupts
+        .iter()
+        .map(|interrupt| Some(interrupt.intid));
     shares_page || intids.any(|intid| console.clone().any(|console| console.intid == intid))
 }
 
@@ -196,7 +209,10 @@ fn channels(system: &System<'_>, plan: &Plan<'_>) -> (u32, u64) {
         ends.filter(|end| *end == plan.id).map(|_| channel.size)
     });
     own.fold((0, layout::CHANNEL_BASE), |(count, end), size| {
-        (count + 1, end.saturating_add(size).saturating_add(PAGE_SIZE))
+        (
+            count + 1,
+            end.saturating_add(size).saturating_add(PAGE_SIZE),
+        )
     })
 }
 
@@ -228,7 +244,11 @@ fn numbers(system: &System<'_>, plan: &Plan<'_>, info: &DeviceInfo<'_>) -> Resul
     let mut intids = info.interrupts.iter().map(|interrupt| interrupt.intid);
     let taken = intids.find(|intid| *intid == layout::UART_INTID || doorbells.contains(intid));
     match taken {
-        Some(intid) => Err(refuse(plan, info.path.as_str(), ShareProblem::Number(intid))),
+        Some(intid) => Err(refuse(
+            plan,
+            info.path.as_str(),
+            ShareProblem::Number(intid),
+        )),
         None => Ok(()),
     }
 }

@@ -45,7 +45,11 @@ impl Window {
     #[must_use]
     pub const fn tables(&self) -> u64 {
         let blocks = (self.range.base().get() ^ self.ipa.get()) & (BLOCK - 1) == 0;
-        let lower = if blocks { 2 } else { self.range.size() / BLOCK + 2 };
+        let lower = if blocks {
+            2
+        } else {
+            self.range.size() / BLOCK + 2
+        };
         lower + 2 + self.range.size() / (1 << 30)
     }
 }
@@ -149,7 +153,11 @@ impl Share {
     /// Adds a run of pages, joined with those it touches; `false` if there is no room.
     fn add_pages(&mut self, pages: Range) -> bool {
         let mut whole = pages;
-        while let Some(index) = self.windows.iter().position(|own| own.range.overlaps(whole)) {
+        while let Some(index) = self
+            .windows
+            .iter()
+            .position(|own| own.range.overlaps(whole))
+        {
             let Some(both) = join(self.windows.remove(index).range, whole) else {
                 return false;
             };
@@ -193,7 +201,10 @@ impl Share {
 
     fn end_of_any_at(&self, at: u64, size: u64) -> Option<u64> {
         let ends = self.windows.iter().filter_map(|own| {
-            let (from, end) = (own.ipa.get(), own.ipa.get().saturating_add(own.range.size()));
+            let (from, end) = (
+                own.ipa.get(),
+                own.ipa.get().saturating_add(own.range.size()),
+            );
             (from < at.saturating_add(size) && at < end).then_some(end)
         });
         ends.filter(|end| *end > at).max()
@@ -218,7 +229,10 @@ fn is_free(at: u64, size: u64, memory: u64, channels_end: u64) -> bool {
         (layout::GICC_BASE, layout::GICC_SIZE),
         (layout::GICR_BASE, redistributors),
         (layout::UART_BASE, layout::UART_SIZE),
-        (layout::CHANNEL_BASE, channels_end.saturating_sub(layout::CHANNEL_BASE)),
+        (
+            layout::CHANNEL_BASE,
+            channels_end.saturating_sub(layout::CHANNEL_BASE),
+        ),
         (layout::RAM_BASE, memory),
     ];
     let Some(end) = at.checked_add(size).filter(|end| *end <= IPA_END) else {

@@ -113,15 +113,24 @@ fn edge(tap: &mut Tap, gic: &Gic, gpio: &Device) {
     lower(gpio);
     let taken = poll::take(gic);
     let intid = taken.map(|interrupt| interrupt.intid());
-    notes.check("an edge is kept after its level fell", intid == Some(gpio.intid));
+    notes.check(
+        "an edge is kept after its level fell",
+        intid == Some(gpio.intid),
+    );
     raise(gpio);
     lower(gpio);
     taken.iter().for_each(|interrupt| gic.end(*interrupt));
     let again = poll::serve(gic);
-    notes.check("one while it is handled is kept too", again == Some(gpio.intid));
+    notes.check(
+        "one while it is handled is kept too",
+        again == Some(gpio.intid),
+    );
     notes.check("each comes once", poll::stays_quiet());
     raise(gpio);
-    notes.check("a level that stays high is one edge", poll::serve(gic) == Some(gpio.intid));
+    notes.check(
+        "a level that stays high is one edge",
+        poll::serve(gic) == Some(gpio.intid),
+    );
     notes.check("and no more", poll::stays_quiet());
     lower(gpio);
     gic.disable(gpio.intid);

@@ -144,7 +144,12 @@ fn identify(tap: &mut Tap, machine: &Machine, gpio: &Device, rtc: &Device) {
     });
     tap.check("its node says that it is a GPIO controller", is_controller);
     tap.check("its clock is one of the tree's", has_clock(machine, node));
-    let others = ["qemu,fw-cfg-mmio", "cfi-flash", "virtio,mmio", "pci-host-ecam-generic"];
+    let others = [
+        "qemu,fw-cfg-mmio",
+        "cfi-flash",
+        "virtio,mmio",
+        "pci-host-ecam-generic",
+    ];
     let seen = others.iter().any(|kind| machine.find(kind).is_some());
     tap.check("no other device of the board is there", !seen);
 }
@@ -158,6 +163,10 @@ fn has_clock(machine: &Machine, node: Option<FdtNode<'static>>) -> bool {
         Some(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?))
     };
     let wanted = node.and_then(|node| phandle(node, "clocks"));
-    let mut clocks = machine.tree.root().children().filter(|node| node.is_compatible("fixed-clock"));
+    let mut clocks = machine
+        .tree
+        .root()
+        .children()
+        .filter(|node| node.is_compatible("fixed-clock"));
     wanted.is_some() && clocks.any(|clock| phandle(clock, "phandle") == wanted)
 }

@@ -64,7 +64,9 @@ pub fn at_boot(manifest: &Manifest, error: &ShareError) -> Problem {
             let owner = owners.find(|own| own.name.value == partition.as_str());
             let named = owner.and_then(|own| {
                 let mut devices = own.devices.iter();
-                devices.find(|path| is_at_or_below(device, &path.value)).or(own.devices.first())
+                devices
+                    .find(|path| is_at_or_below(device, &path.value))
+                    .or(own.devices.first())
             });
             named.map(|path| path.span.clone())
         }
@@ -446,7 +448,10 @@ mod tests {
     fn a_clock_of_unknown_rate_is_pointed_out() {
         let text = complaint("devices = [\"/gpio@90b0000\"]");
         assert!(text.starts_with("warning: "), "{text}");
-        assert!(text.contains("at what rate a clock of `/gpio@90b0000` runs"), "{text}");
+        assert!(
+            text.contains("at what rate a clock of `/gpio@90b0000` runs"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub fn board_tree() -> Vec<u8> {
 fn bus(fdt: &mut FdtWriter) {
     let node = fdt.begin_node("bus@90a0000").unwrap();
     fdt.property_string("compatible", "arm,pl061").unwrap();
-    fdt.property_array_u64("reg", &[0x90a_0000, 0x1000]).unwrap();
+    fdt.property_array_u64("reg", &[0x90a_0000, 0x1000])
+        .unwrap();
     fdt.property_u32("#address-cells", 2).unwrap();
     fdt.property_u32("#size-cells", 2).unwrap();
     fdt.property_null("ranges").unwrap();
@@ -81,7 +82,8 @@ fn clocked(fdt: &mut FdtWriter) {
     fdt.end_node(clock).unwrap();
     let node = fdt.begin_node("gpio@90b0000").unwrap();
     fdt.property_string("compatible", "arm,pl061").unwrap();
-    fdt.property_array_u64("reg", &[0x90b_0000, 0x1000]).unwrap();
+    fdt.property_array_u64("reg", &[0x90b_0000, 0x1000])
+        .unwrap();
     fdt.property_array_u32("interrupts", &[0, 14, 4]).unwrap();
     fdt.property_array_u32("clocks", &[2, 19]).unwrap();
     fdt.end_node(node).unwrap();

@@ -229,6 +229,11 @@ fn kept(
         .iter()
         .map(|reserved| (reserved.range, format!("the firmware ({})", reserved.what)))
         .collect();
+    kept.extend(
+        board
+            .spin_pages()
+            .map(|page| (page, "CPUs that wait".to_string())),
+    );
     let bundle_at = machine.board.bundle_at;
     let tree_at = bundle_at
         .saturating_add(bundle_size)

@@ -1,6 +1,6 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
-use super::case::{Bundle, Case, case};
+use super::case::{Bundle, Case, Entry, case};
 use super::counts;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
@@ -141,8 +141,18 @@ fn neighbours() -> Vec<Case> {
     vec![
         beside("flood", "flood"),
         beside("aborts", "fault-data"),
-        beside("spin", "spin"),
-        beside("fault-loop", "fault-loop"),
+        // It is busy with everything masked, and no less healthy for it.
+        beside("spin", "spin").forbid("partition bad:"),
+        // It never comes to EL2 by itself.
+        case("fault-loop", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-loop\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; stays down")
+            .wait(
+                r"partition bad: exception loop, its vector faults on itself: .*; pc 0x0f80_0200$",
+            )
+            .tap("t"),
         beside("panic", "panic").allow_panic(),
         beside("off", "off"),
         // Its second CPU leaves an interrupt active each time.
@@ -207,6 +217,27 @@ fn boot() -> Vec<Case> {
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
+        // What a kernel says of itself is damaged: still its own partition's trouble alone.
+        case("kernel-header-damaged", "boot")
+            .linux("linux", &[1], "128M")
+            .guest("control", "control-loop", &[0], "4M")
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
+            .wait("partition linux: not started: the kernel does not match its SHA-256")
+            .wait(r"^\[control\] control: \d+ ticks"),
+        case("cpus-lacking", "boot")
+            .guest("control", "control-loop", &[3], "4M")
+            .entry(Entry::With(&["-smp", "2"]))
+            .wait("the bundle does not fit this board: partition control: CPU 3 does not exist"),
+        case("memory-lacking", "boot")
+            .guest("control", "control-loop", &[0], "900M")
+            .entry(Entry::With(&["-m", "512"]))
+            .wait("control.*900 MiB"),
+        refused("entered-at-el1")
+            .entry(Entry::With(&["-machine", "virtualization=off"]))
+            .wait("entered at EL1, but it needs EL2"),
+        refused("entered-at-el3")
+            .entry(Entry::El3)
+            .wait("entered at EL3, but it needs EL2"),
     ]
 }
 

@@ -187,7 +187,10 @@ fn gpio_and_user(fdt: &mut Fdt) {
 
 #[test]
 fn references_to_what_is_copied_too_are_renumbered() {
-    let text = copied(&board(gpio_and_user), &["/soc/spi@7e204000", "/soc/gpio@7e200000"]);
+    let text = copied(
+        &board(gpio_and_user),
+        &["/soc/spi@7e204000", "/soc/gpio@7e200000"],
+    );
     assert_eq!(
         text,
         "gpio@8f200000\n \
