@@ -56,7 +56,10 @@ fn relax() {
 /// Prepares this CPU, and CPU 1 if there is one.
 pub fn start(machine: &'static Machine) {
     vectors::on_irq(handle);
-    if let Some(range) = machine.find("arm,pl061").and_then(|node| registers(node, 0)) {
+    if let Some(range) = machine
+        .find("arm,pl061")
+        .and_then(|node| registers(node, 0))
+    {
         mmio::write32(range.base + GPIO_EVENT, PIN);
         mmio::write32(range.base + GPIO_SENSE, PIN);
         mmio::write32(range.base + GPIO_CLEAR, PIN);

@@ -70,11 +70,13 @@ fn tree() -> Vec<u8> {
     fdt.property_u32("#size-cells", 2).unwrap();
     fdt.property_u32("interrupt-parent", 1).unwrap();
     node(&mut fdt, "chosen", "", |fdt| {
-        fdt.property_string("stdout-path", "/serial@9000000").unwrap();
+        fdt.property_string("stdout-path", "/serial@9000000")
+            .unwrap();
     });
     node(&mut fdt, "memory@40000000", "", |fdt| {
         fdt.property_string("device_type", "memory").unwrap();
-        fdt.property_array_u64("reg", &[0x4000_0000, 0x4000_0000]).unwrap();
+        fdt.property_array_u64("reg", &[0x4000_0000, 0x4000_0000])
+            .unwrap();
     });
     node(&mut fdt, "cpus", "", |fdt| {
         fdt.property_u32("#address-cells", 1).unwrap();
@@ -124,11 +126,13 @@ fn devices(fdt: &mut Fdt) {
         device(fdt, name, kind, interrupt);
     }
     node(fdt, "gpio@90b0000", "arm,pl061", |fdt| {
-        fdt.property_array_u64("reg", &[0x90b_0000, 0x1000]).unwrap();
+        fdt.property_array_u64("reg", &[0x90b_0000, 0x1000])
+            .unwrap();
         fdt.property_string("status", "disabled").unwrap();
     });
     node(fdt, "bus@90c0000", "arm,pl061", |fdt| {
-        fdt.property_array_u64("reg", &[0x90c_0000, 0x1000]).unwrap();
+        fdt.property_array_u64("reg", &[0x90c_0000, 0x1000])
+            .unwrap();
         fdt.property_u32("#address-cells", 2).unwrap();
         fdt.property_u32("#size-cells", 2).unwrap();
         fdt.property_null("ranges").unwrap();
@@ -143,7 +147,9 @@ fn outcome(system: &System<'_>) -> Result<Shares, ShareError> {
 }
 
 fn refusal(a: &[&str], b: &[&str]) -> String {
-    outcome(&system(a, b)).expect_err("it is refused").to_string()
+    outcome(&system(a, b))
+        .expect_err("it is refused")
+        .to_string()
 }
 
 fn window(base: u64, size: u64, ipa: u64) -> Window {
@@ -156,9 +162,21 @@ fn window(base: u64, size: u64, ipa: u64) -> Window {
 #[test]
 fn a_device_is_seen_where_the_board_has_it_with_its_interrupt() {
     let shares = outcome(&system(&["/gpio@9030000"], &["/gpio@9031000"])).unwrap();
-    assert_eq!(shares[0].windows[..], [window(0x903_0000, 0x1000, 0x903_0000)]);
-    assert_eq!(shares[1].windows[..], [window(0x903_1000, 0x1000, 0x903_1000)]);
-    let found = |share: &Share| share.interrupts.iter().map(|i| (i.intid, i.trigger)).collect::<Vec<_>>();
+    assert_eq!(
+        shares[0].windows[..],
+        [window(0x903_0000, 0x1000, 0x903_0000)]
+    );
+    assert_eq!(
+        shares[1].windows[..],
+        [window(0x903_1000, 0x1000, 0x903_1000)]
+    );
+    let found = |share: &Share| {
+        share
+            .interrupts
+            .iter()
+            .map(|i| (i.intid, i.trigger))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(found(&shares[0]), [(39, Trigger::Level)]);
     assert_eq!(found(&shares[1]), [(40, Trigger::Edge)]);
     let register = Range::new(Pa::new(0x903_0400), 4).unwrap();
@@ -169,7 +187,10 @@ fn a_device_is_seen_where_the_board_has_it_with_its_interrupt() {
 #[test]
 fn two_devices_of_one_page_are_one_window() {
     let shares = outcome(&system(&["/gpio@9040000", "/gpio@9040800"], &[])).unwrap();
-    assert_eq!(shares[0].windows[..], [window(0x904_0000, 0x1000, 0x904_0000)]);
+    assert_eq!(
+        shares[0].windows[..],
+        [window(0x904_0000, 0x1000, 0x904_0000)]
+    );
 }
 
 #[test]
@@ -185,7 +206,10 @@ fn what_lies_below_a_device_comes_with_it() {
 
 #[test]
 fn a_device_where_the_guest_has_something_moves_above_its_ram() {
-    let mut asked = system(&["/gpio@90000800", "/gpio@9000000800", "/gpio@a100000"], &[]);
+    let mut asked = system(
+        &["/gpio@90000800", "/gpio@9000000800", "/gpio@a100000"],
+        &[],
+    );
     asked.partitions[0].memory = 2 << 30;
     asked.channels.push(ChannelPlan {
         name: "c",
@@ -214,7 +238,10 @@ fn no_moved_window_lies_on_another() {
     for (index, one) in windows.iter().enumerate() {
         for other in &windows[..index] {
             let size = one.range.size().max(other.range.size());
-            assert!(one.ipa.get().abs_diff(other.ipa.get()) >= size, "{windows:?}");
+            assert!(
+                one.ipa.get().abs_diff(other.ipa.get()) >= size,
+                "{windows:?}"
+            );
         }
     }
 }
@@ -239,8 +266,14 @@ fn what_cannot_be_handed_over_is_refused_by_name() {
         ("/its@8080000", "the hypervisor needs it itself"),
         ("/timer", "the CPUs cannot address it by itself"),
         ("/pcie@10000000", "a PCI host bridge cannot be handed over"),
-        ("/gpio@9080000", "interrupt 19 is not one that can be handed over"),
-        ("/gpio@9090000", "interrupt 33 is the number of the partition's own"),
+        (
+            "/gpio@9080000",
+            "interrupt 19 is not one that can be handed over",
+        ),
+        (
+            "/gpio@9090000",
+            "interrupt 33 is the number of the partition's own",
+        ),
         ("/gpio@41000000", "its registers lie in RAM"),
         ("/ethernet@9070000", "it may write memory by itself"),
     ] {
@@ -269,7 +302,11 @@ fn a_doorbell_keeps_its_number() {
 fn nothing_has_two_owners() {
     for (a, b, reason) in [
         ("/gpio@9030000", "/gpio@9030000", "it is partition a's too"),
-        ("/bus@90c0000", "/bus@90c0000/gpio@90d0000", "it is partition a's too"),
+        (
+            "/bus@90c0000",
+            "/bus@90c0000/gpio@90d0000",
+            "it is partition a's too",
+        ),
         ("/gpio@9040000", "/gpio@9040800", "on the page at 0x9040000"),
         ("/gpio@9050000", "/gpio@9060000", "but has interrupt 43"),
     ] {
