@@ -356,6 +356,9 @@ fn workarounds(with: Instruction) -> Finding {
         if shown == smccc::NOT_SUPPORTED {
             expect(function, result.code(), smccc::NOT_SUPPORTED)?;
         }
+        if shown >= 0 {
+            expect(function, result.code(), smccc::SUCCESS)?;
+        }
     }
     Ok(())
 }
