@@ -35,6 +35,15 @@ fn conformance() -> Vec<Case> {
             .guest("suite", "conformance", &[0], "8M")
             .guest("other", "control-loop", &[1], "4M")
             .tap("suite"),
+        // Channels, and no other right over their peer.
+        case("peer", SUBJECT)
+            .guest("suite", "conformance", &[0], "8M")
+            .with("bootargs = \"tests=channel,partition\"")
+            .guest("peer", "conformance", &[1], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"talk\"\nbetween = [\"suite\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"suite\"]\nsize = \"4K\"")
+            .tap("suite"),
         case("bare", SUBJECT).bare("conformance").tap(""),
     ]
 }
