@@ -224,7 +224,11 @@ impl Machine for Fake {
     }
 
     fn work_around(&mut self, workaround: Workaround, on: bool) {
-        assert_eq!(self.firmware_says(workaround), 0, "firmware is called where it said so");
+        assert_eq!(
+            self.firmware_says(workaround),
+            0,
+            "firmware is called where it said so"
+        );
         self.worked_around.push((workaround, on));
     }
 

@@ -17,7 +17,7 @@ use crate::behaviour::machine::{Machine, Workaround};
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
-use crate::edge::{guest, init, takeover, timer, firmware};
+use crate::edge::{firmware, guest, init, takeover, timer};
 use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
 use crate::model::recorder::{Event, Recorder, Stage, What};

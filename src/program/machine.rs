@@ -9,7 +9,7 @@ use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
-use crate::edge::{cache, guest, init, takeover, timer, firmware};
+use crate::edge::{cache, firmware, guest, init, takeover, timer};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 

@@ -66,8 +66,10 @@ pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> 
 pub fn initrd(name: &str, directory: &Path) -> Result<Vec<u8>, PayloadError> {
     let path = workspace::resolve(directory, name);
     let ours = workspace::root().join(name);
-    if initramfs::is_ours(&ours) && (path == ours || !path.exists()) {
-        return match initramfs::ready() {
+    if (path == ours || !path.exists())
+        && let Some(made) = initramfs::at(&ours)
+    {
+        return match made {
             Ok(path) => read(&path),
             Err(error) => refuse(
                 format!("cannot make {name}: {error:#}"),
