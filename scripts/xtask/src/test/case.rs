@@ -141,6 +141,19 @@ impl Case {
         .with("bootargs = \"console=ttyAMA0\"")
     }
 
+    /// Adds a partition that runs `file` out of Debian's `package`.
+    pub fn packaged(
+        self,
+        name: &str,
+        package: &str,
+        file: &str,
+        cpus: &[u8],
+        memory: &str,
+    ) -> Self {
+        let kernel = format!("{{ debian = \"{package}\", file = \"{file}\" }}");
+        self.partition(name, &kernel, cpus, memory)
+    }
+
     fn partition(mut self, name: &str, kernel: &str, cpus: &[u8], memory: &str) -> Self {
         self.vcpus += cpus.len();
         self.with(&format!(

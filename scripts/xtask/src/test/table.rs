@@ -14,6 +14,9 @@ const HEAR: &str = "[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"
 /// The devices of QEMU virt that can be handed over and interrupt by themselves.
 const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
 
+/// U-Boot for a virtual machine, in Debian's u-boot-qemu.
+pub const UBOOT: &str = "usr/lib/u-boot/qemu_arm64/u-boot.bin";
+
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
     let mut cases = systems();
@@ -118,6 +121,16 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] a GPIO is there")
             .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
             .wait(r"^\[linux\] alarm"),
+        // The boot loader, unmodified: it reads its settings from a flash that holds nothing, and then its console.
+        case("u-boot", "systems")
+            .packaged("u-boot", "u-boot-qemu", UBOOT, &[0], "128M")
+            .with("dtb = 0x4000_0000")
+            .wait("Hit any key to stop autoboot")
+            .send("\n")
+            .wait(r"^\[u-boot\] => $")
+            .send("md.l 04000000 1; version\n")
+            .wait(r"^\[u-boot\] 04000000: 00000000")
+            .wait(r"^\[u-boot\] U-Boot 20"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
