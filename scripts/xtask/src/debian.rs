@@ -15,6 +15,15 @@ use crate::{progress, workspace};
 /// How many meta packages may stand before the package that has the files.
 const META_DEPTH: usize = 4;
 
+/// Whose packages: the guests', which are arm64, or this machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packages {
+    /// arm64.
+    Guests,
+    /// For programs that run here.
+    Host,
+}
+
 /// The kernel in `package`: an uncompressed arm64 Image.
 ///
 /// # Errors
@@ -44,7 +53,7 @@ pub fn file(package: &str, pattern: &str, name: &str, follow: &str) -> anyhow::R
         return Ok(path);
     }
     let real = behind_meta(package, follow)?;
-    let archive = download(&real, &folder)?;
+    let archive = download(Packages::Guests, &real, &folder)?;
     let bytes = extract(&archive, pattern)?;
     if bytes.is_empty() {
         bail!("Debian's package {real} has no file {pattern}");
@@ -81,7 +90,7 @@ fn dependency(record: &str, follow: &str) -> Option<String> {
 }
 
 fn show(package: &str) -> anyhow::Result<String> {
-    let output = apt("apt-cache")?
+    let output = apt(Packages::Guests, "apt-cache")?
         .args(["show", "--no-all-versions", package])
         .output()
         .context("running apt-cache")?;
@@ -91,11 +100,45 @@ fn show(package: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+/// Unpacks arm64 packages into `folder`, as an installation would lie there.
+///
+/// # Errors
+/// No such package, or the download failed.
+pub fn unpack(packages: &[&str], folder: &Path) -> anyhow::Result<()> {
+    packages
+        .iter()
+        .try_for_each(|package| unpack_one(Packages::Guests, package, folder))
+}
+
+/// As [`unpack`], packages of programs that run on this machine.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_tools(packages: &[&str], folder: &Path) -> anyhow::Result<()> {
+    packages
+        .iter()
+        .try_for_each(|package| unpack_one(Packages::Host, package, folder))
+}
+
+fn unpack_one(kind: Packages, package: &str, folder: &Path) -> anyhow::Result<()> {
+    let archive = download(kind, package, folder)?;
+    run(Command::new("dpkg-deb").arg("-x").args([&archive, folder]))?;
+    std::fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))
+}
+
+/// The archive of a package that is for all machines, downloaded into `folder`.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn archive(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    download(Packages::Guests, package, folder)
+}
+
+fn download(kind: Packages, package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let what = format!("downloading Debian's {package} for arm64");
+    let what = format!("downloading Debian's {package}");
     let output = progress::during(&what, || {
-        run(apt("apt-get")?
+        run(apt(kind, "apt-get")?
             .args(["-q", "download", package])
             .current_dir(folder))
     });
@@ -103,14 +146,19 @@ fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     archive_in(folder, package)
 }
 
-/// apt's program `name`, set to Debian's arm64 packages and to lists of its own, which are fresh.
-fn apt(name: &str) -> anyhow::Result<Command> {
-    static CONFIGURATION: OnceLock<PathBuf> = OnceLock::new();
-    let configuration = match CONFIGURATION.get() {
+/// apt's program `name`, set to Debian's packages of this kind and to lists of its own, which are fresh.
+fn apt(kind: Packages, name: &str) -> anyhow::Result<Command> {
+    static GUESTS: OnceLock<PathBuf> = OnceLock::new();
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    let place = match kind {
+        Packages::Guests => &GUESTS,
+        Packages::Host => &HOST,
+    };
+    let configuration = match place.get() {
         Some(known) => known,
         None => {
-            let made = refresh()?;
-            CONFIGURATION.get_or_init(|| made)
+            let made = refresh(kind)?;
+            place.get_or_init(|| made)
         }
     };
     let mut command = Command::new(name);
@@ -131,13 +179,17 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// Makes apt's own folder, and reads Debian's lists into it. The lists are read once a run: a superseded package is
 /// gone from the archive within days.
-fn refresh() -> anyhow::Result<PathBuf> {
-    let folder = workspace::target().join("debian/apt");
+fn refresh(kind: Packages) -> anyhow::Result<PathBuf> {
+    let (folder, architecture) = match kind {
+        Packages::Guests => ("debian/apt", "arm64".to_string()),
+        Packages::Host => ("debian/apt-host", host_architecture()?),
+    };
+    let folder = workspace::target().join(folder);
     for part in ["state/lists/partial", "cache/archives/partial", "sources"] {
         std::fs::create_dir_all(folder.join(part))?;
     }
     workspace::write(&folder.join("status"), b"")?;
-    let mut text = configuration(&folder);
+    let mut text = configuration(&folder, &architecture);
     if !is_debian() {
         let keyring = keyring(&folder)?;
         workspace::write(
@@ -148,8 +200,11 @@ fn refresh() -> anyhow::Result<PathBuf> {
     }
     let path = folder.join("apt.conf");
     workspace::write(&path, text.as_bytes())?;
-    let what = "reading Debian's package lists for arm64 (into target/debian/apt)";
-    progress::during(what, || {
+    let what = format!(
+        "reading Debian's package lists for {architecture} (into {})",
+        workspace::show(&folder)
+    );
+    progress::during(&what, || {
         run(Command::new("apt-get")
             .args(["-q", "update"])
             .env("APT_CONFIG", &path))
@@ -158,12 +213,19 @@ fn refresh() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// This machine's architecture, in Debian's words.
+fn host_architecture() -> anyhow::Result<String> {
+    let output = Command::new("dpkg").arg("--print-architecture").output();
+    let output = output.context("running dpkg")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
 /// What apt is told: another architecture, other folders. As root it would drop to a user who cannot write here.
-fn configuration(folder: &Path) -> String {
+fn configuration(folder: &Path, architecture: &str) -> String {
     let folder = folder.display();
     format!(
         "Dir::State \"{folder}/state\";\nDir::State::status \"{folder}/status\";\nDir::Cache \"{folder}/cache\";\n\
-         APT::Architecture \"arm64\";\nAPT::Architectures {{ \"arm64\"; }};\n\
+         APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
          APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
          Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
     )
@@ -250,7 +312,7 @@ mod tests {
 
     #[test]
     fn apt_keeps_to_its_own_folder() {
-        let text = configuration(Path::new("/t"));
+        let text = configuration(Path::new("/t"), "arm64");
         for key in ["Dir::State ", "Dir::State::status ", "Dir::Cache "] {
             let line = text.lines().find(|line| line.starts_with(key));
             assert!(line.is_some_and(|line| line.contains("\"/t/")), "{text}");

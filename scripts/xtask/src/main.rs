@@ -5,7 +5,7 @@
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
-//! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
+//! - `build`, `elf`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
 mod board;
 mod build;
@@ -24,6 +24,7 @@ mod qemu;
 mod report;
 mod run;
 mod test;
+mod uio;
 mod workspace;
 
 use std::io::IsTerminal as _;

@@ -6,6 +6,11 @@ use super::counts;
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 
+/// The channels of a Linux and the conformance suite's peer.
+const TALK: &str =
+    "[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"";
+const HEAR: &str = "[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"";
+
 /// The devices of QEMU virt that can be handed over and interrupt by themselves.
 const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
 
@@ -39,6 +44,15 @@ fn conformance() -> Vec<Case> {
             .guest("suite", "conformance", &[0], "8M")
             .guest("other", "control-loop", &[1], "4M")
             .tap("suite"),
+        // Channels, and no other right over their peer.
+        case("peer", SUBJECT)
+            .guest("suite", "conformance", &[0], "8M")
+            .with("bootargs = \"tests=channel,partition\"")
+            .guest("peer", "conformance", &[1], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"talk\"\nbetween = [\"suite\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"suite\"]\nsize = \"4K\"")
+            .tap("suite"),
         case("bare", SUBJECT).bare("conformance").tap(""),
     ]
 }
@@ -68,13 +82,25 @@ fn systems() -> Vec<Case> {
             .send("poweroff -f\n")
             .wait(r"partition linux: switched itself off")
             .end(),
-        // No Debian kernel has uio_pdrv_genirq; /dev/mem reaches the same memory and doorbell, but no interrupt.
+        // Debian's kernel, Debian's UIO (uio_pdrv_genirq built from Debian's source), a program without a driver of ours.
+        case("linux-uio", "systems")
+            .linux_with("linux", &[0, 1], "256M", "target/guests/uio.cpio")
+            .guest("peer", "conformance", &[2], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with(TALK)
+            .with(HEAR)
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("insmod /lib/uio.ko; insmod /lib/uio_pdrv_genirq.ko of_id=generic-uio; linux-uio\n")
+            .wait(r"^\[linux\] uio: 1000 rings, 1000 interrupts")
+            .wait(r"^\[linux\] uio: the peer's word is there"),
+        // Without any module: /dev/mem reaches memory and doorbell, but no interrupt.
         case("linux-channel", "systems")
             .linux("linux", &[0, 1], "256M")
             .guest("peer", "conformance", &[2], "4M")
             .with("bootargs = \"role=peer\"")
-            .with("[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
-            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"")
+            .with(TALK)
+            .with(HEAR)
             .wait(r"^\[linux\] bulkhead: shell ready")
             .wait(r"^\[linux\] # $")
             .send("cat /proc/device-tree/channel@a100000/label; echo\n")
@@ -231,6 +257,7 @@ fn counted() -> Vec<Case> {
             .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
+            .with("devices = [\"/pl061@9030000\"]")
             .wait(r"^\[bench\] bench: done")
             .claim(counts::budgets_are_kept),
         case("linux-exits-seldom", "counted")
