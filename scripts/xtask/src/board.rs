@@ -22,7 +22,9 @@ const EMULATOR_KEYS: &[&str] = &[
     "dtb",
     "serial",
     "arguments",
+    "without",
 ];
+const WITHOUT_KEYS: &[&str] = &["node", "why"];
 /// Most CPUs and serial ports a board file may name.
 const SMALL: u64 = 64;
 
@@ -74,10 +76,21 @@ pub struct Emulator {
     pub gics: Vec<u8>,
     /// The tree handed to the machine, where it does not make its own.
     pub dtb: Option<TreeFile>,
+    /// Nodes taken out of `dtb`, since the machine has nothing there.
+    pub without: Vec<Without>,
     /// Which serial port is the console.
     pub serial: u64,
     /// Anything else.
     pub arguments: Vec<String>,
+}
+
+/// A node of the board's tree whose device the emulator does not model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Without {
+    /// Its path.
+    pub node: String,
+    /// What would happen with it.
+    pub why: String,
 }
 
 /// The boards in `platform/`.
@@ -193,6 +206,10 @@ fn emulator<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<E
         {
             arguments.push(section.text(item)?.value);
         }
+        let mut without = Vec::new();
+        for item in section.get("without").map_or(&[][..], |v| section.list(v)) {
+            without.push(without_node(section, item)?);
+        }
         Some(Emulator {
             machine,
             cpu: cpu.map(|text| text.value).unwrap_or_default(),
@@ -200,8 +217,20 @@ fn emulator<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<E
             memory,
             gics,
             dtb: section.get("dtb").and_then(|v| tree_file(section, v)),
+            without,
             serial: serial.map_or(0, |number| number.value),
             arguments,
+        })
+    })
+}
+
+fn without_node<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Without> {
+    inner(section, value, "`without`", WITHOUT_KEYS, |section| {
+        let node = section.require("node", "node = \"/soc/hdmi@7ef00700\"")?;
+        let why = section.require("why", "why = \"what would happen with it\"")?;
+        Some(Without {
+            node: section.text(node)?.value,
+            why: section.text(why)?.value,
         })
     })
 }

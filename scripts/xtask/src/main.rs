@@ -4,7 +4,7 @@
 //! - `manifest`, `check`: what a system's author wrote, and whether the board has it. The rules that also
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
-//! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
+//! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
 //! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
 
 mod board;
@@ -24,6 +24,7 @@ mod qemu;
 mod report;
 mod run;
 mod test;
+mod tree;
 mod workspace;
 
 use std::io::IsTerminal as _;
