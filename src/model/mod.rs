@@ -14,6 +14,7 @@ pub mod placement;
 pub mod portions;
 pub mod power;
 pub mod quiesce;
+pub mod selftest;
 pub mod sha256;
 pub mod translation;
 pub mod vgic;
