@@ -35,15 +35,58 @@ pub fn file(package: &str, pattern: &str, name: &str, follow: &str) -> anyhow::R
         return Ok(path);
     }
     let real = behind_meta(package, follow)?;
-    let archive = download(&real, &folder)?;
-    let bytes = extract(&archive, pattern)?;
-    if bytes.is_empty() {
-        bail!("Debian's package {real} has no file {pattern}");
-    }
-    workspace::write(&path, &bytes)?;
-    // The archive is of no more use; tens of megabytes each.
-    std::fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))?;
+    take_out(Part::Main, &real, &folder, &[(pattern.to_string(), name)])?;
     Ok(path)
+}
+
+/// The files called `names` in the folder `inside` of a package of firmware, which Debian keeps apart from free software
+/// (non-free-firmware).
+///
+/// # Errors
+/// No such package or file, or the download failed.
+pub fn firmware(package: &str, inside: &str, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = workspace::target().join("debian").join(package);
+    let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    if !paths.iter().all(|path| path.exists()) {
+        let wanted = names
+            .iter()
+            .map(|name| (format!("{inside}/{name}"), &name[..]));
+        take_out(
+            Part::Firmware,
+            package,
+            &folder,
+            &wanted.collect::<Vec<_>>(),
+        )?;
+    }
+    Ok(paths)
+}
+
+/// Downloads `package` and keeps the first file that matches each pattern under its name in `folder`.
+fn take_out(
+    part: Part,
+    package: &str,
+    folder: &Path,
+    wanted: &[(String, &str)],
+) -> anyhow::Result<()> {
+    let archive = download(part, package, folder)?;
+    for (pattern, name) in wanted {
+        let bytes = extract(&archive, pattern)?;
+        if bytes.is_empty() {
+            bail!("Debian's package {package} has no file {pattern}");
+        }
+        workspace::write(&folder.join(name), &bytes)?;
+    }
+    // The archive is of no more use; tens of megabytes each.
+    std::fs::remove_file(&archive).with_context(|| format!("removing {}", archive.display()))
+}
+
+/// A part of Debian's archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What the machine's own sources have, where it runs Debian; or else the free part.
+    Main,
+    /// Firmware, which is not free.
+    Firmware,
 }
 
 fn behind_meta(package: &str, follow: &str) -> anyhow::Result<String> {
@@ -72,7 +115,7 @@ fn dependency(record: &str, follow: &str) -> Option<String> {
 }
 
 fn show(package: &str) -> anyhow::Result<String> {
-    let output = apt("apt-cache")?
+    let output = apt(Part::Main, "apt-cache")?
         .args(["show", "--no-all-versions", package])
         .output()
         .context("running apt-cache")?;
@@ -82,11 +125,11 @@ fn show(package: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+fn download(part: Part, package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let what = format!("downloading Debian's {package} for arm64");
     let output = progress::during(&what, || {
-        run(apt("apt-get")?
+        run(apt(part, "apt-get")?
             .args(["-q", "download", package])
             .current_dir(folder))
     });
@@ -95,13 +138,18 @@ fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// apt's program `name`, set to Debian's arm64 packages and to lists of its own, which are fresh.
-fn apt(name: &str) -> anyhow::Result<Command> {
-    static CONFIGURATION: OnceLock<PathBuf> = OnceLock::new();
-    let configuration = match CONFIGURATION.get() {
+fn apt(part: Part, name: &str) -> anyhow::Result<Command> {
+    static MAIN: OnceLock<PathBuf> = OnceLock::new();
+    static FIRMWARE: OnceLock<PathBuf> = OnceLock::new();
+    let slot = match part {
+        Part::Main => &MAIN,
+        Part::Firmware => &FIRMWARE,
+    };
+    let configuration = match slot.get() {
         Some(known) => known,
         None => {
-            let made = refresh()?;
-            CONFIGURATION.get_or_init(|| made)
+            let made = refresh(part)?;
+            slot.get_or_init(|| made)
         }
     };
     let mut command = Command::new(name);
@@ -122,25 +170,29 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// Makes apt's own folder, and reads Debian's lists into it. The lists are read once a run: a superseded package is
 /// gone from the archive within days.
-fn refresh() -> anyhow::Result<PathBuf> {
-    let folder = workspace::target().join("debian/apt");
+fn refresh(part: Part) -> anyhow::Result<PathBuf> {
+    let (name, component) = match part {
+        Part::Main => ("apt", "main"),
+        Part::Firmware => ("apt-firmware", "non-free-firmware"),
+    };
+    let folder = workspace::target().join("debian").join(name);
     for part in ["state/lists/partial", "cache/archives/partial", "sources"] {
         std::fs::create_dir_all(folder.join(part))?;
     }
     workspace::write(&folder.join("status"), b"")?;
     let mut text = configuration(&folder);
-    if !is_debian() {
+    if part == Part::Firmware || !is_debian() {
         let keyring = keyring(&folder)?;
         workspace::write(
             &folder.join("sources/debian.sources"),
-            sources(&keyring).as_bytes(),
+            sources(&keyring, component).as_bytes(),
         )?;
         text.push_str(&other_sources(&folder));
     }
     let path = folder.join("apt.conf");
     workspace::write(&path, text.as_bytes())?;
-    let what = "reading Debian's package lists for arm64 (into target/debian/apt)";
-    progress::during(what, || {
+    let what = format!("reading Debian's package lists for arm64 (into target/debian/{name})");
+    progress::during(&what, || {
         run(Command::new("apt-get")
             .args(["-q", "update"])
             .env("APT_CONFIG", &path))
@@ -173,10 +225,10 @@ fn other_sources(folder: &Path) -> String {
     format!("Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{folder}/sources\";\n")
 }
 
-fn sources(keyring: &Path) -> String {
+fn sources(keyring: &Path, component: &str) -> String {
     let stanza = |archive: &str, suites: &str| {
         format!(
-            "Types: deb\nURIs: http://deb.debian.org/{archive}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n\n",
+            "Types: deb\nURIs: http://deb.debian.org/{archive}\nSuites: {suites}\nComponents: {component}\nSigned-By: {}\n\n",
             keyring.display()
         )
     };

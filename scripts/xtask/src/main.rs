@@ -5,6 +5,7 @@
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
+//! - `sdcard`: a card a board's firmware boots from.
 //! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
 
 mod board;
@@ -23,6 +24,7 @@ mod progress;
 mod qemu;
 mod report;
 mod run;
+mod sdcard;
 mod test;
 mod tree;
 mod workspace;

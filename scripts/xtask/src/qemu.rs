@@ -176,7 +176,11 @@ fn emulator(machine: &Machine) -> anyhow::Result<&Emulator> {
     })
 }
 
-fn tree_path(machine: &Machine, tree: &TreeFile) -> anyhow::Result<PathBuf> {
+/// The file a board's `tree` names.
+///
+/// # Errors
+/// Its package could not be had.
+pub fn tree_path(machine: &Machine, tree: &TreeFile) -> anyhow::Result<PathBuf> {
     match tree {
         TreeFile::File(name) => Ok(workspace::resolve(&machine.board.folder, name)),
         TreeFile::Debian { package, file } => {

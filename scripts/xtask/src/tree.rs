@@ -2,6 +2,8 @@
 //!
 //! A node's tokens become FDT_NOP, which every reader skips (Devicetree Specification 5.4.1): nothing else moves.
 
+use std::ops::Range;
+
 use anyhow::{Context as _, bail};
 
 /// Tokens of the structure block (5.4.1).
@@ -12,6 +14,8 @@ const NOP: u32 = 4;
 const END: u32 = 9;
 /// Where the header has the offset of the structure block (5.2).
 const OFF_DT_STRUCT: usize = 8;
+/// Where it has that of the strings block.
+const OFF_DT_STRINGS: usize = 12;
 /// Bytes of a token.
 const CELL: usize = 4;
 
@@ -25,6 +29,33 @@ pub fn remove(tree: &mut [u8], path: &str) -> anyhow::Result<()> {
         token.copy_from_slice(&NOP.to_be_bytes());
     }
     Ok(())
+}
+
+/// Where the value of the property `name` of the node at `path` is.
+///
+/// # Errors
+/// The tree is damaged.
+pub fn property(tree: &[u8], path: &str, name: &str) -> anyhow::Result<Option<Range<usize>>> {
+    let Some((begin, end)) = find(tree, path)? else {
+        return Ok(None);
+    };
+    let strings = usize::try_from(cell(tree, OFF_DT_STRINGS)?)?;
+    let mut at = begin + CELL;
+    at = aligned(at + text(tree, at)?.len() + 1);
+    // A node's properties come before its children.
+    while at < end && matches!(cell(tree, at)?, PROP | NOP) {
+        if cell(tree, at)? == NOP {
+            at += CELL;
+            continue;
+        }
+        let length = usize::try_from(cell(tree, at + CELL)?)?;
+        let value = at + 3 * CELL;
+        if text(tree, strings + usize::try_from(cell(tree, at + 2 * CELL)?)?)? == name {
+            return Ok(Some(value..value + length).filter(|value| value.end <= end));
+        }
+        at = aligned(value + length);
+    }
+    Ok(None)
 }
 
 /// The bytes of the node at `path`, from its first token to the end of its last.
@@ -124,6 +155,15 @@ mod tests {
         for path in ["/scb/dma", "/dma@1000", "scb", "", "/scb/dma@1000/port/x"] {
             assert!(remove(&mut tree, path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn a_property_is_found_in_its_own_node() {
+        let tree = tree();
+        let reg = property(&tree, "/scb/mmc@2000", "reg").unwrap().unwrap();
+        assert_eq!(tree[reg], [0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 0]);
+        assert_eq!(property(&tree, "/scb/mmc@2000", "label").unwrap(), None);
+        assert_eq!(property(&tree, "/scb/none", "reg").unwrap(), None);
     }
 
     #[test]
