@@ -91,6 +91,25 @@ impl Registers {
     }
 }
 
+/// What EL1 says of the last exception it took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct El1 {
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+    /// ELR_EL1.
+    pub elr: u64,
+    /// SPSR_EL1.
+    pub spsr: u64,
+    /// VBAR_EL1.
+    pub vbar: u64,
+    /// SP_EL0.
+    pub sp_el0: u64,
+    /// SP_EL1.
+    pub sp_el1: u64,
+}
+
 /// The IT bits of `pstate` after one more instruction (AArch32.ITAdvance): the condition's last bit and the mask move up,
 /// and an empty mask ends the block.
 const fn advanced(pstate: u64) -> u64 {

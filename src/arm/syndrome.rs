@@ -100,6 +100,7 @@ impl Syndrome {
 
     /// The exception class.
     #[must_use]
+    #[inline(always)]
     pub const fn class(self) -> Class {
         match self.class_number() {
             0x00 => Class::Unknown,
@@ -144,6 +145,7 @@ impl Syndrome {
 
     /// EC as the number it is, for the log.
     #[must_use]
+    #[inline(always)]
     pub const fn class_number(self) -> u8 {
         (self.bits(31, 26) & 0x3f) as u8
     }
@@ -173,6 +175,7 @@ impl Syndrome {
 
     /// What is known of a data abort from a lower level.
     #[must_use]
+    #[inline(always)]
     pub const fn data_abort(self) -> DataAbort {
         let access = if self.bit(24) {
             Some(Transfer {
@@ -199,6 +202,7 @@ impl Syndrome {
         self.fault()
     }
 
+    #[inline(always)]
     const fn fault(self) -> Fault {
         let status = (self.bits(5, 0) & 0x3f) as u8;
         let kind = match status {

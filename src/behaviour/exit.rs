@@ -30,7 +30,7 @@ pub enum Next {
 }
 
 /// What the core says of a synchronous exit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Exit {
     /// ESR_EL2.
     pub esr: u64,

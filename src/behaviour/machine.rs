@@ -68,8 +68,11 @@ pub trait Machine {
     fn set_stack_pointer(&mut self, registers: &Registers, value: u64);
     /// What the partition may use of the CPU.
     fn rights(&self) -> Rights;
-    /// Does for the guest what cache maintenance by set and way, with this argument, is for.
-    fn maintain_set_way(&mut self, argument: u64);
+    /// Does for the guest what cache maintenance by set and way, with this argument, is for, or a part of that: then it
+    /// answers `false`, and the instruction is to be tried again.
+    fn maintain_set_way(&mut self, argument: u64) -> bool;
+    /// Whether the guest's loads and stores are big-endian where it is now (SCTLR_EL1.EE, E0E).
+    fn is_big_endian(&self, registers: &Registers) -> bool;
     /// What the partition is shown of an ID register of the core.
     fn id_register(&self, register: IdRegister) -> u64;
     /// Takes typed bytes out of the board's UART, which held them back until the partition had room.

@@ -4,6 +4,7 @@
 
 pub mod channel;
 pub mod console;
+pub mod crash;
 pub mod exit;
 pub mod heartbeat;
 pub mod here;

@@ -5,6 +5,7 @@
 
 use super::channel::Port;
 use super::console::Uart;
+use super::crash::Crashes;
 use super::heartbeat::Heartbeat;
 use super::lifecycle::Life;
 use crate::model::bundle::Plan;
@@ -13,6 +14,7 @@ use crate::model::placement::Extent;
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
@@ -114,10 +116,12 @@ pub struct Vcpu {
 pub struct Partition<'b> {
     /// What the manifest says of it.
     pub plan: Plan<'b>,
-    /// Where its images go.
-    pub layout: Layout,
+    /// Where its images go; `None` if its kernel is damaged where it says what it is.
+    pub layout: Option<Layout>,
     /// Where its RAM lies.
     pub extents: ArrayVec<Extent, MAX_EXTENTS>,
+    /// What it has of the board's devices.
+    pub share: Share,
     /// Its stage-2 tables.
     pub stage2: Tree,
     /// Its vCPUs.
@@ -142,6 +146,8 @@ pub struct Partition<'b> {
     pub loading: Portions,
     /// Where it is in its life.
     pub life: Life,
+    /// Its last crashes, kept over its restarts. A lock that stands alone.
+    pub crashes: SpinMutex<Crashes>,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
     pub pmu: Option<u32>,
     /// CNTVOFF_EL2, set at each start.

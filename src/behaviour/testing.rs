@@ -5,6 +5,7 @@
 )]
 
 use super::channel::Link;
+use super::crash::Crashes;
 use super::exit::{self, Exit, Next};
 use super::heartbeat::Heartbeat;
 use super::here::Here;
@@ -68,6 +69,10 @@ pub struct Fake {
     pub kicked: Vec<CpuId>,
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
+    /// In how many parts maintenance by set and way is done.
+    pub set_way_parts: usize,
+    /// Whether the guest's data is big-endian.
+    pub big_endian: bool,
     pub printed: usize,
     pub took_input: usize,
     pub fetched: Cell<usize>,
@@ -97,6 +102,8 @@ impl Fake {
             kicked: Vec::new(),
             effects: Vec::new(),
             set_way: Vec::new(),
+            set_way_parts: 1,
+            big_endian: false,
             printed: 0,
             took_input: 0,
             fetched: Cell::new(0),
@@ -185,8 +192,13 @@ impl Machine for Fake {
         self.rights
     }
 
-    fn maintain_set_way(&mut self, argument: u64) {
+    fn maintain_set_way(&mut self, argument: u64) -> bool {
         self.set_way.push(argument);
+        self.set_way.len() >= self.set_way_parts
+    }
+
+    fn is_big_endian(&self, _: &Registers) -> bool {
+        self.big_endian
     }
 
     fn id_register(&self, register: IdRegister) -> u64 {
@@ -392,16 +404,17 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
     };
     Partition {
         plan: plan(cpus.clone()),
-        layout: Layout {
+        layout: Some(Layout {
             entry: Ipa::new(RAM),
             pieces: ArrayVec::new(),
             dtb: Ipa::new(RAM),
             dtb_room: 0,
             initrd: None,
-        },
+        }),
         extents: [extent(FIRST_HALF, RAM), extent(SECOND_HALF, RAM + HALF)]
             .into_iter()
             .collect(),
+        share: crate::model::share::Share::default(),
         stage2: Tree::new_stage2(Pa::new(0x7000_0000), 40),
         vcpus: cpus.iter().map(vcpu).collect(),
         cpus,
@@ -414,6 +427,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         channels: ArrayVec::new(),
         heartbeat: Heartbeat::new(),
         life: Life::new(),
+        crashes: spin::mutex::SpinMutex::new(Crashes::new()),
         pmu: None,
         counter_offset: AtomicU64::new(0),
     }

@@ -1,7 +1,7 @@
 //! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
 
 use crate::arm::id::IdRegister;
-use crate::arm::registers::Registers;
+use crate::arm::registers::{El1, Registers};
 use crate::words::{Ipa, Pa, Va};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
@@ -62,11 +62,23 @@ pub fn id_register(register: IdRegister) -> u64 {
     }
 }
 
-/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW).
+/// SCTLR_EL1.EE and E0E: data at EL1 and EL0 is big-endian (D19.2.125).
+const SCTLR_EE: u64 = 1 << 25;
+const SCTLR_E0E: u64 = 1 << 24;
+
+/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW), or may have big-endian data at EL1 or EL0.
 #[inline(always)]
 #[must_use]
-pub fn is_aarch32() -> bool {
+pub fn is_unusual() -> bool {
     crate::read_register!("spsr_el2") & 1 << 4 != 0
+        || crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
+}
+
+/// Whether EL1's data, or EL0's, is big-endian.
+#[must_use]
+pub fn is_big_endian(el0: bool) -> bool {
+    let bit = if el0 { SCTLR_E0E } else { SCTLR_EE };
+    crate::read_register!("sctlr_el1") & bit != 0
 }
 
 /// Reads where and how the guest goes on, where the short path has left it: ELR_EL2 and SPSR_EL2.
@@ -100,6 +112,20 @@ pub fn exception_controls() -> (u64, u64) {
         crate::read_register!("sctlr_el1"),
         crate::read_register!("vbar_el1"),
     )
+}
+
+/// What EL1 has of the last exception it took.
+#[must_use]
+pub fn el1() -> El1 {
+    El1 {
+        esr: crate::read_register!("esr_el1"),
+        far: crate::read_register!("far_el1"),
+        elr: crate::read_register!("elr_el1"),
+        spsr: crate::read_register!("spsr_el1"),
+        vbar: crate::read_register!("vbar_el1"),
+        sp_el0: crate::read_register!("sp_el0"),
+        sp_el1: crate::read_register!("sp_el1"),
+    }
 }
 
 /// SP_EL1 or SP_EL0.

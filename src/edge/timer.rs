@@ -59,6 +59,13 @@ pub fn now() -> u64 {
     CNTPCT_EL0.get() / per_millisecond()
 }
 
+/// The physical counter for a record: not ordered with what surrounds it.
+#[must_use]
+#[inline(always)]
+pub fn ticks() -> u64 {
+    read_register!("cntpct_el0")
+}
+
 /// Has the calling core's timer interrupt at `milliseconds` on [`now`]'s clock, or earlier if it is set to.
 pub fn set(milliseconds: u64) {
     set_counter(milliseconds.saturating_mul(per_millisecond()));

@@ -44,7 +44,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
     let regime = translate(&board, tree);
-    start(board, tree, regime)
+    start(board, bytes, tree, regime)
 }
 
 /// Without a device tree there is no console to say so on.
@@ -69,7 +69,7 @@ fn translate(board: &Board<'_>, tree: Range) -> Regime {
 }
 
 /// Goes on with the MMU on.
-fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
+fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regime) -> ! {
     let own = init::affinity();
     let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
         refuse(format_args!(
@@ -93,7 +93,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
             Gic::V3 { .. } => "GICv3",
         }
     );
-    let host = open_host(&board, cpu, own);
+    let host = open_host(&board, bytes, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
             "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
@@ -113,6 +113,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if system.selftest {
         selftest::ask(cpu);
     }
+    system::choose_console_core();
     start_secondaries(&board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
@@ -139,7 +140,7 @@ const fn kind_of(kind: UartKind) -> uart::Kind {
 }
 
 /// Opens the interrupt controller, and writes down what every core needs to know.
-fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
+fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> &'static Host {
     let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
     let (gic, maintenance) = match &board.gic {
         Gic::V2 {
@@ -185,6 +186,7 @@ fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
         maintenance,
         timer: board.timer.hyp,
         uart: board.console.and_then(|console| console.intid),
+        tree,
     })
 }
 
@@ -200,6 +202,7 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
                     log::warn!("CPU {index} does not start: PSCI says {error}");
+                    missing(index, own);
                 }
             }
             (CpuStart::SpinTable { release }, _) => {
@@ -207,8 +210,26 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
             }
             (CpuStart::Psci | CpuStart::Unknown, _) => {
                 log::warn!("CPU {index} cannot be started: its enable-method is not known");
+                missing(index, own);
             }
         }
+    }
+}
+
+/// CPU `index` does not come: the boot core, `own`, has the console in its stead, and a partition it leads has failed.
+fn missing(index: usize, own: CpuId) {
+    let cpu = CpuId::new(u8::try_from(index).unwrap_or(u8::MAX));
+    if system::console_core() == cpu {
+        system::set_console_core(own);
+    }
+    if let Some((partition, vcpu)) = state::assignment(cpu)
+        && vcpu.get() == 0
+    {
+        partition.life.fail();
+        log::warn!(
+            "partition {} does not start: it has no CPU",
+            partition.plan.name
+        );
     }
 }
 

@@ -3,11 +3,12 @@
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};
-use super::{load, system};
+use super::{crash, load, system, watch};
 use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
 use crate::behaviour::console;
+use crate::behaviour::crash::{Cause, Fault};
 use crate::behaviour::exit::{self, Next};
 use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
@@ -16,15 +17,20 @@ use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
-use crate::edge::{init, takeover};
+use crate::edge::{guest, init, takeover, timer};
 use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
-use crate::words::CpuId;
+use crate::model::recorder::{Event, Recorder, Stage, What};
+use crate::model::watch::{Sample, Suspect, Verdict as Look};
+use crate::words::{CpuId, lower_half};
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
 
 /// INTID field of a GICv2's IAR; GICv3's INTIDs of interest fit too.
 const INTID: u32 = 0x3ff;
+
+/// Milliseconds between two looks at a vCPU that may be in a loop.
+const LOOKS_APART: u64 = 10;
 
 /// The private peripheral interrupts in their word, INTIDs 16 to 31.
 const PPIS: u32 = 0xffff_0000;
@@ -36,6 +42,18 @@ struct Core {
     here: Here<'static, 'static>,
     /// How often the partition had been started when the vCPU last parked: it parks once in each life.
     parked_in: Option<u64>,
+    /// Whether an access of the vCPU to nothing was reported.
+    fault_reported: bool,
+    /// What the core did last.
+    recorder: &'static Recorder,
+    /// The last synchronous exit or SError.
+    last: exit::Exit,
+    /// The last interrupt taken.
+    interrupt: u32,
+    /// A vCPU that may be in a loop of exceptions.
+    suspect: Option<Suspect>,
+    /// When it is to be looked at next, in milliseconds.
+    look_at: u64,
 }
 
 /// Runs core `cpu` for good.
@@ -50,7 +68,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         host.gic.start_core(cpu, *mpidr);
     }
     super::selftest::take_part(host, cpu);
-    if cpu == system::uart_core() {
+    if cpu == system::console_core() {
         host.take_uart(cpu);
     }
     let Some((partition, vcpu)) = state::assignment(cpu) else {
@@ -65,6 +83,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         cpu,
         overflow: false,
         listed: 0,
+        maintained: 0,
     };
     let here = Here {
         partition,
@@ -77,7 +96,14 @@ pub extern "C" fn main(cpu: u64) -> ! {
         hardware,
         here,
         parked_in: None,
+        fault_reported: false,
+        recorder: state::recorder(cpu),
+        last: exit::Exit::default(),
+        interrupt: 0,
+        suspect: None,
+        look_at: 0,
     };
+    watch::start(cpu);
     loop {
         let start = core.wait_until_on();
         core.reset(start);
@@ -88,6 +114,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
 /// A core without a vCPU: it may have the console to see to.
 fn rest(host: &Host, cpu: CpuId) -> ! {
     host.gic.enable(0, 1 << host.timer, cpu);
+    watch::start(cpu);
     loop {
         wfi();
         let iar = host.gic.acknowledge();
@@ -97,7 +124,9 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
             if Some(intid) == host.uart {
                 system::uart_interrupt();
             } else if intid == host.timer {
-                system::timer_interrupt(None);
+                system::timer_interrupt(cpu, None);
+            } else if intid == KICK {
+                system::serve(Speaker::Hypervisor);
             }
             host.gic.deactivate(iar);
         }
@@ -149,6 +178,7 @@ impl Core {
         let life = Some(partition.life.starts());
         if self.parked_in != life {
             self.parked_in = life;
+            self.note_life(Stage::Stopping);
             if let Some(vcpu) = self.here.shared() {
                 vcpu.power.switch_off();
             }
@@ -162,10 +192,13 @@ impl Core {
         }
         if self.leads() && partition.life.all_parked(count) {
             partition.heartbeat.disarm();
+            // Before anything else: devices of a partition that is down interrupt nobody.
+            load::silence(partition, &mut self.hardware);
             for port in &partition.channels {
                 port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }
             let next = partition.life.finish_stop(partition.plan.on_crash);
+            self.note_life(Stage::Down);
             channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
             if next == NextLife::Start {
@@ -181,6 +214,7 @@ impl Core {
             load::help(partition);
             return;
         }
+        self.note_life(Stage::Loading);
         load::offer(partition);
         self.kick_others();
         match load::load(&self.here, &mut self.hardware) {
@@ -189,6 +223,7 @@ impl Core {
                     let _ = vcpu.power.switch_on(entry);
                 }
                 partition.life.run();
+                self.note_life(Stage::Running);
                 channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
@@ -196,6 +231,13 @@ impl Core {
             }
             Err(error) => {
                 partition.life.fail();
+                crash::record(
+                    &self.here,
+                    self.recorder,
+                    &Registers::new(),
+                    Cause::Load,
+                    Fault::None,
+                );
                 log::warn!("partition {}: not started: {error}", partition.plan.name);
                 system::board_off_if_idle();
             }
@@ -223,8 +265,10 @@ impl Core {
     /// Puts the core's EL1 back to reset and points it at the start.
     fn reset(&mut self, start: Start) {
         let partition = self.here.partition;
+        self.suspect = None;
         init::reset_el1(&self.hardware.features);
         self.hardware.host.gic.reset_virtual();
+        self.hardware.maintained = 0;
         let guest = init::Guest {
             stage2_root: partition.stage2.root().get(),
             vtcr: partition.stage2.vtcr(init::pa_bits()),
@@ -252,6 +296,7 @@ impl Core {
                 guest.hardware.listed = 0;
             }
             let exit = self.context.enter();
+            let (at, pc) = (timer::ticks(), self.context.registers.pc);
             if let Some(guest) = &self.context.guest {
                 self.hardware.overflow = guest.hardware.overflow;
             }
@@ -259,8 +304,12 @@ impl Core {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
                 Exit::FastInterrupt => Next::Resume,
-                Exit::SystemError => Next::Stop(Reason::Crash),
+                Exit::SystemError => self.system_error(),
             };
+            self.record(exit, at, pc);
+            if self.suspect.is_some() {
+                self.look();
+            }
             if next == Next::Standby {
                 self.standby();
                 next = Next::Resume;
@@ -275,6 +324,75 @@ impl Core {
         self.leave(next);
     }
 
+    /// Notes what the core has just done, from `at` on.
+    fn record(&self, exit: Exit, at: u64, pc: u64) {
+        let (what, detail) = match exit {
+            Exit::Synchronous => (What::Exit, self.last.esr),
+            Exit::Interrupt | Exit::FastInterrupt => (What::Interrupt, self.interrupt.into()),
+            Exit::SystemError => (What::SystemError, self.last.esr),
+        };
+        self.note(what, detail, at, pc);
+    }
+
+    fn note(&self, what: What, detail: u64, at: u64, pc: u64) {
+        self.recorder.record(&Event {
+            at,
+            took: lower_half(timer::ticks().wrapping_sub(at)),
+            what,
+            partition: self.here.partition.plan.id,
+            vcpu: self.here.vcpu,
+            pc,
+            detail,
+        });
+    }
+
+    /// Notes a turn in the partition's life.
+    fn note_life(&self, stage: Stage) {
+        self.note(What::Life, stage.code(), timer::ticks(), 0);
+    }
+
+    /// Stops the partition for a fault found on this core, and leaves a record if no other stop came first.
+    fn crash(&mut self, reason: Reason, cause: Cause, fault: Fault) {
+        if self.here.partition.life.stop(reason) {
+            crash::record(
+                &self.here,
+                self.recorder,
+                &self.context.registers,
+                cause,
+                fault,
+            );
+            self.kick_others();
+        }
+    }
+
+    /// Looks whether the vCPU, which has just been interrupted, is in a loop of exceptions at its EL1.
+    fn look(&mut self) {
+        let now = timer::now();
+        if now < self.look_at {
+            return;
+        }
+        let (registers, el1) = (&self.context.registers, guest::el1());
+        let sample = Sample {
+            pc: registers.pc,
+            pstate: registers.pstate,
+            vbar: el1.vbar,
+            elr: el1.elr,
+            spsr: el1.spsr,
+            esr: el1.esr,
+            far: el1.far,
+        };
+        let verdict = self.suspect.as_mut().map(|suspect| suspect.look(&sample));
+        if verdict == Some(Look::Again) {
+            self.look_at = now + LOOKS_APART;
+            timer::set(self.look_at);
+            return;
+        }
+        self.suspect = None;
+        if verdict == Some(Look::Looping) {
+            self.crash(Reason::Crash, Cause::ExceptionLoop, Fault::Stage1);
+        }
+    }
+
     /// Holds the vCPU where it is until its manager lets it go on or stops it.
     fn hold(&mut self) {
         while self.here.partition.life.state() == State::Paused {
@@ -287,13 +405,42 @@ impl Core {
         let (esr, far, hpfar) = init::syndrome();
         self.here.count(Counter::Exits);
         let exit = exit::Exit { esr, far, hpfar };
-        exit::synchronous(
+        let pc = self.context.registers.pc;
+        self.last = exit;
+        let next = exit::synchronous(
             &self.here,
             &state::CONSOLE,
             &mut self.hardware,
             &mut self.context.registers,
             &exit,
-        )
+        );
+        self.report_fault(&exit, pc);
+        next
+    }
+
+    /// Says where the vCPU first touched what is not there: once, so that no guest can make it a flood.
+    fn report_fault(&mut self, exit: &exit::Exit, pc: u64) {
+        let faults = Counter::Stage2Fault as usize;
+        let counted = self
+            .here
+            .shared()
+            .and_then(|vcpu| vcpu.statistics.get(faults));
+        if !self.fault_reported && counted.is_some_and(|count| count > 0) {
+            self.fault_reported = true;
+            log::info!(
+                "partition {}: vCPU {} got an external abort: nothing it may use so at {:#x}; pc {pc:#x} (its first; more are only counted)",
+                self.here.partition.plan.name,
+                self.here.vcpu.get(),
+                exit.ipa().get(),
+            );
+        }
+    }
+
+    /// An SError ends the partition: nobody knows what it has damaged.
+    fn system_error(&mut self) -> Next {
+        let (esr, far, hpfar) = init::syndrome();
+        self.last = exit::Exit { esr, far, hpfar };
+        Next::Stop(Reason::Crash)
     }
 
     /// Sees to the interrupt the short path left.
@@ -322,6 +469,7 @@ impl Core {
     /// Sees to the interrupt `iar` acknowledged; its priority is dropped.
     fn take(&mut self, iar: u32) {
         let intid = iar & INTID;
+        self.interrupt = intid;
         let host = self.hardware.host;
         if intid == KICK {
             host.gic.deactivate(iar);
@@ -350,7 +498,7 @@ impl Core {
 
     /// EL2's timer: output or input that was put off may go on, and the partition's heartbeat may be due.
     fn timer(&mut self) {
-        system::timer_interrupt(Some(self.here.partition.plan.id));
+        system::timer_interrupt(self.hardware.cpu, Some(self.here.partition.plan.id));
         let partition = self.here.partition;
         let now = self.hardware.counter();
         if partition.life.state() == State::Paused {
@@ -360,9 +508,7 @@ impl Core {
             Verdict::Idle => {}
             Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
             Verdict::Missed => {
-                if partition.life.stop(Reason::Heartbeat) {
-                    self.kick_others();
-                }
+                self.crash(Reason::Heartbeat, Cause::Heartbeat, Fault::None);
             }
         }
     }
@@ -373,8 +519,12 @@ impl Core {
         self.here.refresh(&mut self.hardware);
         console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
         system::serve_partition(self.here.partition.plan.id);
-        if self.hardware.cpu == system::log_core() {
+        if self.hardware.cpu == system::console_core() {
             system::serve(Speaker::Hypervisor);
+        }
+        if watch::wants_look(self.hardware.cpu) {
+            self.suspect = Some(Suspect::new());
+            self.look_at = 0;
         }
     }
 
@@ -401,6 +551,10 @@ impl Core {
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),
+            Next::Stop(Reason::Crash) => {
+                let (cause, fault) = crash::of(&self.last);
+                self.crash(Reason::Crash, cause, fault);
+            }
             Next::Stop(reason) => {
                 if self.here.partition.life.stop(reason) {
                     self.kick_others();

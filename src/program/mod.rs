@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod core;
+pub mod crash;
 pub mod fault;
 pub mod hash;
 pub mod load;
@@ -13,3 +14,4 @@ pub mod short;
 pub mod state;
 pub mod system;
 pub mod tables;
+pub mod watch;

@@ -2,23 +2,25 @@
 
 use super::state::{self, Host, LINKS, PARTITIONS};
 use crate::behaviour::channel::{Link, Port};
+use crate::behaviour::crash::Crashes;
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
 use crate::edge::{init, takeover};
-use crate::model::board::{Board, Gic};
+use crate::model::board::{Board, Gic, Trigger};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
-use crate::model::image::{self, ImageError};
+use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
-use crate::words::{PAGE_SIZE, Range};
+use crate::words::{CpuId, Ipa, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
 use core::sync::atomic::AtomicU64;
@@ -30,7 +32,7 @@ use thiserror::Error;
 const IPA_BITS: u8 = 40;
 /// Pages for one partition's stage-2 tables below the root: a level-2 table for each GiB its RAM touches, and those for
 /// its devices; blocks need no more.
-const FIXED_TABLES: u64 = 12;
+const FIXED_TABLES: u64 = 13;
 /// A level-2 table maps this much.
 const GIB: u64 = 1 << 30;
 
@@ -43,6 +45,9 @@ pub enum SetUpError {
     /// An image does not fit.
     #[error("partition {0}: {1}")]
     Image(ArrayString<32>, ImageError),
+    /// A device cannot be handed over.
+    #[error("{0}")]
+    Share(#[from] ShareError),
     /// No room for translation tables.
     #[error("partition {0}: its stage-2 tables: {1}")]
     Stage2(ArrayString<32>, MapError),
@@ -66,9 +71,11 @@ pub fn make(
         .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
+    let shares = shares(system, board, host.tree)?;
     make_links(system, &placement);
-    for (plan, extents) in system.partitions.iter().zip(placement.extents) {
-        let partition = one(plan, extents, board, host, &mut free)?;
+    let memory = placement.extents.into_iter().zip(shares);
+    for (plan, memory) in system.partitions.iter().zip(memory) {
+        let partition = one(plan, memory, board, host, &mut free)?;
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
         if let Some(slot) = PARTITIONS.get(plan.id.index()) {
             slot.call_once(|| partition);
@@ -101,14 +108,14 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
 
 fn one(
     plan: &Plan<'static>,
-    extents: ArrayVec<Extent, MAX_EXTENTS>,
+    (extents, share): (ArrayVec<Extent, MAX_EXTENTS>, Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
-    let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
+    let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let stage2 = stage2(plan, &extents, &channels, board, free)
+    let stage2 = stage2(plan, &extents, &share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -128,7 +135,8 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, pmu, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
+        share,
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
@@ -136,15 +144,29 @@ fn one(
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
+        crashes: SpinMutex::new(Crashes::new()),
         pmu,
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),
     })
 }
 
-/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells.
+/// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
+/// so is a bad bundle.
+fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
+    match image::layout(plan) {
+        Ok(layout) => Ok(Some(layout)),
+        Err(error) if super::hash::matches(&plan.kernel) => {
+            Err(SetUpError::Image(name_of(plan), error))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
 fn interrupts(
     plan: &Plan<'_>,
+    share: &Share,
     channels: &[Port<'_>],
     version: GicVersion,
     pmu: Option<u32>,
@@ -176,13 +198,29 @@ fn interrupts(
     for port in channels {
         vgic.own(port.end().intid, Source::Edge);
     }
+    for interrupt in &share.interrupts {
+        let edge = interrupt.trigger == Trigger::Edge;
+        vgic.own(
+            u16::try_from(interrupt.intid).unwrap_or(0),
+            Source::Physical { edge },
+        );
+        // The model takes the physical controller for set as the board's tree says, and changes only what the guest does.
+        host.gic.trigger(interrupt.intid, edge, CpuId::default());
+    }
     vgic
 }
 
-/// The partition's stage-2 tables: its RAM, its channels' memory, and on a GICv2 the virtual CPU interface.
+/// Whether a device at `address` would lie where the blank flash does.
+fn is_in_flash(address: Ipa) -> bool {
+    (layout::FLASH_BASE..layout::FLASH_BASE + layout::FLASH_SIZE).contains(&address.get())
+}
+
+/// The partition's stage-2 tables: a page of zeros all over the blank flash, its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
+/// interface.
 fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
+    share: &Share,
     channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
@@ -192,6 +230,11 @@ fn stage2(
     let tables = plan.memory / GIB
         + FIXED_TABLES
         + 2 * extents.len() as u64
+        + share
+            .windows
+            .iter()
+            .map(|window| window.tables())
+            .sum::<u64>()
         + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
@@ -213,6 +256,20 @@ fn stage2(
     for port in channels {
         let (input, range) = (port.end().ipa.get(), port.link.range);
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
+    }
+    for window in &share.windows {
+        let (input, range) = (window.ipa.get(), window.range);
+        let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
+        tree.map(&mut pages, input, range.base(), range.size(), leaf)?;
+    }
+    let blank = free.take(PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
+    if share.windows.iter().all(|window| !is_in_flash(window.ipa)) {
+        takeover::guest_ram(blank).zero(blank.base(), blank.size());
+        let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
+        for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
+            let input = layout::FLASH_BASE + page * PAGE_SIZE;
+            tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
+        }
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

@@ -5,8 +5,9 @@ use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
 use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
-use crate::model::console::{Console, Speaker};
-use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
+use crate::model::console::Console;
+use crate::model::recorder::Recorder;
+use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
 use spin::Once;
@@ -20,7 +21,7 @@ pub struct Host {
     /// Whether the controller ends physical interrupts by itself when a guest does.
     pub hardware_deactivation: bool,
     /// Affinities of the CPUs.
-    pub cpus: ArrayVec<Mpidr, { crate::words::limits::MAX_CPUS }>,
+    pub cpus: ArrayVec<Mpidr, MAX_CPUS>,
     /// How firmware is called, if there is any.
     pub firmware: Option<Conduit>,
     /// INTID of the GIC's maintenance interrupt.
@@ -29,6 +30,8 @@ pub struct Host {
     pub timer: u32,
     /// INTID of the console's UART.
     pub uart: Option<u32>,
+    /// The board's device tree, which no partition can write.
+    pub tree: &'static [u8],
 }
 
 impl Host {
@@ -58,6 +61,15 @@ pub static CONSOLE: Console = Console::new();
 /// The console's UART. Taken under the console's lock, or with a try.
 pub static UART: SpinMutex<Option<BoardUart>> = SpinMutex::new(None);
 
+/// What each core did last.
+pub static RECORDERS: [Recorder; MAX_CPUS] = [const { Recorder::new() }; MAX_CPUS];
+
+/// The ring of `cpu`.
+#[must_use]
+pub fn recorder(cpu: CpuId) -> &'static Recorder {
+    &RECORDERS[cpu.index() % MAX_CPUS]
+}
+
 /// The partitions there are.
 pub fn partitions() -> impl Iterator<Item = &'static Partition<'static>> {
     PARTITIONS.iter().filter_map(Once::get)
@@ -76,14 +88,4 @@ pub fn assignment(cpu: CpuId) -> Option<(&'static Partition<'static>, VcpuId)> {
         let index = partition.cpus.iter().position(|owned| *owned == cpu)?;
         Some((partition, VcpuId::new(u8::try_from(index).ok()?)))
     })
-}
-
-/// A core that can speak for `speaker`: the first of its partition; for the hypervisor, the first of any.
-#[must_use]
-pub fn core_of(speaker: Speaker) -> Option<CpuId> {
-    let partition = match speaker {
-        Speaker::Partition(id) => partition(id),
-        Speaker::Hypervisor => partitions().next(),
-    };
-    partition.and_then(|partition| partition.cpus.first().copied())
 }

@@ -1,7 +1,7 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
-use super::power;
-use super::state::{self, CONSOLE, UART, core_of, partitions};
+use super::state::{self, CONSOLE, UART, partitions};
+use super::{crash, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
@@ -11,7 +11,7 @@ use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Typed};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
 /// What it takes to reach the console whatever else has happened.
@@ -51,6 +51,8 @@ pub static EMERGENCY: EmergencyConsole = EmergencyConsole {
     size: AtomicU64::new(0),
     is_mini: AtomicBool::new(false),
 };
+/// The core that has the console.
+static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 /// The state of what is typed.
 static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
@@ -99,22 +101,41 @@ pub fn open_log() {
     log::set_max_level(log::LevelFilter::Info);
 }
 
-/// The core that speaks for the hypervisor.
+/// The core that takes the console's interrupts and speaks for the hypervisor.
 #[must_use]
-pub fn log_core() -> CpuId {
-    core_of(Speaker::Hypervisor).unwrap_or_default()
+pub fn console_core() -> CpuId {
+    CpuId::new(CONSOLE_CORE.load(Ordering::Acquire))
 }
 
-/// The core that takes the console's interrupts: one without a vCPU, so that no partition is interrupted for what is
-/// typed, or else the one that speaks for the hypervisor.
-#[must_use]
-pub fn uart_core() -> CpuId {
+/// Gives the console to `cpu`, which has not come to its loop yet.
+pub fn set_console_core(cpu: CpuId) {
+    CONSOLE_CORE.store(cpu.get(), Ordering::Release);
+}
+
+/// Chooses a core without a vCPU, so that no partition is interrupted for what is typed; or else the first of a partition
+/// that has no heartbeat to keep, or of any. Called when the partitions are made, before other cores start.
+pub fn choose_console_core() {
     let count = state::HOST.get().map_or(0, |host| host.cpus.len());
-    (0..count)
+    let first = |partition: &Partition<'_>| partition.cpus.first().copied();
+    let chosen = (0..count)
         .filter_map(|index| u8::try_from(index).ok())
         .map(CpuId::new)
         .find(|cpu| state::assignment(*cpu).is_none())
-        .unwrap_or_else(log_core)
+        .or_else(|| {
+            partitions()
+                .find(|partition| partition.plan.heartbeat_ms.is_none())
+                .and_then(first)
+        })
+        .or_else(|| partitions().next().and_then(first));
+    set_console_core(chosen.unwrap_or_default());
+}
+
+/// A core that can speak for `speaker`.
+fn core_of(speaker: Speaker) -> Option<CpuId> {
+    match speaker {
+        Speaker::Partition(id) => state::partition(id)?.cpus.first().copied(),
+        Speaker::Hypervisor => Some(console_core()),
+    }
 }
 
 /// Moves a partition's output to the UART.
@@ -150,8 +171,9 @@ fn set_uart_interrupts(transmit: bool) {
 }
 
 /// The time for which something was put off on this core has come: its own partition's output, the log, or input.
-pub fn timer_interrupt(own: Option<PartitionId>) {
+pub fn timer_interrupt(cpu: CpuId, own: Option<PartitionId>) {
     timer::stop();
+    watch::timer_interrupt(cpu);
     if let Some(id) = own {
         serve_partition(id);
     }
@@ -235,6 +257,9 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);
+    if matches!(reason, Reason::Crash | Reason::Heartbeat) {
+        crash::report(partition);
+    }
     if let Next::Stay(_) = next {
         board_off_if_idle();
     }

@@ -29,6 +29,8 @@ pub const PARTITION_STATUS: u32 = 0xc600_0030;
 pub const PARTITION_CONTROL: u32 = 0xc600_0031;
 /// `STATISTIC(id, vcpu, counter)`.
 pub const STATISTIC: u32 = 0xc600_0040;
+/// `CRASH_RECORD(id, index, item)`: x1 to x3 of an item of a partition's crash record, index 0 the newest.
+pub const CRASH_RECORD: u32 = 0xc600_0041;
 
 /// Done.
 pub const SUCCESS: i64 = 0;
@@ -100,3 +102,36 @@ pub const CAPABILITY_MANAGE: u64 = 1 << 32;
 pub const CAPABILITY_OBSERVE: u64 = 1 << 33;
 /// How many counters `STATISTIC` knows.
 pub const COUNTERS: u64 = 11;
+
+/// Why a partition crashed: `CRASH_RECORD`, item `WHEN`, x1 bits 15:0.
+pub mod crash_cause {
+    /// An exception vector of its EL1 faults on itself.
+    pub const EXCEPTION_LOOP: u64 = 1;
+    /// It missed its heartbeat.
+    pub const HEARTBEAT: u64 = 2;
+    /// An SError, such as a RAM error.
+    pub const SYSTEM_ERROR: u64 = 3;
+    /// A payload is damaged.
+    pub const LOAD: u64 = 4;
+    /// The hypervisor failed on one of its cores.
+    pub const HYPERVISOR: u64 = 5;
+}
+
+/// What `CRASH_RECORD` returns in x1, x2 and x3.
+pub mod crash_item {
+    /// Cause (15:0), vCPU (31:16), exits recorded (47:32); starts until then; milliseconds of the board's counter.
+    pub const WHEN: u64 = 0;
+    /// PC of the fault; PSTATE; ESR.
+    pub const FAULT: u64 = 1;
+    /// FAR; IPA, all ones where there is none; VBAR_EL1.
+    pub const ADDRESS: u64 = 2;
+    /// ESR_EL1; FAR_EL1; ELR_EL1.
+    pub const EL1: u64 = 3;
+    /// SP_EL0; SP_EL1; SPSR_EL1.
+    pub const STACK: u64 = 4;
+    /// The first of eleven: three of X0 to X30 each, in order, the last two zero.
+    pub const REGISTERS: u64 = 16;
+    /// The first of as many as there are exits, newest first: when, in milliseconds; its kind (7:0: 0 synchronous, 1 interrupt,
+    /// 2 SError) and ESR or INTID (63:8); PC.
+    pub const EXITS: u64 = 32;
+}

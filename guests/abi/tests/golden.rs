@@ -93,6 +93,7 @@ golden! {
         PARTITION_STATUS = 0xc600_0030,
         PARTITION_CONTROL = 0xc600_0031,
         STATISTIC = 0xc600_0040,
+        CRASH_RECORD = 0xc600_0041,
         SUCCESS = 0,
         NOT_SUPPORTED = -1,
         INVALID_PARAMETER = -3,
@@ -199,6 +200,7 @@ fn every_call_has_a_number_of_its_own_in_its_owners_range() {
         bulkhead::PARTITION_STATUS,
         bulkhead::PARTITION_CONTROL,
         bulkhead::STATISTIC,
+        bulkhead::CRASH_RECORD,
     ];
     let owners: [(u32, &[u32]); 4] = [(0, &arm), (4, &standard), (5, &hypervisor), (6, &vendor)];
     let mut all = Vec::new();
@@ -210,4 +212,31 @@ fn every_call_has_a_number_of_its_own_in_its_owners_range() {
             all.push(*function);
         }
     }
+}
+
+#[test]
+fn crash_causes_and_items_keep_their_numbers() {
+    use bulkhead::{crash_cause, crash_item};
+    assert_eq!(
+        [
+            crash_cause::EXCEPTION_LOOP,
+            crash_cause::HEARTBEAT,
+            crash_cause::SYSTEM_ERROR,
+            crash_cause::LOAD,
+            crash_cause::HYPERVISOR
+        ],
+        [1, 2, 3, 4, 5]
+    );
+    assert_eq!(
+        [
+            crash_item::WHEN,
+            crash_item::FAULT,
+            crash_item::ADDRESS,
+            crash_item::EL1,
+            crash_item::STACK,
+            crash_item::REGISTERS,
+            crash_item::EXITS
+        ],
+        [0, 1, 2, 3, 4, 16, 32]
+    );
 }

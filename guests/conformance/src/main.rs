@@ -9,6 +9,7 @@
 
 mod channel;
 mod console;
+mod crashes;
 mod differences;
 mod heartbeat;
 mod info;
@@ -48,6 +49,7 @@ const SUBJECTS: &[Subject] = &[
     ("statistic", statistic::run),
     ("channel", channel::run),
     ("partition", partition::run),
+    ("crashes", crashes::run),
 ];
 
 entry!(main);

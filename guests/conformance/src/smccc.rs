@@ -25,7 +25,7 @@ const UPPER: u64 = 0xdead_beef_0000_0000;
 const NUMBERS: u32 = 0xffff;
 
 /// Every function this ABI defines.
-pub const DEFINED: [u32; 41] = [
+pub const DEFINED: [u32; 42] = [
     smccc::VERSION,
     smccc::ARCH_FEATURES,
     smccc::ARCH_SOC_ID,
@@ -67,10 +67,11 @@ pub const DEFINED: [u32; 41] = [
     bulkhead::PARTITION_STATUS,
     bulkhead::PARTITION_CONTROL,
     bulkhead::STATISTIC,
+    bulkhead::CRASH_RECORD,
 ];
 
 /// Calls that change nothing, with their first argument.
-const HARMLESS: [(u32, u64); 24] = [
+const HARMLESS: [(u32, u64); 25] = [
     (smccc::VERSION, 0),
     (smccc::ARCH_FEATURES, 0x8000_0000),
     (smccc::ARCH_SOC_ID, 0),
@@ -95,6 +96,7 @@ const HARMLESS: [(u32, u64); 24] = [
     (bulkhead::PARTITION_STATUS, u64::MAX),
     (bulkhead::PARTITION_CONTROL, u64::MAX),
     (bulkhead::STATISTIC, u64::MAX),
+    (bulkhead::CRASH_RECORD, u64::MAX),
 ];
 
 /// Checks the service.

@@ -9,7 +9,7 @@ const QUERIES: &str = "DEN0028 General service queries";
 const FEATURES: &str = "ABI 3 FEATURES";
 
 /// The functions of the service.
-const ALL: [u32; 10] = [
+const ALL: [u32; 11] = [
     id::FEATURES,
     id::PARTITION_INFO,
     id::CONSOLE_WRITE,
@@ -20,6 +20,7 @@ const ALL: [u32; 10] = [
     id::PARTITION_STATUS,
     id::PARTITION_CONTROL,
     id::STATISTIC,
+    id::CRASH_RECORD,
 ];
 
 /// Checks the service.

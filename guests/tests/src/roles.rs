@@ -21,6 +21,9 @@ pub fn run(role: &str, machine: &Machine) {
         "fault-loop" => fault_loop(),
         "spin" => spin(),
         "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
+        "device-restart" => {
+            crate::devices::role(machine, machine.arguments.number("starts").unwrap_or(3));
+        }
         "panic" => panic!("asked to"),
         "off" => {}
         "board" => board(machine.arguments.number("action").unwrap_or(0)),

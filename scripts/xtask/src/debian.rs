@@ -23,6 +23,15 @@ pub fn kernel(package: &str) -> anyhow::Result<PathBuf> {
     file(package, "./boot/vmlinuz-*", "vmlinuz", "linux-image-")
 }
 
+/// The file at `path` in `package`, kept under its own name.
+///
+/// # Errors
+/// No such package or file, or the download failed.
+pub fn packaged(package: &str, path: &str) -> anyhow::Result<PathBuf> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    file(package, &format!("./{path}"), name, "linux-image-")
+}
+
 /// The file that matches `pattern` in `package`, kept as `name`. A meta package is followed to the one it
 /// depends on whose name starts with `follow`.
 ///

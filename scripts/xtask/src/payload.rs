@@ -47,7 +47,7 @@ fn refuse<T>(message: impl Into<String>, remedy: impl Into<String>) -> Result<T,
 /// It is not there, or nothing a partition can start.
 pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> {
     let path = match kernel {
-        Kernel::Debian(package) => match debian::kernel(package) {
+        Kernel::Debian { package, file } => match packaged(package, file.as_deref()) {
             Ok(path) => path,
             Err(error) => {
                 let remedy = "name another package, or a file";
@@ -57,6 +57,13 @@ pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> 
         Kernel::Named(name) => named(name, directory)?,
     };
     recognise(read(&path)?)
+}
+
+fn packaged(package: &str, file: Option<&str>) -> anyhow::Result<PathBuf> {
+    match file {
+        None => debian::kernel(package),
+        Some(file) => debian::packaged(package, file),
+    }
 }
 
 /// The initial ramdisk a manifest in `directory` names.

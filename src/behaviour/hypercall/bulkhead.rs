@@ -1,6 +1,6 @@
 //! Bulkhead's own services (hypercalls.md, section 3).
 
-use super::{Answer, Call, channels, lower, managing};
+use super::{Answer, Call, channels, crashes, lower, managing};
 use crate::behaviour::console;
 use crate::behaviour::here::Here;
 use crate::behaviour::machine::Machine;
@@ -58,6 +58,7 @@ pub(super) fn answer(
         bulkhead::PARTITION_STATUS => managing::status(here, call),
         bulkhead::PARTITION_CONTROL => managing::control(here, machine, call),
         bulkhead::STATISTIC => managing::statistic(here, call),
+        bulkhead::CRASH_RECORD => crashes::record(here, machine, call),
         _ => return None,
     };
     Some(match values {
@@ -78,7 +79,8 @@ fn features(call: &Call) -> Values {
         | bulkhead::HEARTBEAT
         | bulkhead::PARTITION_STATUS
         | bulkhead::PARTITION_CONTROL
-        | bulkhead::STATISTIC => Ok([0; 3]),
+        | bulkhead::STATISTIC
+        | bulkhead::CRASH_RECORD => Ok([0; 3]),
         _ => Err(CallError::NotSupported),
     }
 }

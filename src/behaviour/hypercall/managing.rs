@@ -30,7 +30,7 @@ pub(super) fn heartbeat(here: &Here<'_, '_>, machine: &mut impl Machine, call: &
 }
 
 /// The partition argument 1 names.
-fn named<'a, 'b>(here: &Here<'a, 'b>, call: &Call) -> Option<&'a Partition<'b>> {
+pub(super) fn named<'a, 'b>(here: &Here<'a, 'b>, call: &Call) -> Option<&'a Partition<'b>> {
     let id = u8::try_from(call.argument(1)).ok().map(PartitionId::new)?;
     if id == here.partition.plan.id {
         Some(here.partition)

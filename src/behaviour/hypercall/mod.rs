@@ -5,6 +5,7 @@
 mod arch;
 mod bulkhead;
 mod channels;
+mod crashes;
 mod managing;
 mod psci;
 mod trng;

@@ -26,7 +26,7 @@ const PSCI: [u64; 16] = [
     0x8400_0012,
     0xc400_0012,
 ];
-const OTHERS: [u64; 14] = [
+const OTHERS: [u64; 15] = [
     0x8000_0000,
     0x8000_0001,
     0x8600_ff01,
@@ -41,6 +41,7 @@ const OTHERS: [u64; 14] = [
     0xc600_0030,
     0xc600_0031,
     0xc600_0040,
+    0xc600_0041,
 ];
 
 fn known() -> impl Iterator<Item = u64> {

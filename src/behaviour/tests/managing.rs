@@ -198,3 +198,60 @@ proptest! {
         }
     }
 }
+
+const CRASH_RECORD: u64 = 0xc600_0041;
+const NO_DATA: i64 = -6;
+
+fn crash(partition: &crate::behaviour::partition::Partition<'_>, starts: u64) {
+    use crate::arm::registers::{El1, Registers};
+    use crate::behaviour::crash::{Cause, Fault, Record};
+    let mut registers = Registers::new();
+    registers.x = core::array::from_fn(|index| 100 + index as u64);
+    registers.pc = 0x4020_0000;
+    partition.crashes.lock().add(Record {
+        cause: Cause::Heartbeat,
+        vcpu: crate::words::VcpuId::new(2),
+        at: 99,
+        starts,
+        fault: Fault::None,
+        registers,
+        el1: El1::default(),
+        exits: arrayvec::ArrayVec::new(),
+    });
+}
+
+#[test]
+fn a_crash_record_is_denied_without_observe_even_to_its_own_partition() {
+    let mut bench = bench();
+    crash(&bench.partition, 1);
+    for id in [ID, MANAGED, FOREIGN, 7] {
+        assert_eq!(code(&mut bench, CRASH_RECORD, &[id.into(), 0, 0]), DENIED);
+    }
+}
+
+#[test]
+fn an_observer_reads_every_register_of_a_record_and_nothing_beyond() {
+    let mut bench = bench();
+    bench.partition.plan.observe = true;
+    crash(bench.others[usize::from(FOREIGN)].get().unwrap(), 7);
+    let id = u64::from(FOREIGN);
+    assert_eq!(
+        bench.call(CRASH_RECORD, &[id, 0, 0]).0,
+        [0, 2 | 2 << 16, 7, 99]
+    );
+    let registers: Vec<u64> = (16..27)
+        .flat_map(|item| bench.call(CRASH_RECORD, &[id, 0, item]).0[1..].to_vec())
+        .collect();
+    let expected: Vec<u64> = (100..131).chain([0, 0]).collect();
+    assert_eq!(registers, expected);
+    assert_eq!(bench.call(CRASH_RECORD, &[id, 0, 2]).0, [0, 0, u64::MAX, 0]);
+    for item in [5, 15, 27, 31] {
+        assert_eq!(
+            code(&mut bench, CRASH_RECORD, &[id, 0, item]),
+            INVALID_PARAMETER
+        );
+    }
+    for (index, item) in [(0, 32), (0, u64::MAX), (1, 0), (u64::MAX, 0)] {
+        assert_eq!(code(&mut bench, CRASH_RECORD, &[id, index, item]), NO_DATA);
+    }
+}

@@ -11,6 +11,7 @@ use crate::words::limits::{MAX_CPUS, MAX_RAM_RANGES, MAX_RESERVED};
 use crate::words::{Mpidr, PAGE_SIZE, Pa, Range, Text};
 
 mod chosen;
+mod copy;
 mod cpus;
 mod device;
 mod dma;
@@ -21,6 +22,8 @@ mod power;
 mod tree;
 
 use tree::Tree;
+
+pub use copy::{Copies, copy, is_at_or_below};
 
 pub use device::{
     DeviceInfo, DevicePath, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices,

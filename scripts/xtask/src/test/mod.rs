@@ -19,6 +19,7 @@
 mod case;
 pub mod conformance;
 mod counts;
+mod entry;
 mod host;
 mod runner;
 mod table;
@@ -214,6 +215,7 @@ fn prepare(totals: &mut Totals) {
     let ready = build::hypervisor()
         .and_then(|_| build::all_guests())
         .and_then(|()| debian::kernel("linux-image-cloud-arm64"))
+        .and_then(|_| debian::packaged("u-boot-qemu", table::UBOOT))
         .and_then(|_| initramfs::ready());
     // What is missing fails the tests that need it; here it is said once, with the reason.
     if let Err(error) = ready {

@@ -1,10 +1,16 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
-use super::case::{Bundle, Case, case};
+use super::case::{Bundle, Case, Entry, case};
 use super::counts;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
+
+/// The devices of QEMU virt that can be handed over and interrupt by themselves.
+const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
+
+/// U-Boot for a virtual machine, in Debian's u-boot-qemu.
+pub const UBOOT: &str = "usr/lib/u-boot/qemu_arm64/u-boot.bin";
 
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
@@ -85,6 +91,26 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] peer wrote 0x000000001234ABCD")
             .send("devmem 0xa103000 64 5 || echo refused, and still $(devmem 0xa103000 64)\n")
             .wait(r"^\[linux\] refused, and still 0x000000001234ABCD"),
+        case("linux-devices", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .with(GPIO_AND_CLOCK)
+            .wait(r"^\[linux\] .*rtc-pl031 9010000.pl031: registered as rtc0")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo +2 > /sys/class/rtc/rtc0/wakealarm; test -c /dev/gpiochip0 && echo a GPIO is there\n")
+            .wait(r"^\[linux\] a GPIO is there")
+            .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
+            .wait(r"^\[linux\] alarm"),
+        // The boot loader, unmodified: it reads its settings from a flash that holds nothing, and then its console.
+        case("u-boot", "systems")
+            .packaged("u-boot", "u-boot-qemu", UBOOT, &[0], "128M")
+            .with("dtb = 0x4000_0000")
+            .wait("Hit any key to stop autoboot")
+            .send("\n")
+            .wait(r"^\[u-boot\] => $")
+            .send("md.l 04000000 1; version\n")
+            .wait(r"^\[u-boot\] 04000000: 00000000")
+            .wait(r"^\[u-boot\] U-Boot 20"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -109,6 +135,17 @@ fn guests() -> Vec<Case> {
         tests("four-cpus", &[0, 1, 2, 3]),
         // vCPU numbers are the partition's own, whichever CPUs it has.
         tests("crossed-cpus", &[3, 1]),
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1, 2], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .on(EVERY_CPU)
+            .tap("t"),
+        case("devices-one-cpu", "guest")
+            .guest("t", "guest-tests", &[3], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .tap("t"),
     ]
 }
 
@@ -135,8 +172,18 @@ fn neighbours() -> Vec<Case> {
     vec![
         beside("flood", "flood"),
         beside("aborts", "fault-data"),
-        beside("spin", "spin"),
-        beside("fault-loop", "fault-loop"),
+        // It is busy with everything masked, and no less healthy for it.
+        beside("spin", "spin").forbid("partition bad:"),
+        // It never comes to EL2 by itself.
+        case("fault-loop", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-loop\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; stays down")
+            .wait(
+                r"partition bad: exception loop, its vector faults on itself: .*; pc 0x0f80_0200$",
+            )
+            .tap("t"),
         beside("panic", "panic").allow_panic(),
         beside("off", "off"),
         // The board's end, by PSCI and by the Pi's watchdog.
@@ -151,6 +198,13 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt is pending in one life and active in the next.
+        case("device-restarts", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-restart starts=20\"")
+            .with("devices = [\"/pl061@9030000\"]")
+            .guest("t", "control-loop", &[0], "4M")
+            .wait(r"^\[bad\] role: done"),
     ]
 }
 
@@ -217,6 +271,27 @@ fn boot() -> Vec<Case> {
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
+        // What a kernel says of itself is damaged: still its own partition's trouble alone.
+        case("kernel-header-damaged", "boot")
+            .linux("linux", &[1], "128M")
+            .guest("control", "control-loop", &[0], "4M")
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
+            .wait("partition linux: not started: the kernel does not match its SHA-256")
+            .wait(r"^\[control\] control: \d+ ticks"),
+        case("cpus-lacking", "boot")
+            .guest("control", "control-loop", &[3], "4M")
+            .entry(Entry::With(&["-smp", "2"]))
+            .wait("the bundle does not fit this board: partition control: CPU 3 does not exist"),
+        case("memory-lacking", "boot")
+            .guest("control", "control-loop", &[0], "900M")
+            .entry(Entry::With(&["-m", "512"]))
+            .wait("control.*900 MiB"),
+        refused("entered-at-el1")
+            .entry(Entry::With(&["-machine", "virtualization=off"]))
+            .wait("entered at EL1, but it needs EL2"),
+        refused("entered-at-el3")
+            .entry(Entry::El3)
+            .wait("entered at EL3, but it needs EL2"),
     ]
 }
 
