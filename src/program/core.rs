@@ -18,7 +18,6 @@ use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{guest, init, takeover, timer};
-use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
 use crate::model::recorder::{Event, Recorder, Stage, What};
 use crate::model::watch::{Sample, Suspect, Verdict as Look};
@@ -121,7 +120,7 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
             } else if intid == host.timer {
                 system::timer_interrupt(cpu, None);
             } else if intid == KICK {
-                system::serve(Speaker::Hypervisor);
+                system::serve_console();
             }
             host.gic.deactivate(iar);
         }
@@ -491,7 +490,7 @@ impl Core {
         console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
         system::serve_partition(self.here.partition.plan.id);
         if self.hardware.cpu == system::console_core() {
-            system::serve(Speaker::Hypervisor);
+            system::serve_console();
         }
         if watch::wants_look(self.hardware.cpu) {
             self.suspect = Some(Suspect::new());

@@ -19,6 +19,7 @@ pub fn run(role: &str, machine: &Machine) {
         "fault-data" => fault_data(),
         "fault-loop" => fault_loop(),
         "spin" => spin(),
+        "commands" => commands(),
         "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
         "panic" => panic!("asked to"),
         "off" => {}
@@ -52,6 +53,14 @@ fn fault_data() -> ! {
 fn fault_loop() -> ! {
     // SAFETY: nothing of Rust's runs after this.
     unsafe { asm!("msr vbar_el1, {0}", "isb", "svc #0", in(reg) NOWHERE, options(noreturn)) }
+}
+
+/// Prints what a person would type to command the hypervisor.
+fn commands() -> ! {
+    loop {
+        println!("\x1dstop t\rpause t\r\x1d]stop t\n\x1b[5i");
+        timer::delay(10_000);
+    }
 }
 
 /// Keeps its core busy with everything masked.
