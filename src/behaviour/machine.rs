@@ -25,6 +25,15 @@ pub struct Exception {
     pub far: Option<u64>,
 }
 
+/// How the board as a whole ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoardEnd {
+    /// Switched off, or halted where it cannot switch itself off.
+    Off,
+    /// Started again from its firmware.
+    Reset,
+}
+
 /// The calling core, as far as its guest is concerned.
 pub trait Machine {
     /// Reads the list registers in use and empties them.
@@ -59,8 +68,11 @@ pub trait Machine {
     fn set_stack_pointer(&mut self, registers: &Registers, value: u64);
     /// What the partition may use of the CPU.
     fn rights(&self) -> Rights;
-    /// Does for the guest what cache maintenance by set and way, with this argument, is for.
-    fn maintain_set_way(&mut self, argument: u64);
+    /// Does for the guest what cache maintenance by set and way, with this argument, is for, or a part of that: then it
+    /// answers `false`, and the instruction is to be tried again.
+    fn maintain_set_way(&mut self, argument: u64) -> bool;
+    /// Whether the guest's loads and stores are big-endian where it is now (SCTLR_EL1.EE, E0E).
+    fn is_big_endian(&self, registers: &Registers) -> bool;
     /// What the partition is shown of an ID register of the core.
     fn id_register(&self, register: IdRegister) -> u64;
     /// Takes typed bytes out of the board's UART, which held them back until the partition had room.
@@ -77,4 +89,6 @@ pub trait Machine {
     fn set_timer(&mut self, deadline: Option<u64>);
     /// Moves the partition's output on to the board's console, as far as that is possible now.
     fn console_written(&mut self);
+    /// Ends the board for a manager. Comes back only where there is no way to.
+    fn end_board(&mut self, end: BoardEnd);
 }

@@ -57,6 +57,27 @@ struct Target<'a> {
     offset: u64,
 }
 
+/// Devices are little-endian: a big-endian guest's data is turned round by so many bytes.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    turned: Option<u8>,
+}
+
+impl Order {
+    fn of(machine: &impl Machine, registers: &Registers, bytes: u8) -> Self {
+        let turned = machine.is_big_endian(registers).then_some(bytes);
+        Self { turned }
+    }
+
+    /// The low bytes of `value`, the other way round for a big-endian guest.
+    fn apply(self, value: u64) -> u64 {
+        match self.turned {
+            None => value,
+            Some(bytes) => value.swap_bytes() >> (64 - 8 * u32::from(bytes.clamp(1, 8))),
+        }
+    }
+}
+
 /// What became of one transfer.
 enum Transferred {
     Loaded(u64),
@@ -269,9 +290,14 @@ impl Port<'_, '_, '_> {
         if !self.takes(transfer.bytes) {
             return Outcome::Abort;
         }
-        let stored = abort.write.then(|| registers.get(transfer.register));
+        let order = Order::of(machine, registers, transfer.bytes);
+        let stored = abort
+            .write
+            .then(|| order.apply(registers.get(transfer.register)));
         match self.transfer(machine, 0, transfer.bytes, stored) {
-            Transferred::Loaded(raw) => registers.set(transfer.register, transfer.loaded(raw)),
+            Transferred::Loaded(raw) => {
+                registers.set(transfer.register, transfer.loaded(order.apply(raw)));
+            }
             Transferred::Stored => {}
             Transferred::Again => return Outcome::Done,
         }
@@ -420,16 +446,21 @@ impl Port<'_, '_, '_> {
         if !self.is_what_faulted(exit, abort, access, access.effective_address(&view)) {
             return Outcome::Abort;
         }
+        let order = Order::of(machine, registers, access.bytes);
         let parts = [Some(access.first), access.second];
         for (further, register) in (0_u64..).zip(parts.into_iter().flatten()) {
-            let stored = abort.write.then(|| access.stored(registers.get(register)));
+            let stored = abort
+                .write
+                .then(|| order.apply(access.stored(registers.get(register))));
             match self.transfer(
                 machine,
                 further * u64::from(access.bytes),
                 access.bytes,
                 stored,
             ) {
-                Transferred::Loaded(raw) => registers.set(register, access.loaded(raw)),
+                Transferred::Loaded(raw) => {
+                    registers.set(register, access.loaded(order.apply(raw)));
+                }
                 Transferred::Stored => {}
                 Transferred::Again => return Outcome::Done,
             }

@@ -15,6 +15,7 @@ use crate::model::placement::Extent;
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
@@ -116,10 +117,12 @@ pub struct Vcpu {
 pub struct Partition<'b> {
     /// What the manifest says of it.
     pub plan: Plan<'b>,
-    /// Where its images go.
-    pub layout: Layout,
+    /// Where its images go; `None` if its kernel is damaged where it says what it is.
+    pub layout: Option<Layout>,
     /// Where its RAM lies.
     pub extents: ArrayVec<Extent, MAX_EXTENTS>,
+    /// What it has of the board's devices.
+    pub share: Share,
     /// Its stage-2 tables.
     pub stage2: Tree,
     /// Its vCPUs.

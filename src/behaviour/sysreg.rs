@@ -27,7 +27,12 @@ pub fn trapped(
             registers.set(access.register, machine.id_register(register))
         }
         Policy::ReadAs(_) | Policy::WriteIgnored => {}
-        Policy::SetWay => machine.maintain_set_way(value),
+        Policy::SetWay => {
+            if !machine.maintain_set_way(value) {
+                // Between two parts the core takes its interrupts.
+                return Next::Resume;
+            }
+        }
         Policy::Sgi(group) => sgi(here, machine, group, value),
         Policy::Deactivate => deactivate(here, machine, value),
         Policy::Undefined => return undefined(machine, registers),

@@ -11,7 +11,7 @@ use super::heartbeat::Heartbeat;
 use super::here::Here;
 use super::hypercall;
 use super::lifecycle::Life;
-use super::machine::{Exception, Machine, Taken};
+use super::machine::{BoardEnd, Exception, Machine, Taken};
 use super::partition::{Partition, Statistics, Vcpu};
 use crate::arm::id::{IdRegister, Rights};
 use crate::arm::list_register::ListRegister;
@@ -69,6 +69,10 @@ pub struct Fake {
     pub kicked: Vec<CpuId>,
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
+    /// In how many parts maintenance by set and way is done.
+    pub set_way_parts: usize,
+    /// Whether the guest's data is big-endian.
+    pub big_endian: bool,
     pub printed: usize,
     pub took_input: usize,
     pub fetched: Cell<usize>,
@@ -76,6 +80,8 @@ pub struct Fake {
     pub entropy: Option<Vec<u64>>,
     pub counter: u64,
     pub timer: Option<u64>,
+    /// How the board was to end: it goes on, as one without a way to end.
+    pub ended: Vec<BoardEnd>,
 }
 
 impl Fake {
@@ -96,12 +102,15 @@ impl Fake {
             kicked: Vec::new(),
             effects: Vec::new(),
             set_way: Vec::new(),
+            set_way_parts: 1,
+            big_endian: false,
             printed: 0,
             took_input: 0,
             fetched: Cell::new(0),
             entropy: None,
             counter: 0,
             timer: None,
+            ended: Vec::new(),
         }
     }
 }
@@ -183,8 +192,13 @@ impl Machine for Fake {
         self.rights
     }
 
-    fn maintain_set_way(&mut self, argument: u64) {
+    fn maintain_set_way(&mut self, argument: u64) -> bool {
         self.set_way.push(argument);
+        self.set_way.len() >= self.set_way_parts
+    }
+
+    fn is_big_endian(&self, _: &Registers) -> bool {
+        self.big_endian
     }
 
     fn id_register(&self, register: IdRegister) -> u64 {
@@ -221,6 +235,10 @@ impl Machine for Fake {
 
     fn console_written(&mut self) {
         self.printed += 1;
+    }
+
+    fn end_board(&mut self, end: BoardEnd) {
+        self.ended.push(end);
     }
 }
 
@@ -386,16 +404,17 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
     };
     Partition {
         plan: plan(cpus.clone()),
-        layout: Layout {
+        layout: Some(Layout {
             entry: Ipa::new(RAM),
             pieces: ArrayVec::new(),
             dtb: Ipa::new(RAM),
             dtb_room: 0,
             initrd: None,
-        },
+        }),
         extents: [extent(FIRST_HALF, RAM), extent(SECOND_HALF, RAM + HALF)]
             .into_iter()
             .collect(),
+        share: crate::model::share::Share::default(),
         stage2: Tree::new_stage2(Pa::new(0x7000_0000), 40),
         vcpus: cpus.iter().map(vcpu).collect(),
         cpus,

@@ -42,6 +42,14 @@ pub fn system_off(conduit: Conduit) {
     };
 }
 
+/// Asks PSCI to reset the board. Comes back only where PSCI fails.
+pub fn system_reset(conduit: Conduit) {
+    let _ = match conduit {
+        Conduit::Hvc => psci::system_reset::<smccc::Hvc>(),
+        Conduit::Smc => psci::system_reset::<smccc::Smc>(),
+    };
+}
+
 /// Releases a core from the spin table at `release` to `entry`.
 ///
 /// # Safety

@@ -51,11 +51,23 @@ pub fn id_register(register: IdRegister) -> u64 {
     }
 }
 
-/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW).
+/// SCTLR_EL1.EE and E0E: data at EL1 and EL0 is big-endian (D19.2.125).
+const SCTLR_EE: u64 = 1 << 25;
+const SCTLR_E0E: u64 = 1 << 24;
+
+/// Whether the guest exited out of AArch32 (SPSR_EL2.nRW), or may have big-endian data at EL1 or EL0.
 #[inline(always)]
 #[must_use]
-pub fn is_aarch32() -> bool {
+pub fn is_unusual() -> bool {
     crate::read_register!("spsr_el2") & 1 << 4 != 0
+        || crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
+}
+
+/// Whether EL1's data, or EL0's, is big-endian.
+#[must_use]
+pub fn is_big_endian(el0: bool) -> bool {
+    let bit = if el0 { SCTLR_E0E } else { SCTLR_EE };
+    crate::read_register!("sctlr_el1") & bit != 0
 }
 
 /// Reads where and how the guest goes on, where the short path has left it: ELR_EL2 and SPSR_EL2.

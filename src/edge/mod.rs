@@ -17,3 +17,4 @@ pub mod takeover;
 pub mod timer;
 pub mod tlb;
 pub mod uart;
+pub mod watchdog;

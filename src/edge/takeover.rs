@@ -7,6 +7,7 @@ use super::context::Context;
 use super::gic::{HostGic, V2, V3};
 use super::memory::{GuestRam, TablePages};
 use super::uart::{BoardUart, Kind};
+use super::watchdog::Watchdog;
 use crate::words::{CpuId, Mpidr, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -77,6 +78,13 @@ pub fn ramdisk(range: Range) -> &'static [u8] {
 pub fn uart(kind: Kind, registers: Range) -> Option<BoardUart> {
     // SAFETY: the tree's stdout-path names it, the tables map it, and the caller's lock keeps it to one user.
     unsafe { BoardUart::new(kind, registers) }
+}
+
+/// The board's power manager.
+#[must_use]
+pub fn watchdog(registers: Range) -> Watchdog {
+    // SAFETY: the tree's power manager node names them, the tables map them, and no partition gets them.
+    unsafe { Watchdog::new(registers) }
 }
 
 /// The GICv2 with these frames.

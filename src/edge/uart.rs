@@ -14,6 +14,7 @@ const IER_RECEIVE: u32 = 0b1101;
 const IER_TRANSMIT: u32 = 0b0010;
 const LSR_DATA_READY: u32 = 1 << 0;
 const LSR_TX_ROOM: u32 = 1 << 5;
+const LSR_TX_IDLE: u32 = 1 << 6;
 
 /// PL011 registers (DDI 0183) that arm-pl011-uart writes only together with a baud rate, for which the reference clock
 /// would have to be known.
@@ -102,6 +103,15 @@ impl BoardUart {
             if self.try_write(byte) {
                 return;
             }
+        }
+    }
+
+    /// Whether everything given to the FIFO has left.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Pl011(uart) => !uart.is_busy(),
+            Self::Mini(MiniUart(frame)) => frame.read(AUX_MU_LSR) & LSR_TX_IDLE != 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Layer 2: models. Pure state machines and readers; siblings never import each other.
 //!
-//! One exception, and no others: `bundle`'s plan is what `placement` and `image` work on, and `bundle::fit`
-//! holds it against `board`'s. They use those types alone.
+//! One exception, and no others: `bundle`'s plan is what `placement` and `image` work on, and `bundle::fit` and `share`
+//! hold it against `board`'s. They use those types alone.
 
 pub mod board;
 pub mod bundle;
@@ -17,6 +17,7 @@ pub mod power;
 pub mod quiesce;
 pub mod recorder;
 pub mod sha256;
+pub mod share;
 pub mod translation;
 pub mod vgic;
 pub mod watch;

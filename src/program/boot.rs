@@ -2,22 +2,20 @@
 
 use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
-use super::system::{self, EmergencyConsole};
-use super::{core as loops, partitions, tables};
+use super::system;
+use super::{core as loops, partitions, power, tables};
 use crate::edge::boot::{self, Regime};
-use crate::edge::firmware::{self, Conduit};
+use crate::edge::firmware;
 use crate::edge::gic::HostGic;
 use crate::edge::{core as cores, init, takeover, uart};
 use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
 use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
-use crate::words::{CpuId, Mpidr, PAGE_SIZE, Pa, Range};
+use crate::words::{CpuId, Mpidr, Pa, Range};
 use aarch64_cpu::asm::wfi;
 
 /// The exception level the image is made for.
 const EL2: u64 = 2;
-/// Bytes below the spin table's users' loop: page 0 on boards that have one.
-const SPIN_TABLE_PAGE: u64 = PAGE_SIZE;
 
 /// The boot core, from boot.S: `tree` is what firmware put in x0, `level` the exception level. The MMU is off.
 pub extern "C" fn primary(tree: u64, level: u64) -> ! {
@@ -30,14 +28,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     let board = Board::read(bytes);
     let console = board::console(bytes);
     if let Some(console) = console {
-        let kind = match console.kind {
-            UartKind::Pl011 => uart::Kind::Pl011,
-            UartKind::MiniUart => uart::Kind::Mini,
-        };
-        system::EMERGENCY.call_once(|| EmergencyConsole {
-            kind,
-            registers: console.registers,
-        });
+        system::EMERGENCY.set(kind_of(console.kind), console.registers);
     }
     if level != EL2 {
         wrong_level(level);
@@ -53,7 +44,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
     let regime = translate(&board, tree);
-    start(board, tree, regime)
+    start(board, bytes, tree, regime)
 }
 
 /// Without a device tree there is no console to say so on.
@@ -78,7 +69,7 @@ fn translate(board: &Board<'_>, tree: Range) -> Regime {
 }
 
 /// Goes on with the MMU on.
-fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
+fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regime) -> ! {
     let own = init::affinity();
     let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
         refuse(format_args!(
@@ -89,6 +80,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
     let features = init::features();
     init::el2(&features);
+    power::open(board.power);
     open_console(&board);
     log::info!(
         "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
@@ -101,7 +93,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
             Gic::V3 { .. } => "GICv3",
         }
     );
-    let host = open_host(&board, cpu, own);
+    let host = open_host(&board, bytes, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
             "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
@@ -114,12 +106,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
     if let Err(error) = bundle::fit(&system, &board) {
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
-    let kept = [
-        boot::image(),
-        tree,
-        ramdisk,
-        Range::new(Pa::new(0), SPIN_TABLE_PAGE).unwrap_or_default(),
-    ];
+    let kept = [boot::image(), tree, ramdisk];
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }
@@ -131,11 +118,7 @@ fn start(board: Board<'static>, tree: Range, regime: Regime) -> ! {
 /// Takes the console's UART, and names the speakers.
 fn open_console(board: &Board<'_>) {
     if let Some(console) = board.console {
-        let kind = match console.kind {
-            UartKind::Pl011 => uart::Kind::Pl011,
-            UartKind::MiniUart => uart::Kind::Mini,
-        };
-        let mut uart = takeover::uart(kind, console.registers);
+        let mut uart = takeover::uart(kind_of(console.kind), console.registers);
         if let Some(uart) = &mut uart {
             uart.set_interrupts(true, false);
         }
@@ -146,8 +129,16 @@ fn open_console(board: &Board<'_>) {
     system::open_log();
 }
 
+/// The driver a console needs.
+const fn kind_of(kind: UartKind) -> uart::Kind {
+    match kind {
+        UartKind::Pl011 => uart::Kind::Pl011,
+        UartKind::MiniUart => uart::Kind::Mini,
+    }
+}
+
 /// Opens the interrupt controller, and writes down what every core needs to know.
-fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
+fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> &'static Host {
     let affinities = board.cpus.iter().map(|cpu| cpu.mpidr);
     let (gic, maintenance) = match &board.gic {
         Gic::V2 {
@@ -184,13 +175,7 @@ fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
         HostGic::V2(gic) => gic.hardware_deactivation_works(board.timer.hyp, cpu),
         HostGic::V3(_) => true,
     };
-    let firmware = board.psci.map(|conduit| match conduit {
-        board::Conduit::Hvc => Conduit::Hvc,
-        board::Conduit::Smc => Conduit::Smc,
-    });
-    if let Some(conduit) = firmware {
-        system::CONDUIT.call_once(|| conduit);
-    }
+    let firmware = board.psci.map(power::conduit);
     state::HOST.call_once(|| Host {
         gic,
         hardware_deactivation,
@@ -199,6 +184,7 @@ fn open_host(board: &Board<'_>, cpu: CpuId, own: Mpidr) -> &'static Host {
         maintenance,
         timer: board.timer.hyp,
         uart: board.console.and_then(|console| console.intid),
+        tree,
     })
 }
 
@@ -210,7 +196,7 @@ fn start_secondaries(board: &Board<'_>, regime: Regime, own: CpuId) {
         if index == own.index() {
             continue;
         }
-        match (cpu.start, system::conduit()) {
+        match (cpu.start, board.psci.map(power::conduit)) {
             (CpuStart::Psci, Some(conduit)) => {
                 if let Err(error) = firmware::cpu_on(conduit, cpu.mpidr, entry) {
                     log::warn!("CPU {index} does not start: PSCI says {error}");

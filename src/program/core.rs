@@ -41,6 +41,8 @@ struct Core {
     here: Here<'static, 'static>,
     /// How often the partition had been started when the vCPU last parked: it parks once in each life.
     parked_in: Option<u64>,
+    /// Whether an access of the vCPU to nothing was reported.
+    fault_reported: bool,
     /// What the core did last.
     recorder: &'static Recorder,
     /// The last synchronous exit or SError.
@@ -79,6 +81,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         cpu,
         overflow: false,
         listed: 0,
+        maintained: 0,
     };
     let here = Here {
         partition,
@@ -91,6 +94,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         hardware,
         here,
         parked_in: None,
+        fault_reported: false,
         recorder: state::recorder(cpu),
         last: exit::Exit::default(),
         interrupt: 0,
@@ -186,6 +190,8 @@ impl Core {
         }
         if self.leads() && partition.life.all_parked(count) {
             partition.heartbeat.disarm();
+            // Before anything else: devices of a partition that is down interrupt nobody.
+            load::silence(partition, &mut self.hardware);
             for port in &partition.channels {
                 port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }
@@ -260,6 +266,7 @@ impl Core {
         self.suspect = None;
         init::reset_el1(&self.hardware.features);
         self.hardware.host.gic.reset_virtual();
+        self.hardware.maintained = 0;
         let guest = init::Guest {
             stage2_root: partition.stage2.root().get(),
             vtcr: partition.stage2.vtcr(init::pa_bits()),
@@ -396,14 +403,35 @@ impl Core {
         let (esr, far, hpfar) = init::syndrome();
         self.here.count(Counter::Exits);
         let exit = exit::Exit { esr, far, hpfar };
+        let pc = self.context.registers.pc;
         self.last = exit;
-        exit::synchronous(
+        let next = exit::synchronous(
             &self.here,
             &state::CONSOLE,
             &mut self.hardware,
             &mut self.context.registers,
             &exit,
-        )
+        );
+        self.report_fault(&exit, pc);
+        next
+    }
+
+    /// Says where the vCPU first touched what is not there: once, so that no guest can make it a flood.
+    fn report_fault(&mut self, exit: &exit::Exit, pc: u64) {
+        let faults = Counter::Stage2Fault as usize;
+        let counted = self
+            .here
+            .shared()
+            .and_then(|vcpu| vcpu.statistics.get(faults));
+        if !self.fault_reported && counted.is_some_and(|count| count > 0) {
+            self.fault_reported = true;
+            log::info!(
+                "partition {}: vCPU {} got an external abort: nothing it may use so at {:#x}; pc {pc:#x} (its first; more are only counted)",
+                self.here.partition.plan.name,
+                self.here.vcpu.get(),
+                exit.ipa().get(),
+            );
+        }
     }
 
     /// An SError ends the partition: nobody knows what it has damaged.

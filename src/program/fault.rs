@@ -26,6 +26,14 @@ impl Write for LastWords {
     }
 }
 
+/// Lets the UART send what was written: the board's end would cut it short.
+fn wait_until_sent() {
+    const LOOKS: u32 = 10_000_000;
+    if let Some(uart) = super::system::emergency_uart() {
+        (0..LOOKS).find(|_| uart.is_idle());
+    }
+}
+
 /// Says `message` on the console and stops this core.
 pub fn halt(message: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(
@@ -50,9 +58,8 @@ pub fn wrong_level(level: u64) -> ! {
 pub fn refuse(message: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(LastWords, "[bulkhead] refused: {message}");
     let _ = writeln!(LastWords, "[bulkhead] nothing was started");
-    if let Some(conduit) = super::system::conduit() {
-        crate::edge::firmware::system_off(conduit);
-    }
+    wait_until_sent();
+    super::power::end_now(crate::behaviour::machine::BoardEnd::Off);
     stop()
 }
 

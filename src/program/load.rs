@@ -7,14 +7,15 @@ use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::GuestRam;
 use crate::edge::{cache, init, takeover};
+use crate::model::board::{self, Copies};
 use crate::model::guest_tree::{self, GuestChannel, GuestGic, GuestTree, TreeError};
-use crate::model::image::{Piece, Source};
+use crate::model::image::{Layout, Piece, Source};
 use crate::model::pl011::Pl011;
 use crate::model::placement::Extent;
 use crate::model::power::Start;
 use crate::model::vgic::{Effects, GicVersion};
-use crate::words::Ipa;
 use crate::words::limits::MAX_CHANNELS;
+use crate::words::{Ipa, Nodes};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use thiserror::Error;
@@ -61,32 +62,37 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
     while !partition.loading.is_done() {
         core::hint::spin_loop();
     }
-    verified?;
-    write_tree(partition)?;
+    let layout = verified?;
+    write_tree(partition, layout, machine.host.tree)?;
     cache::invalidate_instructions();
     *partition.uart.lock() = Pl011::new();
-    {
-        let mut vgic = partition.interrupts.lock();
-        let mut effects = Effects::new(&partition.direct);
-        vgic.reset(&mut effects);
-        for effect in &effects.physical {
-            machine.apply(effect, &partition.cpus);
-        }
-    }
+    silence(partition, machine);
     partition.channels.iter().for_each(Port::join);
     partition
         .counter_offset
         .store(init::counter(), Ordering::Relaxed);
     Ok(Start {
-        entry: partition.layout.entry.get(),
-        context: partition.layout.dtb.get(),
+        entry: layout.entry.get(),
+        context: layout.dtb.get(),
     })
 }
 
-fn verify(partition: &Partition<'_>) -> Result<(), LoadError> {
-    if !super::hash::matches(&partition.plan.kernel) {
-        return Err(LoadError::Damaged("kernel"));
+/// Puts the partition's interrupts back to reset, its devices' among them: disabled, neither pending nor active, at vCPU 0's
+/// core. None of its vCPUs runs.
+pub fn silence(partition: &Partition<'_>, machine: &mut Hardware) {
+    let mut vgic = partition.interrupts.lock();
+    let mut effects = Effects::new(&partition.direct);
+    vgic.reset(&mut effects);
+    for effect in &effects.physical {
+        machine.apply(effect, &partition.cpus);
     }
+}
+
+/// Checks what the partition is loaded from, and gives where it goes.
+fn verify<'a>(partition: &'a Partition<'_>) -> Result<&'a Layout, LoadError> {
+    let sound = super::hash::matches(&partition.plan.kernel);
+    let layout = partition.layout.as_ref().filter(|_| sound);
+    let layout = layout.ok_or(LoadError::Damaged("kernel"))?;
     if partition
         .plan
         .initrd
@@ -101,8 +107,8 @@ fn verify(partition: &Partition<'_>) -> Result<(), LoadError> {
             && partition.ram(piece.ipa).is_some()
             && last.is_some_and(|last| partition.ram(last).is_some())
     };
-    if partition.layout.pieces.iter().all(there) {
-        Ok(())
+    if layout.pieces.iter().all(there) {
+        Ok(layout)
     } else {
         Err(LoadError::Misplaced)
     }
@@ -139,7 +145,7 @@ fn fill_part(partition: &Partition<'_>, extent: &Extent, offset: u64, size: u64)
         return;
     };
     ram.zero(at, size);
-    for piece in &partition.layout.pieces {
+    for piece in partition.layout.iter().flat_map(|layout| &layout.pieces) {
         let Some(bytes) = bytes_of(partition, piece) else {
             continue;
         };
@@ -194,8 +200,8 @@ fn guest_channel<'a>(port: &Port<'a>) -> GuestChannel<'a> {
     }
 }
 
-/// Writes the guest's device tree into its RAM.
-fn write_tree(partition: &Partition<'_>) -> Result<(), LoadError> {
+/// Writes the guest's device tree into its RAM, with nodes out of the board's tree `board` for its devices.
+fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Result<(), LoadError> {
     let plan = &partition.plan;
     let channels: ArrayVec<GuestChannel<'_>, MAX_CHANNELS> =
         partition.channels.iter().map(guest_channel).collect();
@@ -209,14 +215,22 @@ fn write_tree(partition: &Partition<'_>) -> Result<(), LoadError> {
         vcpus: u8::try_from(partition.vcpus.len()).unwrap_or(1),
         memory: plan.memory,
         bootargs: plan.bootargs,
-        initrd: partition.layout.initrd,
+        initrd: layout.initrd,
         channels: &channels,
         pmu: partition.pmu,
     };
-    let (ram, at, room) = place(partition, partition.layout.dtb).ok_or(LoadError::Misplaced)?;
-    let room = index(room.min(partition.layout.dtb_room));
+    let copies = Copies {
+        paths: &plan.devices,
+        place: &|range| partition.share.ipa(range),
+        gic: guest_tree::GIC,
+    };
+    let devices = |nodes: &mut dyn Nodes| {
+        plan.devices.is_empty() || board::copy(board, &copies, nodes).is_ok()
+    };
+    let (ram, at, room) = place(partition, layout.dtb).ok_or(LoadError::Misplaced)?;
+    let room = index(room.min(layout.dtb_room));
     let written = ram.fill(at, room, |bytes| {
-        let size = guest_tree::write(&tree, bytes)?;
+        let size = guest_tree::write(&tree, &devices, bytes)?;
         // The writer works at the far end of its room; nothing of that is the guest's to see.
         bytes.iter_mut().skip(size).for_each(|byte| *byte = 0);
         Ok(())

@@ -1,12 +1,12 @@
 //! The calling core as behaviour sees it.
 
 use super::state::Host;
-use super::system;
+use super::{power, system};
 use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
-use crate::behaviour::machine::{Exception, Machine, Taken};
+use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken};
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
 use crate::edge::{cache, guest, init, takeover, timer};
@@ -15,6 +15,9 @@ use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
 /// ICH_HCR_EL2.TDIR: ICC_DIR_EL1 traps.
 const TRAP_DEACTIVATE: u32 = 1 << 14;
+
+/// Bytes of RAM a core writes back before it looks for interrupts again.
+const MAINTAINED_AT_ONCE: u64 = 1 << 20;
 
 /// A core and its guest's hardware.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub struct Hardware {
     pub overflow: bool,
     /// The physical interrupt that the short path put into list register 0, if nobody has looked at that since; or 0.
     pub listed: u32,
+    /// How much of the partition's RAM was written back for the set/way instruction the guest is at.
+    pub maintained: u64,
 }
 
 impl Hardware {
@@ -192,7 +197,7 @@ impl Machine for Hardware {
         }
     }
 
-    fn maintain_set_way(&mut self, argument: u64) {
+    fn maintain_set_way(&mut self, argument: u64) -> bool {
         // The first level is the core's own, and the guest's with it: done as asked, but cleaned as well as invalidated.
         // Levels below hold other partitions' lines too. A guest walks all sets and ways of one; what it wants of
         // that, its own RAM written back, is done by address at the first of them.
@@ -201,10 +206,13 @@ impl Machine for Hardware {
         if level == 0 {
             cache::clean_and_invalidate_set_way(argument);
         } else if set_and_way == 0 {
-            for extent in &self.partition.extents {
-                cache::clean_and_invalidate(extent.range.base().get(), extent.range.size());
-            }
+            return self.maintain_part();
         }
+        true
+    }
+
+    fn is_big_endian(&self, registers: &Registers) -> bool {
+        guest::is_big_endian(registers.is_el0())
     }
 
     fn id_register(&self, register: IdRegister) -> u64 {
@@ -241,6 +249,38 @@ impl Machine for Hardware {
 
     fn console_written(&mut self) {
         system::serve_partition(self.partition.plan.id);
+    }
+
+    fn end_board(&mut self, end: BoardEnd) {
+        if !power::is_known() {
+            return;
+        }
+        let what = match end {
+            BoardEnd::Off => "off",
+            BoardEnd::Reset => "reset",
+        };
+        let name = self.partition.plan.name;
+        log::info!("partition {name}, the manager, asks: board {what}");
+        power::end(end);
+    }
+}
+
+impl Hardware {
+    /// Writes the next part of the partition's RAM back; `false` while more follow.
+    fn maintain_part(&mut self) -> bool {
+        let mut skip = self.maintained;
+        for extent in &self.partition.extents {
+            let size = extent.range.size();
+            if skip < size {
+                let part = MAINTAINED_AT_ONCE.min(size - skip);
+                cache::clean_and_invalidate(extent.range.base().get() + skip, part);
+                self.maintained += part;
+                return false;
+            }
+            skip -= size;
+        }
+        self.maintained = 0;
+        true
     }
 }
 

@@ -9,6 +9,7 @@ pub mod load;
 pub mod machine;
 pub mod monitor;
 pub mod partitions;
+pub mod power;
 pub mod short;
 pub mod state;
 pub mod system;

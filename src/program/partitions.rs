@@ -7,19 +7,20 @@ use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
 use crate::edge::{init, takeover};
-use crate::model::board::{Board, Gic};
+use crate::model::board::{Board, Gic, Trigger};
 use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
-use crate::model::image::{self, ImageError};
+use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
 use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
-use crate::words::{PAGE_SIZE, Range};
+use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
 use core::sync::atomic::AtomicU64;
@@ -44,6 +45,9 @@ pub enum SetUpError {
     /// An image does not fit.
     #[error("partition {0}: {1}")]
     Image(ArrayString<32>, ImageError),
+    /// A device cannot be handed over.
+    #[error("{0}")]
+    Share(#[from] ShareError),
     /// No room for translation tables.
     #[error("partition {0}: its stage-2 tables: {1}")]
     Stage2(ArrayString<32>, MapError),
@@ -63,12 +67,15 @@ pub fn make(
         .reserved
         .iter()
         .map(|reserved| reserved.range)
-        .chain(kept.iter().copied());
+        .chain(kept.iter().copied())
+        .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
     let placement = place(&mut free, system)?;
+    let shares = shares(system, board, host.tree)?;
     make_links(system, &placement);
-    for (plan, extents) in system.partitions.iter().zip(placement.extents) {
-        let partition = one(plan, extents, board, host, &mut free)?;
+    let memory = placement.extents.into_iter().zip(shares);
+    for (plan, memory) in system.partitions.iter().zip(memory) {
+        let partition = one(plan, memory, board, host, &mut free)?;
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
         if let Some(slot) = PARTITIONS.get(plan.id.index()) {
             slot.call_once(|| partition);
@@ -101,19 +108,21 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
 
 fn one(
     plan: &Plan<'static>,
-    extents: ArrayVec<Extent, MAX_EXTENTS>,
+    (extents, share): (ArrayVec<Extent, MAX_EXTENTS>, Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
-    let layout = image::layout(plan).map_err(|error| SetUpError::Image(name_of(plan), error))?;
+    let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let stage2 = stage2(plan, &extents, &channels, board, free)
+    let stage2 = stage2(plan, &extents, &share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
         Gic::V3 { .. } => GicVersion::V3,
     };
+    let own = [host.maintenance, host.timer];
+    let pmu = board.pmu.filter(|intid| !own.contains(intid));
     let vcpus = plan.cpus.iter().map(|cpu| Vcpu {
         cpu: *cpu,
         power: Power::new(),
@@ -126,7 +135,8 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &channels, gic_version, host)),
+        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
+        share,
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
@@ -135,14 +145,33 @@ fn one(
         loading: Portions::new(),
         life: Life::new(),
         crashes: SpinMutex::new(Crashes::new()),
-        pmu: None,
+        pmu,
         counter_offset: AtomicU64::new(0),
         plan: plan.clone(),
     })
 }
 
-/// The partition's virtual GIC: its timers' PPIs, its UART, its doorbells.
-fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host: &Host) -> Vgic {
+/// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
+/// so is a bad bundle.
+fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
+    match image::layout(plan) {
+        Ok(layout) => Ok(Some(layout)),
+        Err(error) if super::hash::matches(&plan.kernel) => {
+            Err(SetUpError::Image(name_of(plan), error))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
+fn interrupts(
+    plan: &Plan<'_>,
+    share: &Share,
+    channels: &[Port<'_>],
+    version: GicVersion,
+    pmu: Option<u32>,
+    host: &Host,
+) -> Vgic {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
     let mut vgic = Vgic::new(&Config {
         version,
@@ -155,9 +184,10 @@ fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host:
             Deactivation::Software
         },
     });
-    for timer in [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID] {
+    let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
+    for private in timers.into_iter().chain(pmu) {
         vgic.own(
-            u16::try_from(timer).unwrap_or(0),
+            u16::try_from(private).unwrap_or(0),
             Source::Physical { edge: false },
         );
     }
@@ -168,13 +198,24 @@ fn interrupts(plan: &Plan<'_>, channels: &[Port<'_>], version: GicVersion, host:
     for port in channels {
         vgic.own(port.end().intid, Source::Edge);
     }
+    for interrupt in &share.interrupts {
+        let edge = interrupt.trigger == Trigger::Edge;
+        vgic.own(
+            u16::try_from(interrupt.intid).unwrap_or(0),
+            Source::Physical { edge },
+        );
+        // The model takes the physical controller for set as the board's tree says, and changes only what the guest does.
+        host.gic.trigger(interrupt.intid, edge, CpuId::default());
+    }
     vgic
 }
 
-/// The partition's stage-2 tables: its RAM, its channels' memory, and on a GICv2 the virtual CPU interface.
+/// The partition's stage-2 tables: its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
+/// interface.
 fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
+    share: &Share,
     channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
@@ -184,6 +225,11 @@ fn stage2(
     let tables = plan.memory / GIB
         + FIXED_TABLES
         + 2 * extents.len() as u64
+        + share
+            .windows
+            .iter()
+            .map(|window| window.tables())
+            .sum::<u64>()
         + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
@@ -205,6 +251,11 @@ fn stage2(
     for port in channels {
         let (input, range) = (port.end().ipa.get(), port.link.range);
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
+    }
+    for window in &share.windows {
+        let (input, range) = (window.ipa.get(), window.range);
+        let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
+        tree.map(&mut pages, input, range.base(), range.size(), leaf)?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

@@ -113,7 +113,7 @@ fn access(context: &mut Context, syndrome: Syndrome) -> u64 {
     let Some(transfer) = abort.transfer else {
         return LEAVE;
     };
-    if !is_saved(transfer.register) || syndrome.instruction_length() != LONG || guest::is_aarch32()
+    if !is_saved(transfer.register) || syndrome.instruction_length() != LONG || guest::is_unusual()
     {
         return LEAVE;
     }

@@ -30,6 +30,8 @@ pub struct Host {
     pub timer: u32,
     /// INTID of the console's UART.
     pub uart: Option<u32>,
+    /// The board's device tree, which no partition can write.
+    pub tree: &'static [u8],
 }
 
 impl Host {

@@ -1,33 +1,56 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, monitor, watch};
+use super::{crash, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
+use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
-use crate::edge::firmware::{self, Conduit};
-use crate::edge::uart::BoardUart;
+use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
 use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
-use crate::words::{CpuId, PartitionId, Range};
+use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU8, Ordering};
-use spin::Once;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
 /// What it takes to reach the console whatever else has happened.
-#[derive(Clone, Copy, Debug)]
+///
+/// It is set before the MMU is on, when exclusive loads and stores need not work (Arm ARM B2.12: they are for memory that
+/// is cacheable; the Raspberry Pi 4's bus knows no others): so no lock and no `Once`.
+#[derive(Debug)]
 pub struct EmergencyConsole {
-    /// The UART, as the tree describes it.
-    pub kind: crate::edge::uart::Kind,
-    /// Its registers.
-    pub registers: Range,
+    base: AtomicU64,
+    /// Not 0 once the others are set.
+    size: AtomicU64,
+    is_mini: AtomicBool,
+}
+
+impl EmergencyConsole {
+    /// Names the UART, as the tree describes it.
+    pub fn set(&self, kind: Kind, registers: Range) {
+        self.base.store(registers.base().get(), Ordering::Relaxed);
+        self.is_mini.store(kind == Kind::Mini, Ordering::Relaxed);
+        self.size.store(registers.size(), Ordering::Release);
+    }
+
+    fn get(&self) -> Option<(Kind, Range)> {
+        let size = Some(self.size.load(Ordering::Acquire)).filter(|size| *size > 0)?;
+        let kind = match self.is_mini.load(Ordering::Relaxed) {
+            true => Kind::Mini,
+            false => Kind::Pl011,
+        };
+        let base = Pa::new(self.base.load(Ordering::Relaxed));
+        Some((kind, Range::new(base, size)?))
+    }
 }
 
 /// Where last words go.
-pub static EMERGENCY: Once<EmergencyConsole> = Once::new();
-/// How firmware is called, once it is known.
-pub static CONDUIT: Once<Conduit> = Once::new();
+pub static EMERGENCY: EmergencyConsole = EmergencyConsole {
+    base: AtomicU64::new(0),
+    size: AtomicU64::new(0),
+    is_mini: AtomicBool::new(false),
+};
 /// The core that has the console.
 static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 /// The state of what is typed.
@@ -40,14 +63,8 @@ const LINE: usize = 240;
 /// The UART for last words, shared with whoever holds it.
 #[must_use]
 pub fn emergency_uart() -> Option<BoardUart> {
-    let console = EMERGENCY.get()?;
-    takeover::uart(console.kind, console.registers)
-}
-
-/// How firmware is called.
-#[must_use]
-pub fn conduit() -> Option<Conduit> {
-    CONDUIT.get().copied()
+    let (kind, registers) = EMERGENCY.get()?;
+    takeover::uart(kind, registers)
 }
 
 /// The hypervisor's log: lines on the console, tagged as its own.
@@ -296,7 +313,5 @@ pub fn board_off_if_idle() {
         return;
     }
     log::info!("no partition runs: board off (core {})", cores::current());
-    if let Some(conduit) = conduit() {
-        firmware::system_off(conduit);
-    }
+    power::end(BoardEnd::Off);
 }

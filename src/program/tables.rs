@@ -4,7 +4,7 @@ use crate::arm::control;
 use crate::edge::boot::{self, Regime};
 use crate::edge::core as cores;
 use crate::edge::memory::TablePages;
-use crate::model::board::{Board, Gic};
+use crate::model::board::{Board, BoardPower, Gic};
 use crate::model::translation::{Access, MapError, Memory, Tree, el2_leaf};
 use crate::words::{PAGE_SIZE, Pa, Range};
 use arrayvec::ArrayVec;
@@ -120,8 +120,13 @@ fn devices_of(board: &Board<'_>) -> impl Iterator<Item = Range> {
             .chain(redistributors.iter().copied())
             .collect(),
     };
+    let power = match board.power {
+        Some(BoardPower::Bcm2835Pm { registers }) => Some(registers),
+        Some(BoardPower::Psci(_)) | None => None,
+    };
     gic.into_iter()
         .chain(board.console.map(|console| console.registers))
+        .chain(power)
 }
 
 /// The whole pages `range` touches.

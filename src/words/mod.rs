@@ -5,6 +5,7 @@
 mod address;
 mod id;
 pub mod limits;
+mod nodes;
 mod text;
 
 pub use address::{Ipa, PAGE_BYTES, PAGE_SIZE, Pa, Range, Va};
@@ -16,4 +17,5 @@ pub const fn lower_half(value: u64) -> u32 {
 }
 
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
+pub use nodes::Nodes;
 pub use text::Text;

@@ -62,6 +62,10 @@ pub mod state {
     pub const CRASHED: u64 = 3;
 }
 
+/// `PARTITION_CONTROL`, x1: the board itself, for a partition that manages every other. `STOP` switches it off, `RESTART`
+/// resets it.
+pub const BOARD: u64 = 0xffff;
+
 /// What `PARTITION_CONTROL` does.
 pub mod action {
     /// Starts a partition that is off or crashed.

@@ -149,6 +149,7 @@ fn states_actions_and_reasons_keep_their_numbers() {
         [state::OFF, state::RUNNING, state::PAUSED, state::CRASHED],
         [0, 1, 2, 3]
     );
+    assert_eq!(bulkhead::BOARD, 0xffff);
     assert_eq!(
         [
             action::START,

@@ -105,7 +105,7 @@ pub fn status(partition: u64) -> Result<[u64; 3], i64> {
     call(id::PARTITION_STATUS, &[partition])
 }
 
-/// Starts (0), stops (1), restarts (2), pauses (3) or resumes (4) a partition.
+/// Starts (0), stops (1), restarts (2), pauses (3) or resumes (4) a partition; stops or restarts the board (`BOARD`).
 ///
 /// # Errors
 /// DENIED without `manage`; BUSY if its state does not allow it.

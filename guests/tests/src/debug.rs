@@ -2,10 +2,12 @@
 
 use core::arch::asm;
 
+use bulkhead_rt::abi::layout::PMU_INTID;
 use bulkhead_rt::{mmu, read_sysreg, write_sysreg};
 
 use crate::access;
 use crate::environment::Environment;
+use crate::poll;
 use crate::tap::Tap;
 use crate::trap::{self, class};
 
@@ -29,7 +31,7 @@ const EIGHT_BYTES: u64 = 0xff << 5;
 const INST_RETIRED: u64 = 0x08;
 
 /// Runs the subject.
-pub fn run(tap: &mut Tap, _: &Environment) {
+pub fn run(tap: &mut Tap, environment: &Environment) {
     access::install();
     locks(tap);
     breakpoint_instruction(tap);
@@ -43,6 +45,7 @@ pub fn run(tap: &mut Tap, _: &Environment) {
     // SAFETY: masking changes no memory.
     unsafe { asm!("msr daifset, #8") };
     cycles(tap);
+    overflow(tap, environment);
     events(tap);
 }
 
@@ -215,6 +218,38 @@ fn cycles(tap: &mut Tap) {
         read_sysreg!("pmccntr_el0"),
         0x1234,
     );
+}
+
+/// The overflow interrupt is a level that stands until the flag is cleared (Arm ARM D13.3.2).
+fn overflow(tap: &mut Tap, environment: &Environment) {
+    const NAME: &str = "a cycle counter that overflows interrupts";
+    const CYCLES: u64 = 1 << 31;
+    let gic = &environment.machine.gic;
+    if !has_pmu() || environment.machine.find("arm,armv8-pmuv3").is_none() {
+        return tap.skip(NAME, "no PMU with a private interrupt");
+    }
+    poll::reset(gic);
+    gic.enable(PMU_INTID);
+    write_sysreg!("pmcr_el0", 1 << 6 | 1);
+    write_sysreg!("pmccntr_el0", u64::MAX - 100_000);
+    write_sysreg!("pmovsclr_el0", CYCLES);
+    write_sysreg!("pmintenset_el1", CYCLES);
+    write_sysreg!("pmcntenset_el0", CYCLES);
+    let interrupt = poll::take(gic);
+    let intid = interrupt.map(|interrupt| interrupt.intid());
+    tap.equal(NAME, intid, Some(PMU_INTID));
+    tap.equal(
+        "and says which counter it was",
+        read_sysreg!("pmovsclr_el0"),
+        CYCLES,
+    );
+    write_sysreg!("pmcntenclr_el0", CYCLES);
+    write_sysreg!("pmintenclr_el1", CYCLES);
+    write_sysreg!("pmovsclr_el0", CYCLES);
+    write_sysreg!("pmcr_el0", 0);
+    interrupt.inspect(|interrupt| gic.end(*interrupt));
+    gic.disable(PMU_INTID);
+    poll::reset(gic);
 }
 
 fn events(tap: &mut Tap) {

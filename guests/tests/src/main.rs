@@ -11,6 +11,7 @@ mod access;
 mod boot;
 mod code;
 mod debug;
+mod devices;
 mod fp;
 mod hostile;
 mod mmio;
@@ -54,6 +55,11 @@ const SUBJECTS: &[Subject] = &[
     subject("debug", debug::run),
     subject("hostile-lite", hostile::run),
     subject("uart", uart::run),
+    Subject {
+        name: "devices",
+        run: devices::run,
+        default: false,
+    },
     Subject {
         name: "uart-rx",
         run: uart::receive,

@@ -3,6 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use bulkhead_rt::abi::bulkhead::BOARD;
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
 use bulkhead_rt::{Machine, cpu, hypervisor, machine, mmio, println, psci, timer};
 
@@ -21,10 +22,20 @@ pub fn run(role: &str, machine: &Machine) {
         "spin" => spin(),
         "commands" => commands(),
         "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
+        "device-restart" => {
+            crate::devices::role(machine, machine.arguments.number("starts").unwrap_or(3));
+        }
         "panic" => panic!("asked to"),
         "off" => {}
+        "board" => board(machine.arguments.number("action").unwrap_or(0)),
         other => println!("# no role {other}"),
     }
+}
+
+/// Ends the board, as its manager.
+fn board(action: u64) {
+    let answer = hypervisor::control(BOARD, action);
+    println!("role: the board goes on: {answer:?}");
 }
 
 /// Prints without end.

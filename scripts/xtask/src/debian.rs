@@ -1,10 +1,12 @@
 //! Files from Debian's arm64 packages: kernels, busybox, board trees.
 //!
-//! A package is downloaded once with the machine's own apt, which checks its signature, and what was taken
-//! out of it is kept under `target/debian/PACKAGE/`. Remove that folder to get a newer version.
+//! A package is downloaded once with the machine's apt, which checks its signature, and what was taken out of it is
+//! kept under `target/debian/PACKAGE/`. Remove that folder to get a newer version. apt works on lists of its own under
+//! `target/debian/apt`: the machine's are not touched, and nothing here needs root.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 
@@ -70,14 +72,12 @@ fn dependency(record: &str, follow: &str) -> Option<String> {
 }
 
 fn show(package: &str) -> anyhow::Result<String> {
-    let output = Command::new("apt-cache")
-        .args(["show", "--no-all-versions", &format!("{package}:arm64")])
+    let output = apt("apt-cache")?
+        .args(["show", "--no-all-versions", package])
         .output()
-        .context("Debian's packages need apt, which this machine has not; name a file instead")?;
+        .context("running apt-cache")?;
     if !output.status.success() {
-        bail!(
-            "apt knows no package {package} for arm64; ./scripts/run sets apt up for arm64, `sudo apt-get update` refreshes its lists"
-        );
+        bail!("Debian has no package {package} for arm64");
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -86,22 +86,121 @@ fn download(package: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let what = format!("downloading Debian's {package} for arm64");
     let output = progress::during(&what, || {
-        Command::new("apt-get")
-            // As root apt would drop to a user who cannot write here, and warn about it.
-            .args(["-q", "-o", "APT::Sandbox::User=root", "download"])
-            .arg(format!("{package}:arm64"))
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()
-    })
-    .context("running apt-get")?;
-    if !output.status.success() {
-        bail!(
-            "apt-get download {package}:arm64 failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+        run(apt("apt-get")?
+            .args(["-q", "download", package])
+            .current_dir(folder))
+    });
+    output.with_context(|| format!("downloading Debian's {package}"))?;
     archive_in(folder, package)
+}
+
+/// apt's program `name`, set to Debian's arm64 packages and to lists of its own, which are fresh.
+fn apt(name: &str) -> anyhow::Result<Command> {
+    static CONFIGURATION: OnceLock<PathBuf> = OnceLock::new();
+    let configuration = match CONFIGURATION.get() {
+        Some(known) => known,
+        None => {
+            let made = refresh()?;
+            CONFIGURATION.get_or_init(|| made)
+        }
+    };
+    let mut command = Command::new(name);
+    command.env("APT_CONFIG", configuration).env("LC_ALL", "C");
+    Ok(command)
+}
+
+/// Runs `command`, which reads nothing.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("running {program}"))?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Makes apt's own folder, and reads Debian's lists into it. The lists are read once a run: a superseded package is
+/// gone from the archive within days.
+fn refresh() -> anyhow::Result<PathBuf> {
+    let folder = workspace::target().join("debian/apt");
+    for part in ["state/lists/partial", "cache/archives/partial", "sources"] {
+        std::fs::create_dir_all(folder.join(part))?;
+    }
+    workspace::write(&folder.join("status"), b"")?;
+    let mut text = configuration(&folder);
+    if !is_debian() {
+        let keyring = keyring(&folder)?;
+        workspace::write(
+            &folder.join("sources/debian.sources"),
+            sources(&keyring).as_bytes(),
+        )?;
+        text.push_str(&other_sources(&folder));
+    }
+    let path = folder.join("apt.conf");
+    workspace::write(&path, text.as_bytes())?;
+    let what = "reading Debian's package lists for arm64 (into target/debian/apt)";
+    progress::during(what, || {
+        run(Command::new("apt-get")
+            .args(["-q", "update"])
+            .env("APT_CONFIG", &path))
+    })
+    .context("Debian's packages need apt and its archive; name a file of your own instead")?;
+    Ok(path)
+}
+
+/// What apt is told: another architecture, other folders. As root it would drop to a user who cannot write here.
+fn configuration(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "Dir::State \"{folder}/state\";\nDir::State::status \"{folder}/status\";\nDir::Cache \"{folder}/cache\";\n\
+         APT::Architecture \"arm64\";\nAPT::Architectures {{ \"arm64\"; }};\n\
+         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+    )
+}
+
+/// Whether the machine's own sources are Debian's.
+fn is_debian() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release
+        .lines()
+        .any(|line| line.trim_matches('"') == "ID=debian")
+}
+
+fn other_sources(folder: &Path) -> String {
+    let folder = folder.display();
+    format!("Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{folder}/sources\";\n")
+}
+
+fn sources(keyring: &Path) -> String {
+    let stanza = |archive: &str, suites: &str| {
+        format!(
+            "Types: deb\nURIs: http://deb.debian.org/{archive}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n\n",
+            keyring.display()
+        )
+    };
+    stanza("debian", "bookworm bookworm-updates") + &stanza("debian-security", "bookworm-security")
+}
+
+/// The keys of Debian's archive: the machine's, or out of the package its distribution has of them.
+fn keyring(folder: &Path) -> anyhow::Result<PathBuf> {
+    const KEYS: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
+    let installed = Path::new("/").join(KEYS);
+    if installed.exists() {
+        return Ok(installed);
+    }
+    let path = folder.join("debian-archive-keyring.gpg");
+    if !path.exists() {
+        let package = "debian-archive-keyring";
+        run(Command::new("apt-get")
+            .args(["-q", "-o", "APT::Sandbox::User=root", "download", package])
+            .current_dir(folder))
+        .context("getting the keys of Debian's archive")?;
+        let bytes = extract(&archive_in(folder, package)?, &format!("./{KEYS}"))?;
+        workspace::write(&path, &bytes)?;
+    }
+    Ok(path)
 }
 
 fn archive_in(folder: &Path, package: &str) -> anyhow::Result<PathBuf> {
@@ -139,6 +238,15 @@ fn extract(archive: &Path, pattern: &str) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn apt_keeps_to_its_own_folder() {
+        let text = configuration(Path::new("/t"));
+        for key in ["Dir::State ", "Dir::State::status ", "Dir::Cache "] {
+            let line = text.lines().find(|line| line.starts_with(key));
+            assert!(line.is_some_and(|line| line.contains("\"/t/")), "{text}");
+        }
+    }
 
     #[test]
     fn a_meta_package_leads_to_the_real_one() {

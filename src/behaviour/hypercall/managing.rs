@@ -6,11 +6,12 @@ use super::Call;
 use super::bulkhead::{CallError, Values};
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::State;
-use crate::behaviour::machine::Machine;
+use crate::behaviour::machine::{BoardEnd, Machine};
 use crate::behaviour::partition::Partition;
 use crate::model::monitor::Order;
 use crate::words::{PartitionId, VcpuId};
-use bulkhead_abi::bulkhead::{action, state};
+use bulkhead_abi::bulkhead::{BOARD, action, state};
+use spin::Once;
 
 /// `HEARTBEAT(milliseconds, 0)`: the next call is due within so many milliseconds; 0 disarms.
 ///
@@ -75,6 +76,9 @@ pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
 /// # Errors
 /// `Denied` unless the caller manages it, `InvalidParameter` for no action, `Busy` where its state does not allow it.
 pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Values {
+    if call.argument(1) == BOARD {
+        return board(here, machine, call.argument(2));
+    }
     let partition = named(here, call)
         .filter(|partition| manages(here, partition))
         .ok_or(CallError::Denied)?;
@@ -92,6 +96,26 @@ pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Ca
     // All its cores look at its state; the leader alone acts on a start.
     partition.cpus.iter().for_each(|cpu| machine.kick(*cpu));
     Ok([0; 3])
+}
+
+/// Ends the board. It does not come back where the board's tree names a way to do so.
+///
+/// # Errors
+/// `Denied` unless the caller manages every other partition, and one at least; `InvalidParameter` for an action that is
+/// not the board's; `NotSupported` where the board has no way.
+fn board(here: &Here<'_, '_>, machine: &mut impl Machine, action: u64) -> Values {
+    let mut others = here.partitions.iter().filter_map(Once::get);
+    let manages_all = others.all(|other| is_own(here, other) || manages(here, other));
+    if here.partition.plan.manage == 0 || !manages_all {
+        return Err(CallError::Denied);
+    }
+    let end = match action {
+        action::STOP => BoardEnd::Off,
+        action::RESTART => BoardEnd::Reset,
+        _ => return Err(CallError::InvalidParameter),
+    };
+    machine.end_board(end);
+    Err(CallError::NotSupported)
 }
 
 /// `STATISTIC(id, vcpu, counter)`: X1 the counter's value.

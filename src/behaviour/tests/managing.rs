@@ -2,6 +2,7 @@
 
 use super::super::heartbeat::Verdict;
 use super::super::lifecycle::State;
+use super::super::machine::BoardEnd;
 use super::super::testing::{Bench, FREQUENCY, ID};
 use crate::words::CpuId;
 use proptest::prelude::*;
@@ -10,6 +11,9 @@ const HEARTBEAT: u64 = 0xc600_0020;
 const STATUS: u64 = 0xc600_0030;
 const CONTROL: u64 = 0xc600_0031;
 const STATISTIC: u64 = 0xc600_0040;
+/// PARTITION_CONTROL of the board.
+const BOARD: u64 = 0xffff;
+const NOT_SUPPORTED: i64 = -1;
 const INVALID_PARAMETER: i64 = -3;
 const DENIED: i64 = -4;
 const BUSY: i64 = -5;
@@ -73,6 +77,31 @@ fn an_action_that_is_none_is_invalid_and_changes_nothing() {
         assert_eq!(control(&mut bench, action), INVALID_PARAMETER);
     }
     assert_eq!(state(&bench, MANAGED), State::Running);
+}
+
+#[test]
+fn the_board_ends_only_for_who_manages_every_other_partition() {
+    let mut bench = bench();
+    let ask = |bench: &mut Bench, action| code(bench, CONTROL, &[BOARD, action]);
+    for action in [START, STOP, RESTART, PAUSE, RESUME, 5] {
+        assert_eq!(ask(&mut bench, action), DENIED);
+    }
+    bench.partition.plan.manage |= 1 << FOREIGN;
+    for action in [START, PAUSE, RESUME, 5, u64::MAX] {
+        assert_eq!(ask(&mut bench, action), INVALID_PARAMETER);
+    }
+    assert_eq!(bench.machine.ended, []);
+    // The board of the bench has no way to end.
+    assert_eq!(ask(&mut bench, STOP), NOT_SUPPORTED);
+    assert_eq!(ask(&mut bench, RESTART), NOT_SUPPORTED);
+    assert_eq!(bench.machine.ended, [BoardEnd::Off, BoardEnd::Reset]);
+}
+
+#[test]
+fn a_partition_alone_does_not_end_the_board() {
+    let mut bench = Bench::v3(1);
+    assert_eq!(code(&mut bench, CONTROL, &[BOARD, STOP]), DENIED);
+    assert_eq!(bench.machine.ended, []);
 }
 
 #[test]

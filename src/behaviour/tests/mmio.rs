@@ -71,6 +71,22 @@ fn a_load_with_syndrome_reads_the_register_at_its_offset_and_width() {
 }
 
 #[test]
+fn a_big_endian_guests_data_is_turned_round() {
+    let mut bench = Bench::v3(1);
+    bench.machine.big_endian = true;
+    bench.registers.x[7] = 0xffff_0000_41a5_0000;
+    bench.exit(store(2, 7), IBRD);
+    bench.exit(load(2, 1), IBRD);
+    assert_eq!(bench.registers.x[1], 0x41a5_0000);
+    bench.machine.big_endian = false;
+    bench.exit(load(2, 1), IBRD);
+    assert_eq!(bench.registers.x[1], 0xa541);
+    bench.machine.big_endian = true;
+    bench.exit(load(0, 1), ID0);
+    assert_eq!(bench.registers.x[1], 0x11);
+}
+
+#[test]
 fn a_store_with_syndrome_writes_its_width() {
     let mut bench = Bench::v3(1);
     bench.registers.x[7] = 0xffff_ffff_ffff_a541;

@@ -46,6 +46,18 @@ fn read(bench: &mut Bench, encoding: Encoding) -> u64 {
 }
 
 #[test]
+fn maintenance_that_takes_long_is_tried_again_until_it_is_done() {
+    let mut bench = Bench::v3(1);
+    bench.machine.set_way_parts = 3;
+    let pc = bench.registers.pc;
+    for passed in [0, 0, 4] {
+        write(&mut bench, DC_CISW, 2);
+        assert_eq!(bench.registers.pc, pc + passed);
+    }
+    assert_eq!(bench.machine.set_way, [2; 3]);
+}
+
+#[test]
 fn what_is_answered_goes_on_behind_the_instruction() {
     let mut bench = Bench::v3(1);
     bench.machine.csv2 = 1;

@@ -1,7 +1,9 @@
 //! GICv2 with the virtualization extensions (Arm IHI 0048B).
 //!
-//! Whether EL2 has the non-secure view (a board with the Security Extensions) or the only one (QEMU virt), bit 0 of
-//! GICD_CTLR and GICC_CTLR enables the group our interrupts are in, and nothing here touches GICD_IGROUPR.
+//! Bit 0 of GICD_CTLR and GICC_CTLR enables the group our interrupts are in. With the Security Extensions EL2 has the
+//! non-secure view: the bit is group 1's, firmware has put the interrupts there, GICD_IGROUPR ignores writes and priorities
+//! are halved. Without them (QEMU) there is one view and the bit is group 0's: writing zero to GICD_IGROUPR puts the
+//! interrupts there whatever firmware did. So the same writes serve both.
 
 use super::{Frame, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger};
 use crate::words::{CpuId, Mpidr, Range, lower_half};
@@ -9,6 +11,7 @@ use aarch64_cpu::asm::barrier;
 
 const GICD_CTLR: usize = 0x000;
 const GICD_TYPER: usize = 0x004;
+const GICD_IGROUPR: usize = 0x080;
 const GICD_ISENABLER: usize = 0x100;
 const GICD_ICENABLER: usize = 0x180;
 const GICD_ICPENDR: usize = 0x280;
@@ -101,6 +104,7 @@ impl V2 {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
+            gicd.write(GICD_IGROUPR + 4 * word, 0);
         }
         for quad in 8..words * 8 {
             gicd.write(
@@ -120,6 +124,7 @@ impl V2 {
         gicd.write(GICD_ICENABLER, u32::MAX);
         gicd.write(GICD_ICPENDR, u32::MAX);
         gicd.write(GICD_ICACTIVER, u32::MAX);
+        gicd.write(GICD_IGROUPR, 0);
         for quad in 0..8 {
             gicd.write(
                 GICD_IPRIORITYR + 4 * quad,

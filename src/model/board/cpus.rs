@@ -12,6 +12,18 @@ use crate::words::{Mpidr, Pa};
 
 /// PSCI with the function identifiers its specification fixes.
 const PSCI_KINDS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
+/// Performance monitors as the architecture has them, by the names trees give them.
+const PMU_KINDS: &[&str] = &[
+    "arm,armv8-pmuv3",
+    "arm,cortex-a53-pmu",
+    "arm,cortex-a55-pmu",
+    "arm,cortex-a57-pmu",
+    "arm,cortex-a72-pmu",
+    "arm,cortex-a73-pmu",
+    "arm,cortex-a76-pmu",
+];
+/// INTIDs of private peripherals (IHI 0048 2.2.1).
+const PPIS: core::ops::Range<u32> = 16..32;
 /// The generic timer of an AArch64 board.
 const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
 /// Where the timers are among `interrupts` when nothing names them: secure, non-secure EL1, virtual, EL2.
@@ -98,6 +110,17 @@ pub(super) fn timer(tree: Tree<'_>) -> Result<Timer, BoardError> {
         phys: intid("phys")?,
         hyp: intid("hyp-phys")?,
     })
+}
+
+/// The performance monitors' overflow interrupt, where it is a PPI (Linux `arm/pmu.yaml`). Trees that give each core an SPI
+/// of its own have none that a virtual machine's tree could name.
+pub(super) fn pmu(tree: Tree<'_>) -> Result<Option<u32>, BoardError> {
+    let Some(place) = tree.compatible(PMU_KINDS) else {
+        return Ok(None);
+    };
+    let first = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
+    let intid = first.map(|line| line.intid);
+    Ok(intid.filter(|intid| PPIS.contains(intid)))
 }
 
 fn timer_interrupt(tree: Tree<'_>, place: &Place<'_>, name: &str) -> Result<u32, BoardError> {

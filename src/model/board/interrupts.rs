@@ -122,19 +122,24 @@ impl Controller {
     }
 }
 
-/// The controller a node's `interrupts` go to: the nearest `interrupt-parent` at or above it, or the first
-/// node above it that is one.
+/// The controller a node's `interrupts` go to.
 fn inherited(tree: Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError> {
+    Controller::read(&controller(tree, place)?)
+}
+
+/// The node a node's `interrupts` go to: what the nearest `interrupt-parent` at or above it names, or the first node above
+/// it that is a controller.
+pub(super) fn controller<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Place<'t>, BoardError> {
     let mut here = place.clone();
     loop {
         if let Some(handle) = here.value("interrupt-parent") {
-            return named(tree, place, handle);
+            return find(tree, place, handle);
         }
         let Some(parent) = here.parent() else {
             return Err(place.error(BoardProblem::NoController));
         };
         if parent.value("#interrupt-cells").is_some() {
-            return Controller::read(&parent);
+            return Ok(parent);
         }
         here = parent;
     }

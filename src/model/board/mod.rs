@@ -8,18 +8,22 @@ use arrayvec::ArrayVec;
 use thiserror::Error;
 
 use crate::words::limits::{MAX_CPUS, MAX_RAM_RANGES, MAX_RESERVED};
-use crate::words::{Mpidr, Pa, Range, Text};
+use crate::words::{Mpidr, PAGE_SIZE, Pa, Range, Text};
 
 mod chosen;
+mod copy;
 mod cpus;
 mod device;
 mod dma;
 mod gic;
 mod interrupts;
 mod memory;
+mod power;
 mod tree;
 
 use tree::Tree;
+
+pub use copy::{Copies, copy, is_at_or_below};
 
 pub use device::{
     DeviceInfo, DevicePath, Devices, Dma, DmaReason, Interrupt, Trigger, device, devices,
@@ -43,10 +47,14 @@ pub struct Board<'t> {
     pub cpus: ArrayVec<Cpu, MAX_CPUS>,
     /// How PSCI is called, if the firmware has it.
     pub psci: Option<Conduit>,
+    /// How the board is switched off and reset, if this image knows a way.
+    pub power: Option<BoardPower>,
     /// The interrupt controller.
     pub gic: Gic,
     /// The generic timer's interrupts.
     pub timer: Timer,
+    /// INTID of the performance monitors' overflow interrupt, where it is a PPI, the same on every core.
+    pub pmu: Option<u32>,
     /// The console `/chosen` names, if this image has a driver for it.
     pub console: Option<Console>,
     /// The initial ramdisk `/chosen` names.
@@ -94,6 +102,18 @@ pub enum Conduit {
     Hvc,
     /// SMC #0.
     Smc,
+}
+
+/// How the board as a whole is switched off and reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoardPower {
+    /// By PSCI `SYSTEM_OFF` and `SYSTEM_RESET`.
+    Psci(Conduit),
+    /// By the BCM2835's watchdog.
+    Bcm2835Pm {
+        /// The power manager's registers.
+        registers: Range,
+    },
 }
 
 /// The physical interrupt controller.
@@ -234,12 +254,31 @@ impl<'t> Board<'t> {
             reserved: memory::reserved(tree)?,
             cpus: cpus::cpus(tree, psci)?,
             psci,
+            power: power::power(tree, psci)?,
             gic: gic::gic(tree)?,
             timer: cpus::timer(tree)?,
+            pmu: cpus::pmu(tree)?,
             console: chosen::console(tree)?,
             initrd: chosen::initrd(tree)?,
             bootargs: chosen::bootargs(tree),
         })
+    }
+}
+
+impl Board<'_> {
+    /// The pages that CPUs poll, each once. A CPU that was never released stays there for good.
+    pub fn spin_pages(&self) -> impl Iterator<Item = Range> {
+        let page = |cpu: &Cpu| match cpu.start {
+            CpuStart::SpinTable { release } => Range::new(release.align_down(PAGE_SIZE), PAGE_SIZE),
+            CpuStart::Psci | CpuStart::Unknown => None,
+        };
+        let mut pages: ArrayVec<Range, MAX_CPUS> = ArrayVec::new();
+        for page in self.cpus.iter().filter_map(page) {
+            if !pages.contains(&page) {
+                let _ = pages.try_push(page);
+            }
+        }
+        pages.into_iter()
     }
 }
 

@@ -12,6 +12,8 @@ use vm_fdt::{FdtReserveEntry, FdtWriter};
 
 use super::*;
 
+mod raspberry;
+
 /// A tree under construction.
 struct Build(FdtWriter);
 
@@ -188,11 +190,17 @@ impl Virt {
 
 /// A tree with the Raspberry Pi 4's peculiarities: 32-bit buses behind `ranges`, one size cell, a spin table.
 fn pi(memory: &[u32]) -> Vec<u8> {
+    pi_below(memory, |_| {}, "spin-table")
+}
+
+/// The same, with what firmware below adds to the root and how it starts CPUs.
+fn pi_below(memory: &[u32], firmware: impl FnOnce(&mut Build), enable: &str) -> Vec<u8> {
     tree(&[(0, 0x1000)], |t| {
         t.texts("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"]);
         t.texts("model", &["Raspberry Pi 4 Model B"]);
         t.cells("#address-cells", &[2]).cells("#size-cells", &[1]);
         t.cells("interrupt-parent", &[1]);
+        firmware(t);
         t.node("aliases", |t| {
             t.texts("serial1", &["/soc/serial@7e215040"]);
         });
@@ -221,6 +229,11 @@ fn pi(memory: &[u32]) -> Vec<u8> {
             ];
             t.cells("ranges", ranges.as_flattened());
             t.cells("dma-ranges", &[0xc000_0000, 0, 0, 0x4000_0000]);
+            t.node("watchdog@7e100000", |t| {
+                t.texts("compatible", &["brcm,bcm2711-pm", "brcm,bcm2835-pm-wdt"]);
+                let blocks = [0x7e10_0000, 0x114, 0x7e00_a000, 0x24];
+                t.cells("reg", &blocks);
+            });
             t.node("serial@7e201000", |t| {
                 t.texts("compatible", &["arm,pl011", "arm,primecell"]);
                 t.cells("reg", &[0x7e20_1000, 0x200]);
@@ -290,7 +303,7 @@ fn pi(memory: &[u32]) -> Vec<u8> {
             for cpu in 0..4 {
                 t.node(&format!("cpu@{cpu}"), |t| {
                     t.texts("device_type", &["cpu"]).cells("reg", &[cpu]);
-                    t.texts("enable-method", &["spin-table"]);
+                    t.texts("enable-method", &[enable]);
                     t.cells("cpu-release-addr", &[0, 0xd8 + 8 * cpu]);
                 });
             }
@@ -302,6 +315,17 @@ fn pi(memory: &[u32]) -> Vec<u8> {
             t.texts("device_type", &["memory"]).cells("reg", memory);
         });
     })
+}
+
+/// The Pi's tree as TF-A leaves it (plat/rpi/rpi4: `dt_add_psci_node`, `dt_add_psci_cpu_enable_methods`).
+fn pi_with_tf_a(memory: &[u32]) -> Vec<u8> {
+    let psci = |t: &mut Build| {
+        t.node("psci", |t| {
+            t.texts("compatible", &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]);
+            t.texts("method", &["smc"]);
+        });
+    };
+    pi_below(memory, psci, "psci")
 }
 
 const PI_MEMORY: [u32; 6] = [0, 0, 0x3b40_0000, 0, 0x4000_0000, 0xbc00_0000];
@@ -522,6 +546,29 @@ fn timers_are_found_by_their_names_where_they_have_some() {
     assert_eq!((timer.phys, timer.virt, timer.hyp), (30, 27, 26));
     let bytes = named(&["phys", "virt", "hyp-virt"]);
     assert!(cpus::timer(Tree::new(&bytes).unwrap()).is_err());
+}
+
+#[test]
+fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
+    let pmu = |lines: &[u32]| {
+        let bytes = tree(&[], |t| {
+            t.cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+            t.node("gic", |t| {
+                t.texts("compatible", &["arm,gic-v3"]);
+                t.cells("#interrupt-cells", &[3]).cells("phandle", &[1]);
+            });
+            t.node("pmu", |t| {
+                t.texts("compatible", &["arm,cortex-a72-pmu", "arm,armv8-pmuv3"]);
+                t.cells("interrupt-parent", &[1]);
+                t.cells("interrupts", lines);
+            });
+        });
+        cpus::pmu(Tree::new(&bytes).unwrap()).unwrap()
+    };
+    assert_eq!(pmu(&[1, 7, 4]), Some(23));
+    // The Raspberry Pi 4's: an SPI a core.
+    assert_eq!(pmu(&[0, 16, 4, 0, 17, 4, 0, 18, 4, 0, 19, 4]), None);
+    assert_eq!(pmu(&[]), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{BoardError, BoardProblem, NodePath};
 use crate::words::{Pa, Range, Text};
 
 /// Nodes between the root and the deepest node; real trees have at most eight.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 /// Nodes in a tree; the largest in Linux has about 2,500.
 const MAX_NODES: usize = 4096;
 /// Offset of `totalsize` in the header (Devicetree Specification 5.2).
@@ -166,6 +166,20 @@ impl<'t> Place<'t> {
     /// The node's name with its unit address; the root's is empty.
     pub(super) fn name(&self) -> &'t str {
         own_name(&self.node())
+    }
+
+    /// How many nodes lie between it and the root, itself included.
+    pub(super) fn depth(&self) -> usize {
+        self.below.len()
+    }
+
+    /// Gives `each` the node's properties: names and values.
+    pub(super) fn for_each_property(&self, mut each: impl FnMut(&str, &'t [u8])) {
+        for property in self.node().properties() {
+            if let Ok(value) = property.value_as::<&'t [u8]>() {
+                each(property.name(), value);
+            }
+        }
     }
 
     /// The parent, unless this is the root.

@@ -501,6 +501,7 @@ fn board(starts: &[CpuStart]) -> Board<'static> {
         reserved: ArrayVec::new(),
         cpus: cpus.collect(),
         psci: None,
+        power: None,
         gic: Gic::V2 {
             distributor: frame,
             cpu_interface: frame,
@@ -513,6 +514,7 @@ fn board(starts: &[CpuStart]) -> Board<'static> {
             phys: 30,
             hyp: 26,
         },
+        pmu: None,
         console: None,
         initrd: None,
         bootargs: "",

@@ -4,14 +4,14 @@ use bulkhead_abi::layout;
 use thiserror::Error;
 
 use crate::words::limits::MAX_VCPUS;
-use crate::words::{Ipa, PAGE_SIZE, PartitionId};
+use crate::words::{Ipa, Nodes, PAGE_SIZE, PartitionId};
 
 mod writer;
 
 use writer::Writer;
 
 /// The GIC's phandle.
-const GIC: u32 = 1;
+pub const GIC: u32 = 1;
 /// The UART clock's phandle.
 const CLOCK: u32 = 2;
 /// The UART clock: what a PL011's baud rate divisors are computed from; nothing here runs at it.
@@ -91,23 +91,33 @@ pub enum TreeError {
     /// A channel that reaches past the last address.
     #[error("a channel at {0} reaches past the last address")]
     Channel(Ipa),
+    /// The board's tree, where its devices' nodes come from, cannot be read.
+    #[error("the board's tree cannot be read")]
+    Board,
 }
 
-/// Writes the tree to the front of `out` and gives its length in bytes.
+/// Adds nodes of the board's devices; `false` if they cannot be had.
+pub type Devices<'d> = dyn Fn(&mut dyn Nodes) -> bool + 'd;
+
+/// Writes the tree, with the nodes that `devices` adds at its root, to the front of `out` and gives its length in bytes.
 ///
 /// # Errors
 /// `NoRoom` if `out` is too small; the others name a value that describes no machine.
-pub fn write(tree: &GuestTree<'_>, out: &mut [u8]) -> Result<usize, TreeError> {
+pub fn write(
+    tree: &GuestTree<'_>,
+    devices: &Devices<'_>,
+    out: &mut [u8],
+) -> Result<usize, TreeError> {
     let room = out.len();
     if tree.vcpus == 0 || usize::from(tree.vcpus) > MAX_VCPUS {
         return Err(TreeError::Vcpus(tree.vcpus));
     }
     let mut writer = Writer::new(out);
-    root(&mut writer, tree)?;
+    root(&mut writer, tree, devices)?;
     writer.finish().ok_or(TreeError::NoRoom(room))
 }
 
-fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
+fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>, devices: &Devices<'_>) -> Result<(), TreeError> {
     w.begin(format_args!(""));
     w.strings("compatible", &["bulkhead,machine-1.0"]);
     w.strings("model", &["Bulkhead partition"]);
@@ -128,6 +138,9 @@ fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
     hypervisor(w, tree);
     for channel in tree.channels {
         self::channel(w, tree, channel)?;
+    }
+    if !devices(w) {
+        return Err(TreeError::Board);
     }
     w.end();
     Ok(())

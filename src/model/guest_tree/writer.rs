@@ -3,6 +3,7 @@
 //! The structure block grows from the front; names of properties gather at the buffer's end and move behind
 //! the structure block at last. A writer that runs out of room stays silent and gives nothing in the end.
 
+use crate::words::Nodes;
 use core::fmt;
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -21,7 +22,7 @@ const RESERVATIONS: usize = 16;
 /// Where the structure block begins.
 const STRUCTURE: usize = HEADER + RESERVATIONS;
 /// Room for the names of properties.
-const STRINGS_ROOM: usize = 1024;
+const STRINGS_ROOM: usize = 4096;
 
 /// A tree being written.
 pub(super) struct Writer<'o> {
@@ -203,5 +204,28 @@ impl fmt::Write for Writer<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.put(text.as_bytes());
         Ok(())
+    }
+}
+
+impl Nodes for Writer<'_> {
+    fn begin(&mut self, name: &str, at: Option<u64>) {
+        match at {
+            Some(at) => Writer::begin(self, format_args!("{name}@{at:x}")),
+            None => Writer::begin(self, format_args!("{name}")),
+        }
+    }
+
+    fn property(&mut self, name: &str, value: &[u8]) {
+        Writer::property(self, name, value.len());
+        self.put(value);
+        self.align();
+    }
+
+    fn cells(&mut self, name: &str, cells: &[u32]) {
+        Writer::cells(self, name, cells);
+    }
+
+    fn end(&mut self) {
+        Writer::end(self);
     }
 }

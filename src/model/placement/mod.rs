@@ -173,8 +173,8 @@ pub enum PlacementError {
     TooScattered(usize),
     /// A partition's RAM does not fit.
     #[error(
-        "partition {partition}: {asked} bytes of RAM do not fit: {total} bytes are free, the largest run of \
-         2 MiB blocks is {largest}"
+        "partition {partition}: {} MiB of RAM do not fit: {} MiB are free, the largest run of 2 MiB blocks is {} MiB",
+        asked >> 20, total >> 20, largest >> 20
     )]
     Memory {
         /// The partition.

@@ -135,9 +135,9 @@ fn what_does_not_fit_is_named_with_its_numbers_and_takes_nothing() {
     let text = place(&mut memory, &system(&[2 * MIB, 8 * MIB], &[]))
         .unwrap_err()
         .to_string();
-    assert!(text.contains("partition b: 8388608 bytes"), "{text}");
+    assert!(text.contains("partition b: 8 MiB of RAM"), "{text}");
     assert!(
-        text.contains("8388608 bytes are free") && text.contains("is 6291456"),
+        text.contains("8 MiB are free") && text.contains("is 6 MiB"),
         "{text}"
     );
     assert_eq!(memory, before);

@@ -1,8 +1,11 @@
 //! Whether the devices a manifest hands out can be handed out: they exist, nobody else shares their pages or
 //! interrupts, and what they can write to is confined.
 
-use bulkhead::model::board::{Board, DeviceInfo, Dma, DmaReason, Gic, devices};
-use bulkhead::words::{PAGE_SIZE, Range};
+use bulkhead::model::board::{
+    Board, Copies, DeviceInfo, Dma, DmaReason, Gic, copy, devices, is_at_or_below,
+};
+use bulkhead::model::share::ShareError;
+use bulkhead::words::{Ipa, Nodes, PAGE_SIZE, Range};
 
 use crate::manifest::{Manifest, Partition};
 use crate::report::{Problem, Span, nearest};
@@ -30,10 +33,7 @@ pub fn check(manifest: &Manifest, tree: &[u8], board: &Board<'_>) -> anyhow::Res
     let given = resolve(manifest, &all, &mut problems);
     for (index, device) in given.iter().enumerate() {
         let earlier = given.get(..index).unwrap_or_default();
-        if let Some(first) = earlier
-            .iter()
-            .find(|other| other.info.path == device.info.path)
-        {
+        if let Some(first) = earlier.iter().find(|other| is_within(device, other)) {
             problems.push(twice(device, first));
             continue;
         }
@@ -42,7 +42,79 @@ pub fn check(manifest: &Manifest, tree: &[u8], board: &Board<'_>) -> anyhow::Res
         confined(device, board, &mut problems);
     }
     idle_permissions(manifest, &given, &mut problems);
+    unknown_rates(manifest, tree, &mut problems);
     Ok(problems)
+}
+
+/// Whether both are one device, or one lies below the other that somebody else is given.
+fn is_within(device: &Given<'_, '_>, other: &Given<'_, '_>) -> bool {
+    let (one, two) = (&device.info.path, &other.info.path);
+    let nested = is_at_or_below(one, two.as_str()) || is_at_or_below(two, one.as_str());
+    one == two || nested && !std::ptr::eq(device.partition, other.partition)
+}
+
+/// What the hypervisor itself would refuse, and the rules above have not found.
+pub fn at_boot(manifest: &Manifest, error: &ShareError) -> Problem {
+    let span = match error {
+        ShareError::Board(_) => None,
+        ShareError::Device {
+            partition, device, ..
+        } => {
+            let mut owners = manifest.partitions.iter();
+            let owner = owners.find(|own| own.name.value == partition.as_str());
+            let named = owner.and_then(|own| {
+                let mut devices = own.devices.iter();
+                devices
+                    .find(|path| is_at_or_below(device, &path.value))
+                    .or(own.devices.first())
+            });
+            named.map(|path| path.span.clone())
+        }
+    };
+    Problem::error(&span.unwrap_or(0..0), error.to_string()).remedy("leave it out")
+}
+
+/// Notes whether a copy of a device's nodes has a clock whose rate nobody knows.
+#[derive(Default)]
+struct Rates {
+    clock: bool,
+    unknown: bool,
+}
+
+impl Nodes for Rates {
+    fn begin(&mut self, name: &str, _: Option<u64>) {
+        self.clock = name == "board-clock";
+    }
+
+    fn property(&mut self, _: &str, _: &[u8]) {}
+
+    fn cells(&mut self, name: &str, cells: &[u32]) {
+        self.unknown |= self.clock && name == "clock-frequency" && cells == [0];
+    }
+
+    fn end(&mut self) {}
+}
+
+fn unknown_rates(manifest: &Manifest, tree: &[u8], problems: &mut Vec<Problem>) {
+    let devices = manifest.partitions.iter().flat_map(|own| &own.devices);
+    for device in devices {
+        let copies = Copies {
+            paths: &[&device.value],
+            place: &|range| Some(Ipa::new(range.base().get())),
+            gic: 1,
+        };
+        let mut rates = Rates::default();
+        if copy(tree, &copies, &mut rates).is_ok() && rates.unknown {
+            let message = format!(
+                "the board's tree does not say at what rate a clock of `{}` runs",
+                device.value
+            );
+            let problem = Problem::warning(&device.span, message).remedy(
+                "the guest is told 0 Hz: a driver that divides the clock has to know the rate itself",
+            );
+            problems.push(problem);
+        }
+    }
 }
 
 fn resolve<'m, 't>(
@@ -284,7 +356,10 @@ fn confined(device: &Given<'_, '_>, board: &Board<'_>, problems: &mut Vec<Proble
 /// Why nothing confines what the device writes to, if it may write anything.
 fn unconfined(info: &DeviceInfo<'_>) -> Option<String> {
     match info.dma {
-        Dma::Never | Dma::Master(DmaReason::Iommus) => None,
+        Dma::Never => None,
+        Dma::Master(DmaReason::Iommus) => {
+            Some("it sits behind an SMMU, which this version does not set up".into())
+        }
         Dma::Master(reason) => Some(reason.to_string()),
         Dma::Unknown => Some("nothing in the tree says that it cannot".into()),
     }
@@ -354,6 +429,29 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("to `a`") && text.contains("to `b`"), "{text}");
+    }
+
+    #[test]
+    fn what_lies_below_a_device_is_not_given_to_another() {
+        let one = manifest("devices = [\"/bus@90a0000\"]");
+        let two = one
+            .replace("board = \"test\"\n", "")
+            .replace("\"a\"", "\"b\"")
+            .replace("/bus@90a0000", "/bus@90a0000/gpio@90a1000");
+        let text = complaints(&format!("{one}{two}"));
+        assert!(text.contains("is given twice\n"), "{text}");
+        let both = "devices = [\"/bus@90a0000\", \"/bus@90a0000/gpio@90a1000\"]";
+        assert_eq!(complaint(both), "", "one partition may name both");
+    }
+
+    #[test]
+    fn a_clock_of_unknown_rate_is_pointed_out() {
+        let text = complaint("devices = [\"/gpio@90b0000\"]");
+        assert!(text.starts_with("warning: "), "{text}");
+        assert!(
+            text.contains("at what rate a clock of `/gpio@90b0000` runs"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -55,8 +55,38 @@ pub fn board_tree() -> Vec<u8> {
         12,
         &[("dma-coherent", "")],
     );
+    bus(&mut fdt);
+    clocked(&mut fdt);
     fdt.end_node(root).unwrap();
     fdt.finish().unwrap()
+}
+
+/// A device with another below it.
+fn bus(fdt: &mut FdtWriter) {
+    let node = fdt.begin_node("bus@90a0000").unwrap();
+    fdt.property_string("compatible", "arm,pl061").unwrap();
+    fdt.property_array_u64("reg", &[0x90a_0000, 0x1000])
+        .unwrap();
+    fdt.property_u32("#address-cells", 2).unwrap();
+    fdt.property_u32("#size-cells", 2).unwrap();
+    fdt.property_null("ranges").unwrap();
+    device(fdt, "gpio@90a1000", "arm,pl061", 13, &[]);
+    fdt.end_node(node).unwrap();
+}
+
+/// A device with a clock that has no rate.
+fn clocked(fdt: &mut FdtWriter) {
+    let clock = fdt.begin_node("clock-controller").unwrap();
+    fdt.property_u32("#clock-cells", 1).unwrap();
+    fdt.property_phandle(2).unwrap();
+    fdt.end_node(clock).unwrap();
+    let node = fdt.begin_node("gpio@90b0000").unwrap();
+    fdt.property_string("compatible", "arm,pl061").unwrap();
+    fdt.property_array_u64("reg", &[0x90b_0000, 0x1000])
+        .unwrap();
+    fdt.property_array_u32("interrupts", &[0, 14, 4]).unwrap();
+    fdt.property_array_u32("clocks", &[2, 19]).unwrap();
+    fdt.end_node(node).unwrap();
 }
 
 fn core_nodes(fdt: &mut FdtWriter) {

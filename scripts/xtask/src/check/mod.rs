@@ -13,6 +13,7 @@ use bulkhead::model::board::Board;
 use bulkhead::model::bundle::{self as model, System};
 use bulkhead::model::image;
 use bulkhead::model::placement::{FreeMemory, Placement, PlacementError, place};
+use bulkhead::model::share;
 use bulkhead::words::{PAGE_SIZE, Pa, Range};
 
 use crate::board::{self, Choice, Machine};
@@ -175,6 +176,9 @@ fn as_at_boot(
 ) -> anyhow::Result<Option<String>> {
     let system = System::read(packed)?;
     model::fit(&system, board)?;
+    if let Err(error) = share::shares(&system, board, tree) {
+        problems.push(devices::at_boot(manifest, &error));
+    }
     for (plan, partition) in system.partitions.iter().zip(&manifest.partitions) {
         if let Err(error) = image::layout(plan) {
             let problem = Problem::error(&partition.memory.span, error.to_string())
@@ -225,6 +229,11 @@ fn kept(
         .iter()
         .map(|reserved| (reserved.range, format!("the firmware ({})", reserved.what)))
         .collect();
+    kept.extend(
+        board
+            .spin_pages()
+            .map(|page| (page, "CPUs that wait".to_string())),
+    );
     let bundle_at = machine.board.bundle_at;
     let tree_at = bundle_at
         .saturating_add(bundle_size)

@@ -38,6 +38,17 @@ pub enum Bundle {
     Changed(fn(&mut Vec<u8>)),
 }
 
+/// How the machine is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// As a boot loader does, at EL2.
+    Usual,
+    /// With these arguments more; QEMU lets the later of two settings win.
+    With(&'static [&'static str]),
+    /// At EL3, where the board has one.
+    El3,
+}
+
 /// Where a test's system comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
@@ -70,6 +81,8 @@ pub struct Case {
     pub tallies: Vec<(&'static str, usize)>,
     /// What the boot loader hands over.
     pub bundle: Bundle,
+    /// How the machine is started.
+    pub entry: Entry,
     /// How long it may take.
     pub patience: Duration,
     /// Whether instructions are the clock.
@@ -94,6 +107,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         forbidden: vec![PANIC, FAULT],
         tallies: Vec::new(),
         bundle: Bundle::Whole,
+        entry: Entry::Usual,
         patience: PATIENCE,
         icount: false,
         claim: None,
@@ -209,6 +223,12 @@ impl Case {
     /// The boot loader hands over something else than the bundle.
     pub fn bundle(mut self, bundle: Bundle) -> Self {
         self.bundle = bundle;
+        self
+    }
+
+    /// The machine is started otherwise than usual.
+    pub fn entry(mut self, entry: Entry) -> Self {
+        self.entry = entry;
         self
     }
 

@@ -19,6 +19,7 @@
 mod case;
 pub mod conformance;
 mod counts;
+mod entry;
 mod host;
 mod runner;
 mod table;

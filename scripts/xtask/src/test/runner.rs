@@ -9,10 +9,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use regex::Regex;
 
-use super::case::{Bundle, Case, Origin, Step};
+use super::case::{Bundle, Case, Entry, Origin, Step};
 use super::counts::{self, Counts};
 use super::tap::{self, Report};
-use super::{Outcome, Variant};
+use super::{Outcome, Variant, entry};
 use crate::board::Choice;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
@@ -94,15 +94,21 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Some(_) => counts::plugin(&counts_file(folder))?,
         None => Vec::new(),
     };
-    let arguments = qemu::arguments(&Launch {
+    let image = build::hypervisor()?;
+    let mut arguments = qemu::arguments(&Launch {
         machine: &checked.machine,
-        image: &build::hypervisor()?,
+        image: &image,
         bundle: handed_over.then_some(&path),
         serial: Serial::Stream,
         icount: case.icount,
         gdb: false,
         extra: &extra,
     })?;
+    match case.entry {
+        Entry::Usual => {}
+        Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
+        Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
+    }
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
 }

@@ -1,10 +1,13 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
-use super::case::{Bundle, Case, case};
+use super::case::{Bundle, Case, Entry, case};
 use super::counts;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
+
+/// The devices of QEMU virt that can be handed over and interrupt by themselves.
+const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
 
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
@@ -80,6 +83,16 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] peer wrote 0x000000001234ABCD")
             .send("devmem 0xa103000 64 5 || echo refused, and still $(devmem 0xa103000 64)\n")
             .wait(r"^\[linux\] refused, and still 0x000000001234ABCD"),
+        case("linux-devices", "systems")
+            .linux("linux", &[0, 1], "256M")
+            .with(GPIO_AND_CLOCK)
+            .wait(r"^\[linux\] .*rtc-pl031 9010000.pl031: registered as rtc0")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo +2 > /sys/class/rtc/rtc0/wakealarm; test -c /dev/gpiochip0 && echo a GPIO is there\n")
+            .wait(r"^\[linux\] a GPIO is there")
+            .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
+            .wait(r"^\[linux\] alarm"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -103,6 +116,17 @@ fn guests() -> Vec<Case> {
         tests("four-cpus", &[0, 1, 2, 3]),
         // vCPU numbers are the partition's own, whichever CPUs it has.
         tests("crossed-cpus", &[3, 1]),
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1, 2], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .on(EVERY_CPU)
+            .tap("t"),
+        case("devices-one-cpu", "guest")
+            .guest("t", "guest-tests", &[3], "8M")
+            .with(GPIO_AND_CLOCK)
+            .with("bootargs = \"tests=devices\"")
+            .tap("t"),
     ]
 }
 
@@ -140,6 +164,13 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt is pending in one life and active in the next.
+        case("device-restarts", "neighbour")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-restart starts=20\"")
+            .with("devices = [\"/pl061@9030000\"]")
+            .guest("t", "control-loop", &[0], "4M")
+            .wait(r"^\[bad\] role: done"),
     ]
 }
 
@@ -248,6 +279,27 @@ fn boot() -> Vec<Case> {
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
+        // What a kernel says of itself is damaged: still its own partition's trouble alone.
+        case("kernel-header-damaged", "boot")
+            .linux("linux", &[1], "128M")
+            .guest("control", "control-loop", &[0], "4M")
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
+            .wait("partition linux: not started: the kernel does not match its SHA-256")
+            .wait(r"^\[control\] control: \d+ ticks"),
+        case("cpus-lacking", "boot")
+            .guest("control", "control-loop", &[3], "4M")
+            .entry(Entry::With(&["-smp", "2"]))
+            .wait("the bundle does not fit this board: partition control: CPU 3 does not exist"),
+        case("memory-lacking", "boot")
+            .guest("control", "control-loop", &[0], "900M")
+            .entry(Entry::With(&["-m", "512"]))
+            .wait("control.*900 MiB"),
+        refused("entered-at-el1")
+            .entry(Entry::With(&["-machine", "virtualization=off"]))
+            .wait("entered at EL1, but it needs EL2"),
+        refused("entered-at-el3")
+            .entry(Entry::El3)
+            .wait("entered at EL3, but it needs EL2"),
     ]
 }
 
