@@ -167,6 +167,7 @@ fn state_name(partition: &Partition<'_>) -> &'static str {
         State::Paused => "paused",
         State::Stopping => "stopping",
         State::Crashed => "crashed",
+        State::Waiting => "waiting",
     }
 }
 

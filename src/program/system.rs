@@ -292,6 +292,7 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
     };
     let then = match next {
         Next::Start => "starts again",
+        Next::StartAt(_) => "starts again in a while",
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);

@@ -66,7 +66,7 @@ pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
         State::Off => state::OFF,
         State::Starting | State::Running | State::Stopping => state::RUNNING,
         State::Paused => state::PAUSED,
-        State::Crashed => state::CRASHED,
+        State::Crashed | State::Waiting => state::CRASHED,
     };
     Ok([state, partition.life.starts(), reason.code().into()])
 }
