@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = systems();
     cases.extend(guests());
     cases.extend(neighbours());
+    cases.extend(lifecycle());
     cases.extend(boot());
     cases.extend(hostile());
     cases.extend(counted());
@@ -261,6 +262,97 @@ fn hostile() -> Vec<Case> {
             .with(own)
             .quick(),
         attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
+    ]
+}
+
+/// Lives of partitions: who may change them, what is left of them, and who else notices.
+fn lifecycle() -> Vec<Case> {
+    vec![
+        // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
+        case("monitor", "lifecycle")
+            .guest("flood", "guest-tests", &[0], "8M")
+            .with("bootargs = \"role=flood\"")
+            .guest("spin", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("both", "guest-tests", &[2, 3], "8M")
+            .with("bootargs = \"role=spin\"")
+            .forbid(r".\[(bulkhead|flood|spin|both|log)\] ")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1dlist\n")
+            .wait(r"^\[monitor\] 0  flood +running +0 +8 MiB +1 +0 never stopped$")
+            .wait(r"^\[monitor\] 2  both +running +2,3")
+            .send("stats spin\n")
+            .wait(r"^\[monitor\] spin vCPU 0: \d+ exits/s, exits \d+")
+            .send("irqs\n")
+            .wait(r"^\[monitor\] both INTID 27 vCPU 1: physical level, priority 0x00$")
+            .send("memory\n")
+            .wait(r"^\[monitor\] 0x[0-9a-f]{10}\.\.0x[0-9a-f]{10} both, RAM at its 0x40000000$")
+            .send("restart spin\n")
+            .wait(r"^\[bulkhead\] partition spin: was stopped by its manager; starts again")
+            .wait(r"^\[spin\] # role spin")
+            .send("pause flood\n")
+            .wait(r"^\[monitor\] flood is held")
+            .send("list\n")
+            .wait(r"^\[monitor\] 0  flood +paused")
+            .wait(r"^\[monitor\] 1  spin +running .* 2 +0 stopped by its manager")
+            .send("stop both\n")
+            .wait(r"^\[bulkhead\] partition both: was stopped by its manager; stays down")
+            .send("pause both\n")
+            .wait(r"^\[monitor\] both is off: not possible now")
+            .send("start both\n")
+            .wait(r"^\[both\] # role spin")
+            .send("crashes both\n")
+            .wait(r"^\[monitor\] both: 0 crashes")
+            .send("nonsense\n")
+            .wait(r"^\[monitor\] no command nonsense")
+            .send("resume flood\n")
+            .wait(r"^\[flood\] flood \d+")
+            .send("log\n")
+            .wait(r"^\[log\] partition spin: was stopped by its manager; starts again")
+            // What it said before it was in focus comes again.
+            .send("focus both\n")
+            .wait(r"^\[bulkhead\] focus: both")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1d0")
+            .wait(r"^\[bulkhead\] focus: flood")
+            .quick(),
+        // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
+        case("crash-and-restart", "lifecycle")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=fault-exit\"")
+            .with("on_crash = { restart = 2, within = \"60s\" }")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; starts again$")
+            .wait(r"partition bad: exception loop, its vector faults on itself: instruction abort, translation fault level \d, fetch from 0x0f80_0200, which is no memory of this partition; pc 0x0f80_0200$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 1$")
+            .wait(r"partition bad:   exit .* us before: instruction abort, 0x8200000\d, pc 0xf800200")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; starts again in a while$")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; stays down$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 3$")
+            .send("\x1dcrashes bad\n")
+            .wait(r"^\[monitor\] bad: 3 crashes")
+            .send("start bad\n")
+            .wait(r"^\[bad\] # role fault-exit")
+            .tap("t"),
+        case("heartbeat", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-silent heartbeat=200\"")
+            .with("heartbeat = \"1s\"")
+            .with("on_crash = \"notify\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: missed its heartbeat; stays down$")
+            .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
+            .tap("t"),
+        // Whatever a guest prints, nobody reads it.
+        case("guests-do-not-command", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=commands\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer,uart\"")
+            .forbid("partition t: was stopped|is held|^\\[monitor\\]")
+            .tap("t"),
     ]
 }
 
