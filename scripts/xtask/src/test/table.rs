@@ -242,7 +242,7 @@ fn hostile() -> Vec<Case> {
     let attack = |name, cpus: &[u8], witness: &[u8]| {
         case(name, "hostile")
             .guest("attacker", "hostile", cpus, "8M")
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
             .guest("witness", "hostile", witness, "8M")
             .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
             .allow_panic()
