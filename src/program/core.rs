@@ -67,6 +67,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
+    super::selftest::take_part(host, cpu);
     if cpu == system::console_core() {
         host.take_uart(cpu);
     }

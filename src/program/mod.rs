@@ -9,6 +9,7 @@ pub mod load;
 pub mod machine;
 pub mod partitions;
 pub mod power;
+pub mod selftest;
 pub mod short;
 pub mod state;
 pub mod system;

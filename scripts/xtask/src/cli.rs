@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, test, workspace};
+use crate::{build, check, initramfs, run, sdcard, test, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +51,8 @@ enum Command {
     Test(test::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
+    /// Make a card that the board's stock firmware boots the system from, or look at one
+    Sdcard(sdcard::Arguments),
     /// Make the demo's initial ramdisk
     Initramfs,
 }
@@ -134,6 +136,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
+        Command::Sdcard(arguments) => return sdcard::main(&arguments),
         Command::Initramfs => println!("{}", workspace::show(&initramfs::ready()?)),
     }
     Ok(ExitCode::SUCCESS)

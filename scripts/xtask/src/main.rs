@@ -4,9 +4,11 @@
 //! - `manifest`, `check`: what a system's author wrote, and whether the board has it. The rules that also
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
-//! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
-//! - `build`, `elf`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
+//! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
+//! - `sdcard`: a card a board's firmware boots from.
+//! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
+mod apt;
 mod board;
 mod build;
 mod bundle;
@@ -23,7 +25,9 @@ mod progress;
 mod qemu;
 mod report;
 mod run;
+mod sdcard;
 mod test;
+mod tree;
 mod uio;
 mod workspace;
 

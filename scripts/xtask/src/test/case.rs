@@ -73,6 +73,8 @@ pub struct Case {
     pub gics: &'static [u8],
     /// CPU models to run it on.
     pub cpus: &'static [&'static str],
+    /// Whether to run it on the Raspberry Pi 4 too.
+    pub on_pi: bool,
     /// What must happen.
     pub steps: Vec<Step>,
     /// What no line may match.
@@ -103,6 +105,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         origin: Origin::Text("board = \"qemu-virt\"\n".into()),
         gics: &[3, 2],
         cpus: &[USUAL_CPU],
+        on_pi: false,
         steps: Vec::new(),
         forbidden: vec![PANIC, FAULT],
         tallies: Vec::new(),
@@ -194,6 +197,17 @@ impl Case {
     pub fn on(mut self, cpus: &'static [&'static str]) -> Self {
         self.cpus = cpus;
         self
+    }
+
+    /// Runs it on QEMU's Raspberry Pi 4 too.
+    pub fn pi(mut self) -> Self {
+        self.on_pi = true;
+        self
+    }
+
+    /// Runs it on QEMU's Raspberry Pi 4 alone.
+    pub fn pi_alone(self) -> Self {
+        self.gics(&[]).pi()
     }
 
     /// A line must match `pattern`; an unfinished one counts once it rests, such as a prompt.

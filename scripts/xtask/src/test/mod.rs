@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It runs on GICv3 and GICv2 unless `.gics(&[3])` says otherwise, on a Cortex-A72 unless
-//! `.on(&["cortex-a53", "max"])` does. `.linux(..)` adds a Linux, `.with("heartbeat = \"1s\"")` a line to the
+//! `.on(&["cortex-a53", "max"])` does, and on the Raspberry Pi 4 too with `.pi()`. `.linux(..)` adds a Linux, `.with("heartbeat = \"1s\"")` a line to the
 //! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
@@ -35,6 +35,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::case::Case;
+use crate::board::Choice;
 use crate::console::interrupted;
 use crate::{build, debian, initramfs, workspace};
 
@@ -71,13 +72,29 @@ pub struct Variant {
     pub gic: u8,
     /// The CPU model.
     pub cpu: &'static str,
+    /// Another board than the manifest's, which leaves no GIC and no CPU to choose.
+    pub board: Option<&'static str>,
 }
 
 impl Variant {
     /// Its name.
     pub fn name(&self) -> String {
         let Case { subject, name, .. } = &self.case;
-        format!("{subject}/{name}/gicv{}/{}", self.gic, self.cpu)
+        match self.board {
+            Some(board) => format!("{subject}/{name}/{board}"),
+            None => format!("{subject}/{name}/gicv{}/{}", self.gic, self.cpu),
+        }
+    }
+
+    /// What of the machine is chosen.
+    fn choice(&self) -> Choice {
+        match self.board {
+            Some(_) => Choice::default(),
+            None => Choice {
+                gic: Some(self.gic),
+                cpu: Some(self.cpu.to_string()),
+            },
+        }
     }
 }
 
@@ -177,8 +194,17 @@ fn variants(case: Case) -> Vec<Variant> {
                 case: case.clone(),
                 gic: *gic,
                 cpu,
+                board: None,
             });
         }
+    }
+    if case.on_pi {
+        all.push(Variant {
+            case,
+            gic: 2,
+            cpu: "cortex-a72",
+            board: Some("rpi4"),
+        });
     }
     all
 }

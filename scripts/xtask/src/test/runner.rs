@@ -13,7 +13,6 @@ use super::case::{Bundle, Case, Entry, Origin, Step};
 use super::counts::{self, Counts};
 use super::tap::{self, Report};
 use super::{Outcome, Variant, entry};
-use crate::board::Choice;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -78,11 +77,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
             path
         }
     };
-    let choice = Choice {
-        gic: Some(variant.gic),
-        cpu: Some(variant.cpu.to_string()),
-    };
-    let checked = check::file(&manifest, None, &choice)?;
+    let checked = check::file(&manifest, variant.board, &variant.choice())?;
     let mut bundle = checked.bundle;
     let path = folder.join("bundle");
     if let Bundle::Changed(change) = case.bundle {

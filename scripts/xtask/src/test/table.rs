@@ -23,8 +23,10 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(boot());
+    cases.extend(hostile());
     cases.extend(counted());
     cases.extend(conformance());
+    cases.extend(pi());
     cases
 }
 
@@ -36,12 +38,14 @@ fn conformance() -> Vec<Case> {
         case("suite", SUBJECT)
             .manifest(ALL, 4)
             .on(&["cortex-a72", "max"])
+            .pi()
             .tap("suite")
             .quick(),
         // With no capability, no channel, no heartbeat and one CPU: what is denied.
         case("denied", SUBJECT)
             .guest("suite", "conformance", &[0], "8M")
             .guest("other", "control-loop", &[1], "4M")
+            .pi()
             .tap("suite"),
         // Channels, and no other right over their peer.
         case("peer", SUBJECT)
@@ -71,8 +75,10 @@ fn systems() -> Vec<Case> {
         case("linux", "systems")
             .linux("linux", &[0, 1], "256M")
             .on(EVERY_CPU)
+            .pi()
             .wait(r"^\[linux\] bulkhead: shell ready"),
         case("linux-reboot", "systems")
+            .pi()
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .send("reboot -f\n")
@@ -95,6 +101,7 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] uio: the peer's word is there"),
         // Without any module: /dev/mem reaches memory and doorbell, but no interrupt.
         case("linux-channel", "systems")
+            .pi()
             .linux("linux", &[0, 1], "256M")
             .guest("peer", "conformance", &[2], "4M")
             .with("bootargs = \"role=peer\"")
@@ -144,6 +151,7 @@ fn guests() -> Vec<Case> {
     let tests = |name, cpus: &[u8]| {
         case(name, "guest")
             .guest("t", "guest-tests", cpus, "8M")
+            .pi()
             .tap("t")
             // Written without polling; the guest cannot know what arrived.
             .lines(r"^\[t\] N\d{5} [a-z]{56}$", 1600)
@@ -170,11 +178,22 @@ fn guests() -> Vec<Case> {
 
 /// What a partition notices of a neighbour that misbehaves: nothing.
 fn neighbours() -> Vec<Case> {
+    let board_end = |name, action: &str, said| {
+        case(name, "neighbour")
+            .guest("manager", "guest-tests", &[0], "8M")
+            .with(&format!("bootargs = \"role=board {action}\""))
+            .with("capabilities = [\"manage:other\"]")
+            .guest("other", "control-loop", &[2], "4M")
+            .pi()
+            .wait(said)
+            .end()
+    };
     let beside = |name, role: &str| {
         case(name, "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
             .with(&format!("bootargs = \"role={role}\""))
             .guest("t", "guest-tests", &[0], "8M")
+            .pi()
             .tap("t")
     };
     vec![
@@ -194,10 +213,14 @@ fn neighbours() -> Vec<Case> {
             .tap("t"),
         beside("panic", "panic").allow_panic(),
         beside("off", "off"),
+        // The board's end, by PSCI and by the Pi's watchdog.
+        board_end("board-off", "action=1", "asks: board off"),
+        board_end("board-reset", "action=2", "asks: board reset"),
         // Its second CPU leaves an interrupt active each time.
         case("resets", "neighbour")
             .guest("bad", "guest-tests", &[1, 2], "8M")
             .with("bootargs = \"role=reset starts=20\"")
+            .pi()
             .guest("t", "guest-tests", &[0], "8M")
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
@@ -209,6 +232,35 @@ fn neighbours() -> Vec<Case> {
             .with("devices = [\"/pl061@9030000\"]")
             .guest("t", "control-loop", &[0], "4M")
             .wait(r"^\[bad\] role: done"),
+    ]
+}
+
+/// Attackers (`guests/hostile`) beside a witness that looks whether anything of its own changes. An attacker that has
+/// caught itself misses its heartbeat and starts again with other choices; one that is off is started by the witness.
+fn hostile() -> Vec<Case> {
+    let attack = |name, cpus: &[u8], witness: &[u8]| {
+        case(name, "hostile")
+            .guest("attacker", "hostile", cpus, "8M")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
+            .guest("witness", "hostile", witness, "8M")
+            .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
+            .allow_panic()
+            .forbid(r"^\[bulkhead\].*PANIC")
+            .forbid(r"^\[witness\].*NOTICED")
+            .wait(r"hostile: \d+ attacks, \d+ exceptions")
+            .wait(r"^\[witness\] witness: done, noticed nothing")
+    };
+    let samples =
+        "[[channel]]\nname = \"samples\"\nbetween = [\"sensor\", \"witness\"]\nsize = \"4K\"";
+    let own = "[[channel]]\nname = \"own\"\nbetween = [\"attacker\", \"sensor\"]\nsize = \"4K\"\nrw = \"both\"";
+    vec![
+        attack("one-cpu", &[0], &[1]),
+        attack("two-cpus", &[0, 1], &[2])
+            .guest("sensor", "sensor", &[3], "4M")
+            .with(samples)
+            .with(own)
+            .quick(),
+        attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
     ]
 }
 
@@ -238,16 +290,36 @@ fn counted() -> Vec<Case> {
     ]
 }
 
+/// What the Raspberry Pi 4 alone has.
+fn pi() -> Vec<Case> {
+    vec![
+        case("demo", "systems")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo $((6 * 7)) is the answer\n")
+            .wait(r"^\[linux\] 42 is the answer")
+            .wait(r"^\[control\] ")
+            .quick(),
+    ]
+}
+
 /// What the hypervisor refuses to boot.
 fn boot() -> Vec<Case> {
-    let refused = |name| case(name, "boot").guest("control", "control-loop", &[0], "4M");
+    let refused = |name| {
+        case(name, "boot")
+            .guest("control", "control-loop", &[0], "4M")
+            .pi()
+    };
     vec![
         refused("bundle-missing")
             .bundle(Bundle::Missing)
             .wait("(?i)no bundle")
             .quick(),
         refused("bundle-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"qemu-vir")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"contro")))
             .wait("(?i)bundle, .*digest")
             .quick(),
         refused("bundle-no-tree")
