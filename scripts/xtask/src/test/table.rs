@@ -167,6 +167,7 @@ fn guests() -> Vec<Case> {
             .with(GPIO_AND_CLOCK)
             .with("bootargs = \"tests=devices\"")
             .on(EVERY_CPU)
+            .seconds(240)
             .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
