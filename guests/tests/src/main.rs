@@ -61,6 +61,11 @@ const SUBJECTS: &[Subject] = &[
         default: false,
     },
     Subject {
+        name: "serial",
+        run: devices::run_serial,
+        default: false,
+    },
+    Subject {
         name: "uart-rx",
         run: uart::receive,
         default: false,

@@ -12,7 +12,7 @@ use crate::smp;
 use crate::tap::Tap;
 
 /// How many of each kind.
-const MANY: u64 = 10_000;
+pub const MANY: u64 = 10_000;
 /// How many for the other CPU: a busy host has to run both for each.
 const ELSEWHERE: u64 = 1_000;
 
@@ -45,7 +45,7 @@ pub fn run(tap: &mut Tap, environment: &Environment, gpio: &Device, rtc: &Device
 }
 
 /// Causes interrupts one after another, each once the one before is handled.
-fn count(tap: &mut Tap, what: &str, many: u64, mut cause: impl FnMut()) {
+pub fn count(tap: &mut Tap, what: &str, many: u64, mut cause: impl FnMut()) {
     HANDLED.store(0, Relaxed);
     SPURIOUS.store(0, Relaxed);
     let caused = (1..=many).take_while(|number| {

@@ -294,6 +294,13 @@ fn counted() -> Vec<Case> {
 /// What the Raspberry Pi 4 alone has.
 fn pi() -> Vec<Case> {
     vec![
+        // The console is the mini UART; the other PL011s of this one's page and interrupt are disabled.
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/soc/serial@7e201000\"]")
+            .with("bootargs = \"tests=serial\"")
+            .pi_alone()
+            .tap("t"),
         case("demo", "systems")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
