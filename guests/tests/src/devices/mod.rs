@@ -7,6 +7,7 @@
 
 mod gpio;
 mod many;
+mod off;
 mod restart;
 mod rtc;
 mod serial;
@@ -24,6 +25,7 @@ use dtoolkit::standard::NodeStandard;
 use crate::environment::Environment;
 use crate::tap::Tap;
 
+pub use off::{role as role_off, run as run_off};
 pub use restart::role;
 pub use serial::run as run_serial;
 

@@ -226,6 +226,19 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt comes while its partition is off.
+        case("device-off", "neighbour")
+            .guest("dev", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-off\"")
+            .with("devices = [\"/pl031@9010000\"]")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=off\"")
+            .with("capabilities = [\"manage:dev\", \"observe\"]")
+            .wait(r"^\[dev\] role: alarm set")
+            .tap("t")
+            .wait(r"^\[dev\] role: the alarm has gone off: true")
+            .wait(r"^\[dev\] role: it interrupts nobody: true")
+            .wait(r"^\[dev\] role: until it is enabled: true"),
         // A device's interrupt is pending in one life and active in the next.
         case("device-restarts", "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
