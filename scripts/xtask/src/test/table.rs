@@ -168,6 +168,7 @@ fn guests() -> Vec<Case> {
             .with(GPIO_AND_CLOCK)
             .with("bootargs = \"tests=devices\"")
             .on(EVERY_CPU)
+            .seconds(240)
             .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
@@ -226,6 +227,19 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt comes while its partition is off.
+        case("device-off", "neighbour")
+            .guest("dev", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-off\"")
+            .with("devices = [\"/pl031@9010000\"]")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=off\"")
+            .with("capabilities = [\"manage:dev\", \"observe\"]")
+            .wait(r"^\[dev\] role: alarm set")
+            .tap("t")
+            .wait(r"^\[dev\] role: the alarm has gone off: true")
+            .wait(r"^\[dev\] role: it interrupts nobody: true")
+            .wait(r"^\[dev\] role: until it is enabled: true"),
         // A device's interrupt is pending in one life and active in the next.
         case("device-restarts", "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
@@ -385,6 +399,13 @@ fn counted() -> Vec<Case> {
 /// What the Raspberry Pi 4 alone has.
 fn pi() -> Vec<Case> {
     vec![
+        // The console is the mini UART; the other PL011s of this one's page and interrupt are disabled.
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/soc/serial@7e201000\"]")
+            .with("bootargs = \"tests=serial\"")
+            .pi_alone()
+            .tap("t"),
         case("demo", "systems")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
