@@ -47,6 +47,12 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.
+    Card,
+    /// A Raspberry Pi 4 with TF-A at EL3.
+    TfA,
+    /// A Raspberry Pi 4 whose CPU 3 does not come.
+    WithoutCpu3,
 }
 
 /// Where a test's system comes from.

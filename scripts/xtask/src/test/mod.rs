@@ -21,6 +21,7 @@ pub mod conformance;
 mod counts;
 mod entry;
 mod host;
+mod pi;
 mod runner;
 mod table;
 mod tap;

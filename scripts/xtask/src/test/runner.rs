@@ -12,7 +12,7 @@ use regex::Regex;
 use super::case::{Bundle, Case, Entry, Origin, Step};
 use super::counts::{self, Counts};
 use super::tap::{self, Report};
-use super::{Outcome, Variant, entry};
+use super::{Outcome, Variant, entry, pi};
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -90,7 +90,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         None => Vec::new(),
     };
     let image = build::hypervisor()?;
-    let mut arguments = qemu::arguments(&Launch {
+    let launch = Launch {
         machine: &checked.machine,
         image: &image,
         bundle: handed_over.then_some(&path),
@@ -98,9 +98,27 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         icount: case.icount,
         gdb: false,
         extra: &extra,
-    })?;
+    };
+    let mut arguments = qemu::arguments(&launch)?;
+    let other_tree = |tree: &Path| ["-dtb".to_string(), tree.display().to_string()];
     match case.entry {
         Entry::Usual => {}
+        Entry::Card => {
+            let [image, bundle, tree] = pi::card(&manifest, folder)?;
+            arguments = qemu::arguments(&Launch {
+                image: &image,
+                bundle: Some(&bundle),
+                ..launch
+            })?;
+            arguments.extend(other_tree(&tree));
+        }
+        Entry::TfA => arguments = pi::with_tf_a(&launch, folder)?,
+        Entry::WithoutCpu3 => {
+            arguments.extend(other_tree(&pi::tree_without_cpu_3(
+                &checked.machine,
+                folder,
+            )?));
+        }
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }

@@ -246,6 +246,31 @@ fn pi() -> Vec<Case> {
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] ")
             .quick(),
+        // The image of a card is made, read back, listed, and what is on it is booted.
+        case("card", "boot")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .entry(Entry::Card)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] .*Booting Linux"),
+        // PSCI below: cores are started and the board is switched off by it, since the tree says so.
+        case("tf-a", "boot")
+            .guest("t", "guest-tests", &[1, 3], "8M")
+            .pi_alone()
+            .entry(Entry::TfA)
+            .tap("t")
+            .wait("board off")
+            .end(),
+        case("cpu-missing", "boot")
+            .with("selftest = true")
+            .guest("t", "control-loop", &[0], "4M")
+            .pi_alone()
+            .entry(Entry::WithoutCpu3)
+            .forbid(r"^\[t\]")
+            .wait("self-test: core 2: ok")
+            .wait("self-test: core 3: FAILED: it did not come")
+            .wait("refused: the self-test failed")
+            .end(),
     ]
 }
 
@@ -268,6 +293,20 @@ fn boot() -> Vec<Case> {
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
+        case("selftest", "boot")
+            .with("selftest = true")
+            .guest("one", "control-loop", &[2], "4M")
+            .guest("two", "control-loop", &[0], "64M")
+            .pi()
+            .forbid("FAILED")
+            .wait("self-test: interrupt controller: ok: GICv[23], [1-9][0-9]* list registers")
+            .wait("self-test: core 0: ok: counter, EL2 timer, virtual timer, physical timer, list registers, interrupt")
+            .wait("self-test: core 3: ok: ")
+            .wait("self-test: partition one: ok: stage 2, 4096 KiB of RAM")
+            .wait("self-test: partition two: ok: stage 2, 65536 KiB of RAM")
+            .wait("self-test: passed")
+            .wait(r"^\[one\] control: \d+ ticks")
+            .quick(),
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
