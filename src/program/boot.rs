@@ -128,6 +128,7 @@ fn open_console(board: &Board<'_>) {
         *state::UART.lock() = uart;
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
+    state::CONSOLE.name(Speaker::Monitor, "monitor");
     system::open_log();
 }
 

@@ -1,13 +1,13 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, power, watch};
+use super::{crash, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
-use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Typed};
+use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -134,7 +134,7 @@ pub fn choose_console_core() {
 fn core_of(speaker: Speaker) -> Option<CpuId> {
     match speaker {
         Speaker::Partition(id) => state::partition(id)?.cpus.first().copied(),
-        Speaker::Hypervisor => Some(console_core()),
+        Speaker::Hypervisor | Speaker::Monitor | Speaker::Replay => Some(console_core()),
     }
 }
 
@@ -177,7 +177,7 @@ pub fn timer_interrupt(cpu: CpuId, own: Option<PartitionId>) {
     if let Some(id) = own {
         serve_partition(id);
     }
-    serve(Speaker::Hypervisor);
+    serve_console();
     if CONSOLE.is_input_held() {
         uart_interrupt();
     }
@@ -195,29 +195,56 @@ fn kick(speakers: Speakers) {
     }
 }
 
+/// Rounds of one UART interrupt: each takes a FIFO full of bytes, or carries out a command.
+const ROUNDS: usize = 16;
+
 /// The console UART's interrupt: takes what was typed, and tells those who waited for room. Also when the focus has room
 /// again for what is held back.
 pub fn uart_interrupt() {
-    let taken = INTAKE.lock().take(
-        &CONSOLE,
-        timer::now(),
-        || UART.lock().as_mut().and_then(BoardUart::try_read),
-        obey,
-    );
+    for _ in 0..ROUNDS {
+        let mut command = false;
+        let taken = INTAKE.lock().take(
+            &CONSOLE,
+            timer::now(),
+            || UART.lock().as_mut().and_then(BoardUart::try_read),
+            |typed| {
+                let then = obey(typed);
+                command |= then == Then::Stop;
+                then
+            },
+        );
+        if let Some(at) = taken.held_until {
+            timer::set(at);
+        }
+        if taken.queued {
+            kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
+        }
+        // Carried out without the lock: it takes its time.
+        if command && !monitor::run() {
+            INTAKE.lock().close(&CONSOLE);
+        }
+        if !taken.any {
+            break;
+        }
+    }
     set_uart_interrupts(false);
-    if let Some(at) = taken.held_until {
-        timer::set(at);
-    }
-    if taken.queued {
-        kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
-    }
     kick(CONSOLE.unblock());
+    serve(Speaker::Monitor);
 }
 
-/// Carries out a command that was typed.
-fn obey(typed: Typed) {
+/// Moves on what the core that has the console speaks for.
+pub fn serve_console() {
+    for speaker in [Speaker::Hypervisor, Speaker::Monitor, Speaker::Replay] {
+        serve(speaker);
+    }
+}
+
+/// Carries out what was typed, as far as that takes no time.
+fn obey(typed: Typed) -> Then {
     match typed {
-        Typed::Byte(_) | Typed::Nothing => {}
+        Typed::Byte(_) => {}
+        Typed::Open => monitor::prompt(),
+        Typed::Monitor(key) => return monitor::key(key),
         Typed::Focus(id) => set_focus(id),
         Typed::Next => {
             let count = u8::try_from(partitions().count()).unwrap_or(1).max(1);
@@ -225,16 +252,27 @@ fn obey(typed: Typed) {
         }
         Typed::Help => log::info!("{HELP}"),
     }
+    Then::GoOn
 }
 
-fn set_focus(id: PartitionId) {
+/// Gives a partition the keyboard, and shows what it said last.
+pub fn set_focus(id: PartitionId) {
     match state::partition(id) {
         Some(partition) => {
             CONSOLE.set_focus(id);
             log::info!("focus: {}", partition.plan.name);
+            CONSOLE.replay(Speaker::Partition(id), partition.plan.name);
+            serve(Speaker::Replay);
             kick(Speakers::only(Speaker::Partition(id)));
         }
         None => log::info!("there is no partition {id}"),
+    }
+}
+
+/// Interrupts every core of `partition`: its state has changed.
+pub fn kick_all(partition: &Partition<'_>) {
+    if let Some(host) = state::HOST.get() {
+        partition.cpus.iter().for_each(|cpu| host.gic.kick(*cpu));
     }
 }
 
@@ -254,6 +292,7 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
     };
     let then = match next {
         Next::Start => "starts again",
+        Next::StartAt(_) => "starts again in a while",
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);
@@ -265,10 +304,12 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
     }
 }
 
-/// Switches the board off when no partition runs any more.
+/// Switches the board off when no partition runs any more, and none was stopped by somebody who may want to start it.
 pub fn board_off_if_idle() {
-    let down =
-        |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
+    let down = |partition: &Partition<'_>| match partition.life.now() {
+        (State::Off, reason) => reason != Reason::Manager,
+        (state, _) => state == State::Crashed,
+    };
     if !partitions().all(down) {
         return;
     }

@@ -6,8 +6,9 @@
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
 //! - `sdcard`: a card a board's firmware boots from.
-//! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
+//! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
+mod apt;
 mod board;
 mod build;
 mod bundle;
@@ -27,6 +28,7 @@ mod run;
 mod sdcard;
 mod test;
 mod tree;
+mod uio;
 mod workspace;
 
 use std::io::IsTerminal as _;

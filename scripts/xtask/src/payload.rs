@@ -73,8 +73,10 @@ fn packaged(package: &str, file: Option<&str>) -> anyhow::Result<PathBuf> {
 pub fn initrd(name: &str, directory: &Path) -> Result<Vec<u8>, PayloadError> {
     let path = workspace::resolve(directory, name);
     let ours = workspace::root().join(name);
-    if initramfs::is_ours(&ours) && (path == ours || !path.exists()) {
-        return match initramfs::ready() {
+    if (path == ours || !path.exists())
+        && let Some(made) = initramfs::at(&ours)
+    {
+        return match made {
             Ok(path) => read(&path),
             Err(error) => refuse(
                 format!("cannot make {name}: {error:#}"),

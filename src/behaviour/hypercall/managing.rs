@@ -8,6 +8,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::State;
 use crate::behaviour::machine::{BoardEnd, Machine};
 use crate::behaviour::partition::Partition;
+use crate::model::monitor::Order;
 use crate::words::{PartitionId, VcpuId};
 use bulkhead_abi::bulkhead::{BOARD, action, state};
 use spin::Once;
@@ -52,22 +53,31 @@ fn is_own(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
     here.partition.plan.id == other.plan.id
 }
 
-/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 why it last stopped.
+/// Whether a channel joins the caller and `other`.
+fn is_peer(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
+    let mut ports = here.partition.channels.iter();
+    ports.any(|port| port.peer().partition == other.plan.id)
+}
+
+/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 why it last stopped, which a channel's peer is not told.
 ///
 /// # Errors
-/// `Denied` unless it is the caller or one it manages.
+/// `Denied` unless it is the caller, one it manages or one it has a channel with.
 pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
-    let partition = named(here, call)
-        .filter(|partition| is_own(here, partition) || manages(here, partition))
-        .ok_or(CallError::Denied)?;
+    let partition = named(here, call).ok_or(CallError::Denied)?;
+    let all = is_own(here, partition) || manages(here, partition);
+    if !all && !is_peer(here, partition) {
+        return Err(CallError::Denied);
+    }
     let (now, reason) = partition.life.now();
     let state = match now {
         State::Off => state::OFF,
         State::Starting | State::Running | State::Stopping => state::RUNNING,
         State::Paused => state::PAUSED,
-        State::Crashed => state::CRASHED,
+        State::Crashed | State::Waiting => state::CRASHED,
     };
-    Ok([state, partition.life.starts(), reason.code().into()])
+    let why = if all { reason.code().into() } else { 0 };
+    Ok([state, partition.life.starts(), why])
 }
 
 /// `PARTITION_CONTROL(id, action)`.
@@ -81,19 +91,15 @@ pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Ca
     let partition = named(here, call)
         .filter(|partition| manages(here, partition))
         .ok_or(CallError::Denied)?;
-    let life = &partition.life;
-    let changed = match call.argument(2) {
-        action::START => life.start(),
-        action::STOP => life.stop_by_manager(false),
-        action::RESTART => life.stop_by_manager(true),
-        action::PAUSE => life.pause(),
-        action::RESUME => {
-            partition.heartbeat.extend(machine.counter());
-            life.resume()
-        }
+    let order = match call.argument(2) {
+        action::START => Order::Start,
+        action::STOP => Order::Stop,
+        action::RESTART => Order::Restart,
+        action::PAUSE => Order::Pause,
+        action::RESUME => Order::Resume,
         _ => return Err(CallError::InvalidParameter),
     };
-    if !changed {
+    if !partition.obey(order, machine.counter()) {
         return Err(CallError::Busy);
     }
     // All its cores look at its state; the leader alone acts on a start.

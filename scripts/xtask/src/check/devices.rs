@@ -2,7 +2,7 @@
 //! interrupts, and what they can write to is confined.
 
 use bulkhead::model::board::{
-    Board, Copies, DeviceInfo, Dma, DmaReason, Gic, copy, devices, is_at_or_below,
+    Board, BoardPower, Copies, DeviceInfo, Dma, DmaReason, Gic, copy, devices, is_at_or_below,
 };
 use bulkhead::model::share::ShareError;
 use bulkhead::words::{Ipa, Nodes, PAGE_SIZE, Range};
@@ -207,6 +207,9 @@ fn usable(device: &Given<'_, '_>, board: &Board<'_>, problems: &mut Vec<Problem>
 fn is_hypervisors(range: Range, board: &Board<'_>) -> bool {
     let console = board.console.map(|console| console.registers);
     let mut kept: Vec<Range> = console.into_iter().collect();
+    if let Some(BoardPower::Bcm2835Pm { registers }) = board.power {
+        kept.push(registers);
+    }
     match &board.gic {
         Gic::V2 {
             distributor,

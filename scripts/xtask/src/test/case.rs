@@ -135,13 +135,18 @@ impl Case {
 
     /// Adds a partition with Debian's kernel and the demo's ramdisk.
     pub fn linux(self, name: &str, cpus: &[u8], memory: &str) -> Self {
+        self.linux_with(name, cpus, memory, "target/guests/initramfs.cpio")
+    }
+
+    /// As [`Case::linux`], with another ramdisk.
+    pub fn linux_with(self, name: &str, cpus: &[u8], memory: &str, initrd: &str) -> Self {
         self.partition(
             name,
             "{ debian = \"linux-image-cloud-arm64\" }",
             cpus,
             memory,
         )
-        .with("initrd = \"target/guests/initramfs.cpio\"")
+        .with(&format!("initrd = \"{initrd}\""))
         .with("bootargs = \"console=ttyAMA0\"")
     }
 

@@ -6,6 +6,11 @@ use super::counts;
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 
+/// The channels of a Linux and the conformance suite's peer.
+const TALK: &str =
+    "[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"";
+const HEAR: &str = "[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"";
+
 /// The devices of QEMU virt that can be handed over and interrupt by themselves.
 const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
 
@@ -17,7 +22,9 @@ pub fn cases() -> Vec<Case> {
     let mut cases = systems();
     cases.extend(guests());
     cases.extend(neighbours());
+    cases.extend(lifecycle());
     cases.extend(boot());
+    cases.extend(hostile());
     cases.extend(counted());
     cases.extend(conformance());
     cases.extend(pi());
@@ -40,6 +47,15 @@ fn conformance() -> Vec<Case> {
             .guest("suite", "conformance", &[0], "8M")
             .guest("other", "control-loop", &[1], "4M")
             .pi()
+            .tap("suite"),
+        // Channels, and no other right over their peer.
+        case("peer", SUBJECT)
+            .guest("suite", "conformance", &[0], "8M")
+            .with("bootargs = \"tests=channel,partition\"")
+            .guest("peer", "conformance", &[1], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"talk\"\nbetween = [\"suite\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"suite\"]\nsize = \"4K\"")
             .tap("suite"),
         case("bare", SUBJECT).bare("conformance").tap(""),
     ]
@@ -72,14 +88,26 @@ fn systems() -> Vec<Case> {
             .send("poweroff -f\n")
             .wait(r"partition linux: switched itself off")
             .end(),
-        // No Debian kernel has uio_pdrv_genirq; /dev/mem reaches the same memory and doorbell, but no interrupt.
+        // Debian's kernel, Debian's UIO (uio_pdrv_genirq built from Debian's source), a program without a driver of ours.
+        case("linux-uio", "systems")
+            .linux_with("linux", &[0, 1], "256M", "target/guests/uio.cpio")
+            .guest("peer", "conformance", &[2], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with(TALK)
+            .with(HEAR)
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("insmod /lib/uio.ko; insmod /lib/uio_pdrv_genirq.ko of_id=generic-uio; linux-uio\n")
+            .wait(r"^\[linux\] uio: 1000 rings, 1000 interrupts")
+            .wait(r"^\[linux\] uio: the peer's word is there"),
+        // Without any module: /dev/mem reaches memory and doorbell, but no interrupt.
         case("linux-channel", "systems")
             .pi()
             .linux("linux", &[0, 1], "256M")
             .guest("peer", "conformance", &[2], "4M")
             .with("bootargs = \"role=peer\"")
-            .with("[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
-            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"")
+            .with(TALK)
+            .with(HEAR)
             .wait(r"^\[linux\] bulkhead: shell ready")
             .wait(r"^\[linux\] # $")
             .send("cat /proc/device-tree/channel@a100000/label; echo\n")
@@ -208,6 +236,126 @@ fn neighbours() -> Vec<Case> {
     ]
 }
 
+/// Attackers (`guests/hostile`) beside a witness that looks whether anything of its own changes. An attacker that has
+/// caught itself misses its heartbeat and starts again with other choices; one that is off is started by the witness.
+fn hostile() -> Vec<Case> {
+    let attack = |name, cpus: &[u8], witness: &[u8]| {
+        case(name, "hostile")
+            .guest("attacker", "hostile", cpus, "8M")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
+            .guest("witness", "hostile", witness, "8M")
+            .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
+            .allow_panic()
+            .forbid(r"^\[bulkhead\].*PANIC")
+            .forbid(r"^\[witness\].*NOTICED")
+            .wait(r"hostile: \d+ attacks, \d+ exceptions")
+            .wait(r"^\[witness\] witness: done, noticed nothing")
+    };
+    let samples =
+        "[[channel]]\nname = \"samples\"\nbetween = [\"sensor\", \"witness\"]\nsize = \"4K\"";
+    let own = "[[channel]]\nname = \"own\"\nbetween = [\"attacker\", \"sensor\"]\nsize = \"4K\"\nrw = \"both\"";
+    vec![
+        attack("one-cpu", &[0], &[1]),
+        attack("two-cpus", &[0, 1], &[2])
+            .guest("sensor", "sensor", &[3], "4M")
+            .with(samples)
+            .with(own)
+            .quick(),
+        attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
+    ]
+}
+
+/// Lives of partitions: who may change them, what is left of them, and who else notices.
+fn lifecycle() -> Vec<Case> {
+    vec![
+        // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
+        case("monitor", "lifecycle")
+            .guest("flood", "guest-tests", &[0], "8M")
+            .with("bootargs = \"role=flood\"")
+            .guest("spin", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("both", "guest-tests", &[2, 3], "8M")
+            .with("bootargs = \"role=spin\"")
+            .forbid(r".\[(bulkhead|flood|spin|both|log)\] ")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1dlist\n")
+            .wait(r"^\[monitor\] 0  flood +running +0 +8 MiB +1 +0 never stopped$")
+            .wait(r"^\[monitor\] 2  both +running +2,3")
+            .send("stats spin\n")
+            .wait(r"^\[monitor\] spin vCPU 0: \d+ exits/s, exits \d+")
+            .send("irqs\n")
+            .wait(r"^\[monitor\] both INTID 27 vCPU 1: physical level, priority 0x00$")
+            .send("memory\n")
+            .wait(r"^\[monitor\] 0x[0-9a-f]{10}\.\.0x[0-9a-f]{10} both, RAM at its 0x40000000$")
+            .send("restart spin\n")
+            .wait(r"^\[bulkhead\] partition spin: was stopped by its manager; starts again")
+            .wait(r"^\[spin\] # role spin")
+            .send("pause flood\n")
+            .wait(r"^\[monitor\] flood is held")
+            .send("list\n")
+            .wait(r"^\[monitor\] 0  flood +paused")
+            .wait(r"^\[monitor\] 1  spin +running .* 2 +0 stopped by its manager")
+            .send("stop both\n")
+            .wait(r"^\[bulkhead\] partition both: was stopped by its manager; stays down")
+            .send("pause both\n")
+            .wait(r"^\[monitor\] both is off: not possible now")
+            .send("start both\n")
+            .wait(r"^\[both\] # role spin")
+            .send("crashes both\n")
+            .wait(r"^\[monitor\] both: 0 crashes")
+            .send("nonsense\n")
+            .wait(r"^\[monitor\] no command nonsense")
+            .send("resume flood\n")
+            .wait(r"^\[flood\] flood \d+")
+            .send("log\n")
+            .wait(r"^\[log\] partition spin: was stopped by its manager; starts again")
+            // What it said before it was in focus comes again.
+            .send("focus both\n")
+            .wait(r"^\[bulkhead\] focus: both")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1d0")
+            .wait(r"^\[bulkhead\] focus: flood")
+            .quick(),
+        // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
+        case("crash-and-restart", "lifecycle")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=fault-exit\"")
+            .with("on_crash = { restart = 2, within = \"60s\" }")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; starts again$")
+            .wait(r"partition bad: exception loop, its vector faults on itself: instruction abort, translation fault level \d, fetch from 0x0f80_0200, which is no memory of this partition; pc 0x0f80_0200$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 1$")
+            .wait(r"partition bad:   exit .* us before: instruction abort, 0x8200000\d, pc 0xf800200")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; starts again in a while$")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; stays down$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 3$")
+            .send("\x1dcrashes bad\n")
+            .wait(r"^\[monitor\] bad: 3 crashes")
+            .send("start bad\n")
+            .wait(r"^\[bad\] # role fault-exit")
+            .tap("t"),
+        case("heartbeat", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-silent heartbeat=200\"")
+            .with("heartbeat = \"1s\"")
+            .with("on_crash = \"notify\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: missed its heartbeat; stays down$")
+            .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
+            .tap("t"),
+        // Whatever a guest prints, nobody reads it.
+        case("guests-do-not-command", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=commands\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer,uart\"")
+            .forbid("partition t: was stopped|is held|^\\[monitor\\]")
+            .tap("t"),
+    ]
+}
+
 /// What the hypervisor costs, counted core by core.
 fn counted() -> Vec<Case> {
     vec![
@@ -223,6 +371,7 @@ fn counted() -> Vec<Case> {
             .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
+            .with("devices = [\"/pl061@9030000\"]")
             .wait(r"^\[bench\] bench: done")
             .claim(counts::budgets_are_kept),
         case("linux-exits-seldom", "counted")
