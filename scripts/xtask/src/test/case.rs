@@ -211,6 +211,12 @@ impl Case {
         self
     }
 
+    /// Does not run it there: it is about QEMU virt.
+    pub fn virt_alone(mut self) -> Self {
+        self.on_pi = false;
+        self
+    }
+
     /// Runs it on QEMU's Raspberry Pi 4 alone.
     pub fn pi_alone(self) -> Self {
         self.gics(&[]).pi()

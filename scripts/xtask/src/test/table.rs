@@ -50,6 +50,7 @@ fn conformance() -> Vec<Case> {
             .tap("suite"),
         // Channels, and no other right over their peer.
         case("peer", SUBJECT)
+            .pi()
             .guest("suite", "conformance", &[0], "8M")
             .with("bootargs = \"tests=channel,partition\"")
             .guest("peer", "conformance", &[1], "4M")
@@ -204,6 +205,7 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin").forbid("partition bad:"),
         // It never comes to EL2 by itself.
         case("fault-loop", "neighbour")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-loop\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -241,6 +243,7 @@ fn neighbours() -> Vec<Case> {
 fn hostile() -> Vec<Case> {
     let attack = |name, cpus: &[u8], witness: &[u8]| {
         case(name, "hostile")
+            .pi()
             .guest("attacker", "hostile", cpus, "8M")
             .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
             .guest("witness", "hostile", witness, "8M")
@@ -270,6 +273,7 @@ fn lifecycle() -> Vec<Case> {
     vec![
         // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
         case("monitor", "lifecycle")
+            .pi()
             .guest("flood", "guest-tests", &[0], "8M")
             .with("bootargs = \"role=flood\"")
             .guest("spin", "guest-tests", &[1], "8M")
@@ -318,6 +322,7 @@ fn lifecycle() -> Vec<Case> {
             .quick(),
         // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
         case("crash-and-restart", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1, 2], "8M")
             .with("bootargs = \"role=fault-exit\"")
             .with("on_crash = { restart = 2, within = \"60s\" }")
@@ -337,6 +342,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[bad\] # role fault-exit")
             .tap("t"),
         case("heartbeat", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-silent heartbeat=200\"")
             .with("heartbeat = \"1s\"")
@@ -347,6 +353,7 @@ fn lifecycle() -> Vec<Case> {
             .tap("t"),
         // Whatever a guest prints, nobody reads it.
         case("guests-do-not-command", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=commands\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -461,6 +468,7 @@ fn boot() -> Vec<Case> {
             .wait("(?i)sha-?256|digest|damaged"),
         // What a kernel says of itself is damaged: still its own partition's trouble alone.
         case("kernel-header-damaged", "boot")
+            .pi()
             .linux("linux", &[1], "128M")
             .guest("control", "control-loop", &[0], "4M")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
@@ -475,9 +483,11 @@ fn boot() -> Vec<Case> {
             .entry(Entry::With(&["-m", "512"]))
             .wait("control.*900 MiB"),
         refused("entered-at-el1")
+            .virt_alone()
             .entry(Entry::With(&["-machine", "virtualization=off"]))
             .wait("entered at EL1, but it needs EL2"),
         refused("entered-at-el3")
+            .virt_alone()
             .entry(Entry::El3)
             .wait("entered at EL3, but it needs EL2"),
     ]
