@@ -47,6 +47,8 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// With a listing of what it executes, which is looked through afterwards.
+    Listed,
     /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.
     Card,
     /// A Raspberry Pi 4 with TF-A at EL3.

@@ -449,6 +449,9 @@ fn boot() -> Vec<Case> {
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
+        refused("before-the-mmu")
+            .entry(Entry::Listed)
+            .wait(r"^\[control\] control: 1000 Hz"),
         case("selftest", "boot")
             .with("selftest = true")
             .guest("one", "control-loop", &[2], "4M")
