@@ -47,6 +47,14 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// With a listing of what it executes, which is looked through afterwards.
+    Listed,
+    /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.
+    Card,
+    /// A Raspberry Pi 4 with TF-A at EL3.
+    TfA,
+    /// A Raspberry Pi 4 whose CPU 3 does not come.
+    WithoutCpu3,
 }
 
 /// Where a test's system comes from.
@@ -202,6 +210,12 @@ impl Case {
     /// Runs it on QEMU's Raspberry Pi 4 too.
     pub fn pi(mut self) -> Self {
         self.on_pi = true;
+        self
+    }
+
+    /// Does not run it there: it is about QEMU virt.
+    pub fn virt_alone(mut self) -> Self {
+        self.on_pi = false;
         self
     }
 

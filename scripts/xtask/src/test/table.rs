@@ -50,6 +50,7 @@ fn conformance() -> Vec<Case> {
             .tap("suite"),
         // Channels, and no other right over their peer.
         case("peer", SUBJECT)
+            .pi()
             .guest("suite", "conformance", &[0], "8M")
             .with("bootargs = \"tests=channel,partition\"")
             .guest("peer", "conformance", &[1], "4M")
@@ -205,6 +206,7 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin").forbid("partition bad:"),
         // It never comes to EL2 by itself.
         case("fault-loop", "neighbour")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-loop\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -255,6 +257,7 @@ fn neighbours() -> Vec<Case> {
 fn hostile() -> Vec<Case> {
     let attack = |name, cpus: &[u8], witness: &[u8]| {
         case(name, "hostile")
+            .pi()
             .guest("attacker", "hostile", cpus, "8M")
             .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
             .guest("witness", "hostile", witness, "8M")
@@ -284,6 +287,7 @@ fn lifecycle() -> Vec<Case> {
     vec![
         // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
         case("monitor", "lifecycle")
+            .pi()
             .guest("flood", "guest-tests", &[0], "8M")
             .with("bootargs = \"role=flood\"")
             .guest("spin", "guest-tests", &[1], "8M")
@@ -332,6 +336,7 @@ fn lifecycle() -> Vec<Case> {
             .quick(),
         // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
         case("crash-and-restart", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1, 2], "8M")
             .with("bootargs = \"role=fault-exit\"")
             .with("on_crash = { restart = 2, within = \"60s\" }")
@@ -351,6 +356,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[bad\] # role fault-exit")
             .tap("t"),
         case("heartbeat", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-silent heartbeat=200\"")
             .with("heartbeat = \"1s\"")
@@ -361,6 +367,7 @@ fn lifecycle() -> Vec<Case> {
             .tap("t"),
         // Whatever a guest prints, nobody reads it.
         case("guests-do-not-command", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=commands\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -416,6 +423,31 @@ fn pi() -> Vec<Case> {
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] ")
             .quick(),
+        // The image of a card is made, read back, listed, and what is on it is booted.
+        case("card", "boot")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .entry(Entry::Card)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] .*Booting Linux"),
+        // PSCI below: cores are started and the board is switched off by it, since the tree says so.
+        case("tf-a", "boot")
+            .guest("t", "guest-tests", &[1, 3], "8M")
+            .pi_alone()
+            .entry(Entry::TfA)
+            .tap("t")
+            .wait("board off")
+            .end(),
+        case("cpu-missing", "boot")
+            .with("selftest = true")
+            .guest("t", "control-loop", &[0], "4M")
+            .pi_alone()
+            .entry(Entry::WithoutCpu3)
+            .forbid(r"^\[t\]")
+            .wait("self-test: core 2: ok")
+            .wait("self-test: core 3: FAILED: it did not come")
+            .wait("refused: the self-test failed")
+            .end(),
     ]
 }
 
@@ -438,11 +470,29 @@ fn boot() -> Vec<Case> {
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
+        refused("before-the-mmu")
+            .entry(Entry::Listed)
+            .wait(r"^\[control\] control: 1000 Hz"),
+        case("selftest", "boot")
+            .with("selftest = true")
+            .guest("one", "control-loop", &[2], "4M")
+            .guest("two", "control-loop", &[0], "64M")
+            .pi()
+            .forbid("FAILED")
+            .wait("self-test: interrupt controller: ok: GICv[23], [1-9][0-9]* list registers")
+            .wait("self-test: core 0: ok: counter, EL2 timer, virtual timer, physical timer, list registers, interrupt")
+            .wait("self-test: core 3: ok: ")
+            .wait("self-test: partition one: ok: stage 2, 4096 KiB of RAM")
+            .wait("self-test: partition two: ok: stage 2, 65536 KiB of RAM")
+            .wait("self-test: passed")
+            .wait(r"^\[one\] control: \d+ ticks")
+            .quick(),
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
         // What a kernel says of itself is damaged: still its own partition's trouble alone.
         case("kernel-header-damaged", "boot")
+            .pi()
             .linux("linux", &[1], "128M")
             .guest("control", "control-loop", &[0], "4M")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
@@ -457,9 +507,11 @@ fn boot() -> Vec<Case> {
             .entry(Entry::With(&["-m", "512"]))
             .wait("control.*900 MiB"),
         refused("entered-at-el1")
+            .virt_alone()
             .entry(Entry::With(&["-machine", "virtualization=off"]))
             .wait("entered at EL1, but it needs EL2"),
         refused("entered-at-el3")
+            .virt_alone()
             .entry(Entry::El3)
             .wait("entered at EL3, but it needs EL2"),
     ]
