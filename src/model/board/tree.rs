@@ -371,6 +371,26 @@ impl<'t> Place<'t> {
             .ok_or_else(|| self.error(BoardProblem::Malformed("reg")))
     }
 
+    /// The entries of this bus's `dma-ranges` that are numbers (2.3.9): an address on the bus, the same one level up, bytes.
+    /// `None` if the bus passes addresses on as they are.
+    pub(super) fn dma_windows(&self) -> Option<impl Iterator<Item = (u64, u64, u64)> + use<'t>> {
+        const NAME: &str = "dma-ranges";
+        self.value(NAME).filter(|value| !value.is_empty())?;
+        let cells = self.cells().ok();
+        let above = self.parent().and_then(|parent| parent.cells().ok());
+        // What is malformed lets nothing through.
+        let (child, above, length) = match (cells, above) {
+            (Some((child, length)), Some((above, _))) => (child, above, length),
+            _ => (0, 0, 0),
+        };
+        let entries = self.groups(NAME, child + above + length);
+        let windows = entries.into_iter().flatten().filter_map(move |entry| {
+            let window = Window::read(entry, child, above)?;
+            Some((window.child, window.parent, window.length))
+        });
+        Some(windows)
+    }
+
     /// Takes an address on this bus to `parent`'s, if one of its `ranges` covers it.
     fn through(&self, parent: &Self, base: u64, size: u64) -> Result<Option<u64>, BoardError> {
         let Some(value) = self.value("ranges") else {
