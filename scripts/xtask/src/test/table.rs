@@ -172,6 +172,12 @@ fn guests() -> Vec<Case> {
             .on(EVERY_CPU)
             .seconds(240)
             .tap("t"),
+        case("devices-dma", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/fw-cfg@9020000\"]")
+            .with("dma = \"unconfined\"")
+            .with("bootargs = \"tests=dma\"")
+            .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
             .with(GPIO_AND_CLOCK)
