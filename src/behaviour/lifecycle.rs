@@ -11,9 +11,20 @@
 //! | Paused   | any stop                    | Stopping | anybody; the first wins    |
 //! | Stopping | every vCPU parked, restart | Starting | the leader                 |
 //! | Stopping | every vCPU parked, or stay | Off, Crashed | the leader             |
+//! | Stopping | every vCPU parked, restart later | Waiting | the leader            |
+//! | Waiting  | its time has come          | Starting | the leader                 |
+//! | Waiting  | start                      | Starting | anybody                    |
+//! | Waiting  | a manager's stop           | Off      | a manager                  |
 //! | Crashed  | start                      | Starting | anybody                    |
 //!
-//! The leader is the core of vCPU 0. No core waits for another's guest: a kick brings each to EL2, where it parks.
+//! The leader is the core of the first vCPU whose core is not lost. No core waits for another's guest: a kick brings each
+//! to EL2, where it parks. A stop waits for the cores that have come up and are not lost, and for no other: one that comes
+//! up later finds the state it is in.
+//!
+//! # Restarts after a crash
+//! The policy's limit counts the restarts within its window, or since power-on if it has none. The window begins with its
+//! first crash. The first restart in it follows at once, the second [`BACK_OFF`] after its crash, each further one after
+//! twice that time, up to [`BACK_OFF_MOST`].
 
 use crate::model::bundle::OnCrash;
 use crate::words::VcpuId;
@@ -34,6 +45,8 @@ pub enum State {
     Stopping,
     /// Stopped by a fault, and stays so.
     Crashed,
+    /// Stopped by a fault, to be started again when its time comes.
+    Waiting,
 }
 
 /// Why a partition stopped (hypercalls.md, section 3).
@@ -84,8 +97,23 @@ impl Reason {
 pub enum Next {
     /// It starts again.
     Start,
+    /// It starts again at this time, in milliseconds, or earlier.
+    StartAt(u64),
     /// It stays off, or crashed.
     Stay(State),
+}
+
+/// How long the second restart in a window waits, in milliseconds.
+pub const BACK_OFF: u64 = 100;
+/// How long any restart waits at most, in milliseconds.
+pub const BACK_OFF_MOST: u64 = 10_000;
+
+/// Where the number of a stop is in its word.
+const STOP_SHIFT: u32 = 8;
+
+/// The bit of a vCPU.
+const fn bit(vcpu: VcpuId) -> u32 {
+    1 << (vcpu.get() & 7)
 }
 
 /// Bit of the state word: the stop under way is followed by a start whatever the reason.
@@ -100,6 +128,7 @@ fn encode(state: State, reason: Reason) -> u32 {
         State::Stopping => 3,
         State::Crashed => 4,
         State::Paused => 5,
+        State::Waiting => 6,
     };
     state | u32::from(reason.code()) << 8
 }
@@ -108,10 +137,17 @@ fn encode(state: State, reason: Reason) -> u32 {
 #[derive(Debug)]
 pub struct Life {
     word: AtomicU32,
-    /// Bit n: vCPU n is parked.
+    /// Bit n of 7:0: vCPU n is parked; above, the number of the stop under way or to come.
     parked: AtomicU32,
     starts: AtomicU64,
-    crashes: AtomicU64,
+    /// Bit n: the core of vCPU n has come up.
+    arrived: AtomicU32,
+    /// Bit n: the core of vCPU n is lost for good.
+    lost: AtomicU32,
+    /// Restarts in the present window, when it began, and when the next start is due: the leader's alone.
+    restarts: AtomicU64,
+    window: AtomicU64,
+    due: AtomicU64,
 }
 
 impl Life {
@@ -122,7 +158,11 @@ impl Life {
             word: AtomicU32::new(0),
             parked: AtomicU32::new(0),
             starts: AtomicU64::new(0),
-            crashes: AtomicU64::new(0),
+            arrived: AtomicU32::new(0),
+            lost: AtomicU32::new(0),
+            restarts: AtomicU64::new(0),
+            window: AtomicU64::new(0),
+            due: AtomicU64::new(0),
         }
     }
 
@@ -136,6 +176,7 @@ impl Life {
             3 => State::Stopping,
             4 => State::Crashed,
             5 => State::Paused,
+            6 => State::Waiting,
             _ => State::Off,
         };
         (state, Reason::from_code(word >> 8 & 0xff))
@@ -172,10 +213,24 @@ impl Life {
                 .is_ok()
     }
 
-    /// Asks for a start. `true`: its leader must be told.
+    /// Asks for a start. `true`: its leader must be told. `false`: it is not down, or has lost a core.
     pub fn start(&self) -> bool {
         let (state, reason) = self.now();
-        matches!(state, State::Off | State::Crashed) && self.change(state, State::Starting, reason)
+        matches!(state, State::Off | State::Crashed | State::Waiting)
+            && self.lost.load(Ordering::Acquire) == 0
+            && self.change(state, State::Starting, reason)
+    }
+
+    /// The leader, of a partition that waits: whether its time has come at `now`, in milliseconds. If so it is starting.
+    ///
+    /// # Errors
+    /// When it will have come.
+    pub fn start_if_due(&self, now: u64) -> Result<bool, u64> {
+        let due = self.due.load(Ordering::Acquire);
+        if self.state() == State::Waiting && now < due {
+            return Err(due);
+        }
+        Ok(self.state() == State::Waiting && self.start())
     }
 
     /// Asks for a stop. `true`: all its cores must be told. `false`: it is not running, or another stop came first.
@@ -185,10 +240,18 @@ impl Life {
             || self.change(State::Paused, State::Stopping, reason)
     }
 
-    /// A manager asks for a stop, followed by a start if `again`. `false`: it neither runs nor is paused.
+    /// A manager asks for a stop, followed by a start if `again`. `false`: it is down, on its way, or no core of it is left.
     pub fn stop_by_manager(&self, again: bool) -> bool {
         let word = encode(State::Stopping, Reason::Manager) | if again { AGAIN } else { 0 };
-        self.change_word(State::Running, word) || self.change_word(State::Paused, word)
+        if self.change_word(State::Running, word) || self.change_word(State::Paused, word) {
+            return true;
+        }
+        // One that waits is down already.
+        if again {
+            self.state() == State::Waiting && self.start()
+        } else {
+            self.change(State::Waiting, State::Off, Reason::Manager)
+        }
     }
 
     /// A manager holds the vCPUs where they are. `false`: it does not run.
@@ -203,45 +266,111 @@ impl Life {
         self.change(State::Paused, State::Running, reason)
     }
 
-    /// Notes that `vcpu` has left its guest for good; `count` vCPUs there are. `true`: all have, the leader must be told.
-    pub fn park(&self, vcpu: VcpuId, count: usize) -> bool {
-        self.parked
-            .fetch_or(1 << (vcpu.get() & 31), Ordering::AcqRel);
-        self.all_parked(count)
+    /// Notes that the core of `vcpu` has come up.
+    pub fn arrive(&self, vcpu: VcpuId) {
+        self.arrived.fetch_or(bit(vcpu), Ordering::AcqRel);
     }
 
-    /// Whether all of `count` vCPUs are parked.
+    /// Notes that the core of `vcpu` is lost for good: no stop waits for it, and the partition does not start again.
+    pub fn lose(&self, vcpu: VcpuId) {
+        self.lost.fetch_or(bit(vcpu), Ordering::AcqRel);
+        let (_, reason) = self.now();
+        self.change(State::Waiting, State::Crashed, reason);
+    }
+
+    /// Whether the core of `vcpu` leads: it is the first that is not lost.
     #[must_use]
-    pub fn all_parked(&self, count: usize) -> bool {
-        self.parked.load(Ordering::Acquire).count_ones() as usize >= count
+    pub fn is_leader(&self, vcpu: VcpuId) -> bool {
+        self.lost.load(Ordering::Acquire).trailing_ones() == u32::from(vcpu.get())
     }
 
-    /// The leader: what follows the stop that is complete, by policy, and the state that says so.
-    pub fn finish_stop(&self, policy: OnCrash) -> Next {
+    /// Whether the core of `vcpu` has come up and is not lost.
+    #[must_use]
+    pub fn is_there(&self, vcpu: VcpuId) -> bool {
+        self.there() & bit(vcpu) != 0
+    }
+
+    fn there(&self) -> u32 {
+        self.arrived.load(Ordering::Acquire) & !self.lost.load(Ordering::Acquire)
+    }
+
+    /// The number of the stop under way, if there is one: for [`Self::park`].
+    #[must_use]
+    pub fn stopping(&self) -> Option<u32> {
+        // Looked at first: a stop that ends in between has another number than the next.
+        let number = self.parked.load(Ordering::Acquire) >> STOP_SHIFT;
+        (self.state() == State::Stopping).then_some(number)
+    }
+
+    /// Notes that `vcpu` has left its guest for good, for stop `number`. `true`: all that are there have, the leader must be
+    /// told. A stop that is over is not this one's to park for: a core that comes up late may have seen it.
+    pub fn park(&self, vcpu: VcpuId, number: u32) -> bool {
+        let parked = |word: u32| (word >> STOP_SHIFT == number).then_some(word | bit(vcpu));
+        let ours = self
+            .parked
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, parked)
+            .is_ok();
+        ours && self.all_parked()
+    }
+
+    /// Whether all vCPUs whose cores are there are parked.
+    #[must_use]
+    pub fn all_parked(&self) -> bool {
+        self.there() & !self.parked.load(Ordering::Acquire) == 0
+    }
+
+    /// The leader: what follows the stop that is complete at `now`, in milliseconds, by policy, and the state that says so.
+    pub fn finish_stop(&self, policy: OnCrash, now: u64) -> Next {
         let (_, reason) = self.now();
         let again = self.word.load(Ordering::Acquire) & AGAIN != 0;
-        self.parked.store(0, Ordering::Release);
+        let number = self.parked.load(Ordering::Acquire) >> STOP_SHIFT;
+        let another = number.wrapping_add(1) << STOP_SHIFT;
+        self.parked.store(another, Ordering::Release);
         let next = match reason {
+            _ if self.lost.load(Ordering::Acquire) != 0 => Next::Stay(State::Crashed),
             Reason::Manager if again => Next::Start,
             Reason::Reset => Next::Start,
             Reason::Never | Reason::Off | Reason::Manager => Next::Stay(State::Off),
-            Reason::Crash | Reason::Heartbeat => match policy {
-                OnCrash::Restart { limit }
-                    if self.crashes.fetch_add(1, Ordering::Relaxed) < u64::from(limit) =>
-                {
-                    Next::Start
-                }
-                OnCrash::Restart { .. } | OnCrash::Stop | OnCrash::Notify => {
-                    Next::Stay(State::Crashed)
-                }
-            },
+            Reason::Crash | Reason::Heartbeat => self.after_crash(policy, now),
         };
         let state = match next {
             Next::Start => State::Starting,
+            Next::StartAt(due) => {
+                self.due.store(due, Ordering::Release);
+                State::Waiting
+            }
             Next::Stay(state) => state,
         };
         self.word.store(encode(state, reason), Ordering::Release);
         next
+    }
+
+    /// What the policy says after a crash.
+    fn after_crash(&self, policy: OnCrash, now: u64) -> Next {
+        let OnCrash::Restart { limit, window_ms } = policy else {
+            return Next::Stay(State::Crashed);
+        };
+        let begun = self.window.load(Ordering::Relaxed);
+        let over = window_ms.is_some_and(|window| now.saturating_sub(begun) > window.into());
+        let restarts = match self.restarts.load(Ordering::Relaxed) {
+            restarts if restarts > 0 && !over => restarts,
+            _ => {
+                self.window.store(now, Ordering::Relaxed);
+                0
+            }
+        };
+        if restarts >= u64::from(limit) {
+            return Next::Stay(State::Crashed);
+        }
+        self.restarts.store(restarts + 1, Ordering::Relaxed);
+        match u32::try_from(restarts).unwrap_or(u32::MAX).checked_sub(1) {
+            None => Next::Start,
+            Some(doublings) => {
+                let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
+                let wait = BACK_OFF.saturating_mul(factor).min(BACK_OFF_MOST);
+                Next::StartAt(now.saturating_add(wait))
+            }
+        }
     }
 
     /// The leader: the partition is loaded and runs.
@@ -250,6 +379,10 @@ impl Life {
         self.starts.fetch_add(1, Ordering::Relaxed);
         self.word
             .store(encode(State::Running, reason), Ordering::Release);
+        // Looked at afterwards: whoever was lost meanwhile could stop nothing that did not run.
+        if self.lost.load(Ordering::Acquire) != 0 {
+            self.stop(Reason::Crash);
+        }
     }
 
     /// The leader: the partition cannot be started.
@@ -266,110 +399,4 @@ impl Default for Life {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn running() -> Life {
-        let life = Life::new();
-        assert!(life.start());
-        life.run();
-        life
-    }
-
-    #[test]
-    fn the_first_reason_to_stop_wins() {
-        let life = running();
-        assert!(life.stop(Reason::Reset));
-        assert!(!life.stop(Reason::Crash));
-        assert_eq!(life.now(), (State::Stopping, Reason::Reset));
-    }
-
-    #[test]
-    fn a_reset_starts_again_and_an_off_stays_off() {
-        for (reason, next) in [
-            (Reason::Reset, Next::Start),
-            (Reason::Off, Next::Stay(State::Off)),
-        ] {
-            let life = running();
-            life.stop(reason);
-            assert!(!life.park(VcpuId::new(1), 2));
-            assert!(life.park(VcpuId::new(0), 2));
-            assert_eq!(life.finish_stop(OnCrash::Stop), next);
-        }
-    }
-
-    #[test]
-    fn a_crash_restarts_as_often_as_the_policy_says() {
-        let life = running();
-        for crash in 0..3 {
-            assert!(life.stop(Reason::Crash));
-            life.park(VcpuId::new(0), 1);
-            let next = life.finish_stop(OnCrash::Restart { limit: 2 });
-            assert_eq!(
-                next,
-                if crash < 2 {
-                    Next::Start
-                } else {
-                    Next::Stay(State::Crashed)
-                }
-            );
-            life.run();
-        }
-    }
-
-    #[test]
-    fn a_running_partition_is_not_started_and_one_that_is_off_not_stopped() {
-        assert!(!running().start());
-        assert!(!Life::new().stop(Reason::Off));
-    }
-
-    #[test]
-    fn starts_are_counted_and_the_last_reason_is_kept() {
-        let life = running();
-        life.stop(Reason::Reset);
-        life.park(VcpuId::new(0), 1);
-        life.finish_stop(OnCrash::Stop);
-        life.run();
-        assert_eq!(life.starts(), 2);
-        assert_eq!(life.now(), (State::Running, Reason::Reset));
-    }
-
-    #[test]
-    fn a_manager_pauses_what_runs_and_resumes_what_is_paused() {
-        let life = running();
-        assert!(!life.resume());
-        assert!(life.pause());
-        assert!(!life.pause());
-        assert_eq!(life.state(), State::Paused);
-        assert!(life.resume());
-        assert_eq!(life.now(), (State::Running, Reason::Never));
-    }
-
-    #[test]
-    fn a_paused_partition_can_be_stopped_and_a_stop_that_came_meanwhile_is_not_lost() {
-        for stop in [
-            |life: &Life| life.stop_by_manager(false),
-            |life: &Life| life.stop(Reason::Off),
-        ] {
-            let life = running();
-            life.pause();
-            assert!(stop(&life));
-            assert!(!life.resume());
-            assert_eq!(life.state(), State::Stopping);
-        }
-    }
-
-    #[test]
-    fn a_managers_restart_starts_again_once() {
-        let life = running();
-        assert!(life.stop_by_manager(true));
-        assert_eq!(life.now(), (State::Stopping, Reason::Manager));
-        life.park(VcpuId::new(0), 1);
-        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Start);
-        life.run();
-        assert!(life.stop_by_manager(false));
-        life.park(VcpuId::new(0), 1);
-        assert_eq!(life.finish_stop(OnCrash::Stop), Next::Stay(State::Off));
-        assert!(!life.stop_by_manager(true), "it is off");
-    }
-}
+mod tests;

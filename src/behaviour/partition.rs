@@ -10,6 +10,7 @@ use super::heartbeat::Heartbeat;
 use super::lifecycle::Life;
 use crate::model::bundle::Plan;
 use crate::model::image::Layout;
+use crate::model::monitor::Order;
 use crate::model::placement::Extent;
 use crate::model::portions::Portions;
 use crate::model::power::Power;
@@ -165,6 +166,21 @@ impl Partition<'_> {
     pub fn vcpu_ids(&self) -> impl Iterator<Item = VcpuId> + use<> {
         let count = u8::try_from(self.vcpus.len()).unwrap_or(0);
         (0..count).map(VcpuId::new)
+    }
+
+    /// Does what a manager or the monitor orders, at `now` of the counter. `true`: all its cores must be told; they look at
+    /// its state, and the leader alone acts on a start. `false`: its state does not allow it.
+    pub fn obey(&self, order: Order, now: u64) -> bool {
+        match order {
+            Order::Start => self.life.start(),
+            Order::Stop => self.life.stop_by_manager(false),
+            Order::Restart => self.life.stop_by_manager(true),
+            Order::Pause => self.life.pause(),
+            Order::Resume => {
+                self.heartbeat.extend(now);
+                self.life.resume()
+            }
+        }
     }
 
     /// Whether `address` lies in the partition's RAM.

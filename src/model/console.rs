@@ -4,6 +4,8 @@
 //! tagged, so that a partition that floods spends its own cores' time. Input: typed bytes go to the queue of the
 //! partition in focus; [`Escape`] finds the commands among them, and [`Intake`] takes no more than the queue has room for.
 //!
+//! Commands: after Ctrl-] the monitor has the keyboard ([`Typed`]), and its prompt is the unfinished line in front.
+//!
 //! # What the edge has to do
 //! - After pushing into a ring (the producer's lock, the partition's own, is released or not, as it likes) the core
 //!   calls [`Console::serve`] for that speaker.
@@ -40,7 +42,7 @@ mod plain;
 mod ring;
 
 pub use escape::{ESCAPE, Escape, HELP, Typed};
-pub use intake::{HOLD, Intake, RESUME, Taken};
+pub use intake::{HOLD, Intake, RESUME, Taken, Then};
 pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
@@ -57,14 +59,18 @@ pub type Ring = ByteRing<0x4000>;
 /// Typed bytes on their way to one partition: as much as one pastes.
 pub type InputQueue = ByteRing<0x4000>;
 
-/// Those who may speak: the partitions and the hypervisor.
-pub const SPEAKERS: usize = MAX_PARTITIONS + 1;
+/// Those who may speak: the partitions, the hypervisor, the monitor, and what a partition said before.
+pub const SPEAKERS: usize = MAX_PARTITIONS + 3;
 
 /// One who speaks on the console.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Speaker {
     /// The hypervisor's log.
     Hypervisor,
+    /// The monitor.
+    Monitor,
+    /// What a partition said before, shown again under its name.
+    Replay,
     /// A partition.
     Partition(PartitionId),
 }
@@ -75,6 +81,8 @@ impl Speaker {
     pub const fn index(self) -> usize {
         match self {
             Self::Hypervisor => MAX_PARTITIONS,
+            Self::Monitor => MAX_PARTITIONS + 1,
+            Self::Replay => MAX_PARTITIONS + 2,
             Self::Partition(id) => id.index(),
         }
     }
@@ -82,6 +90,10 @@ impl Speaker {
     const fn from_index(index: u8) -> Self {
         if (index as usize) < MAX_PARTITIONS {
             Self::Partition(PartitionId::new(index))
+        } else if index as usize == Self::Monitor.index() {
+            Self::Monitor
+        } else if index as usize == Self::Replay.index() {
+            Self::Replay
         } else {
             Self::Hypervisor
         }
@@ -195,6 +207,8 @@ pub struct Console {
     rings: [Ring; SPEAKERS],
     inputs: [InputQueue; MAX_PARTITIONS],
     focus: AtomicU8,
+    /// The monitor has the keyboard.
+    monitor: AtomicBool,
     mux: SpinMutex<Mux>,
     busy: Waiters,
     blocked: Waiters,
@@ -219,6 +233,7 @@ impl Console {
             rings: [const { Ring::new() }; SPEAKERS],
             inputs: [const { InputQueue::new() }; MAX_PARTITIONS],
             focus: AtomicU8::new(0),
+            monitor: AtomicBool::new(false),
             mux: SpinMutex::new(Mux::new()),
             busy: Waiters::new(),
             blocked: Waiters::new(),
@@ -267,6 +282,43 @@ impl Console {
     #[must_use]
     pub fn focus(&self) -> PartitionId {
         PartitionId::new(self.focus.load(Ordering::Acquire))
+    }
+
+    /// Whose unfinished line is shown as it comes: the monitor's while it is open, else that of the focus.
+    #[must_use]
+    pub fn front(&self) -> Speaker {
+        if self.monitor.load(Ordering::Acquire) {
+            Speaker::Monitor
+        } else {
+            Speaker::Partition(self.focus())
+        }
+    }
+
+    /// Gives the monitor the keyboard, or takes it away.
+    fn open_monitor(&self, open: bool) {
+        self.monitor.store(open, Ordering::Release);
+    }
+
+    /// Has [`Speaker::Replay`] say again what `speaker` has said and the ring still has, under `name`, unless it is still at
+    /// another. Waits for the console lock; call [`Console::serve`] next. One caller at a time.
+    pub fn replay(&self, speaker: Speaker, name: &str) {
+        let replay = self.ring(Speaker::Replay);
+        if speaker == Speaker::Replay || !replay.is_empty() {
+            return;
+        }
+        self.mux.lock().set_name(Speaker::Replay, name);
+        let mut said = self.ring(speaker).said().peekable();
+        // The ring's oldest byte is seldom a line's first.
+        let cut = self.ring(speaker).has_wrapped();
+        while cut && said.next_if(|byte| *byte != b'\n').is_some() {}
+        let mut last = b'\n';
+        said.all(|byte| {
+            last = byte;
+            replay.push(byte)
+        });
+        if last != b'\n' {
+            replay.push(b'\n');
+        }
     }
 
     /// Puts `partition` in focus; kick it afterwards.
@@ -344,7 +396,7 @@ impl<'a> Service<'a> {
             Stage::Try => console.mux.try_lock().map_or(Stage::Done, Stage::Pump),
             Stage::Pump(mut mux) => {
                 console.busy.clear(self.me);
-                let focus = Speaker::Partition(console.focus());
+                let focus = console.front();
                 let pumped = mux.pump(self.me, focus, self.now, console.ring(self.me), out);
                 self.served.again = pumped.again;
                 if pumped.state == State::Blocked {

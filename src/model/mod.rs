@@ -9,6 +9,7 @@ pub mod console;
 pub mod decode;
 pub mod guest_tree;
 pub mod image;
+pub mod monitor;
 pub mod pl011;
 pub mod placement;
 pub mod portions;

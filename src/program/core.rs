@@ -3,7 +3,7 @@
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};
-use super::{crash, load, system, watch};
+use super::{crash, fault, load, system, watch};
 use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
@@ -18,7 +18,6 @@ use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{firmware, guest, init, takeover, timer};
-use crate::model::console::Speaker;
 use crate::model::power::{Start, State as PowerState};
 use crate::model::recorder::{Event, Recorder, Stage, What};
 use crate::model::watch::{Sample, Suspect, Verdict as Look};
@@ -40,8 +39,8 @@ struct Core {
     context: &'static mut Context,
     hardware: Hardware,
     here: Here<'static, 'static>,
-    /// How often the partition had been started when the vCPU last parked: it parks once in each life.
-    parked_in: Option<u64>,
+    /// The stop for which the vCPU last parked: once for each.
+    parked_in: Option<u32>,
     /// Whether an access of the vCPU to nothing was reported.
     fault_reported: bool,
     /// What the core did last.
@@ -105,6 +104,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         look_at: 0,
     };
     watch::start(cpu);
+    partition.life.arrive(vcpu);
     loop {
         let start = core.wait_until_on();
         core.reset(start);
@@ -127,7 +127,9 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
             } else if intid == host.timer {
                 system::timer_interrupt(cpu, None);
             } else if intid == KICK {
-                system::serve(Speaker::Hypervisor);
+                fault::as_asked(cpu);
+                watch::keep(cpu);
+                system::serve_console();
             }
             host.gic.deactivate(iar);
         }
@@ -150,7 +152,8 @@ impl Core {
                 }
                 State::Stopping => self.stop(),
                 State::Starting => self.start(),
-                State::Off | State::Crashed | State::Paused => {}
+                State::Waiting if self.leads() => self.start_if_due(),
+                State::Off | State::Crashed | State::Paused | State::Waiting => {}
             }
             wfi();
         }
@@ -169,16 +172,16 @@ impl Core {
 
     /// Whether this core leads its partition.
     fn leads(&self) -> bool {
-        self.here.vcpu.get() == 0
+        self.here.partition.life.is_leader(self.here.vcpu)
     }
 
     /// One step of a stop: this core parks; the leader, once all have, decides what follows.
     fn stop(&mut self) {
         let partition = self.here.partition;
-        let count = partition.vcpus.len();
-        let life = Some(partition.life.starts());
-        if self.parked_in != life {
-            self.parked_in = life;
+        let stop = partition.life.stopping();
+        let Some(number) = stop else { return };
+        if self.parked_in != stop {
+            self.parked_in = stop;
             self.note_life(Stage::Stopping);
             if let Some(vcpu) = self.here.shared() {
                 vcpu.power.switch_off();
@@ -187,24 +190,45 @@ impl Core {
             let host = self.hardware.host;
             let kept = 1 << host.maintenance | 1 << host.timer;
             host.gic.reset_private(!kept & PPIS, self.hardware.cpu);
-            if partition.life.park(self.here.vcpu, count) && !self.leads() {
+            if partition.life.park(self.here.vcpu, number) && !self.leads() {
                 self.kick_leader();
             }
         }
-        if self.leads() && partition.life.all_parked(count) {
+        if self.leads() && partition.life.all_parked() {
             partition.heartbeat.disarm();
             // Before anything else: devices of a partition that is down interrupt nobody.
             load::silence(partition, &mut self.hardware);
             for port in &partition.channels {
                 port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
             }
-            let next = partition.life.finish_stop(partition.plan.on_crash);
+            for absent in partition.vcpu_ids() {
+                // Nobody else will.
+                if !partition.life.is_there(absent)
+                    && let Some(vcpu) = partition.vcpu(absent)
+                {
+                    vcpu.power.switch_off();
+                }
+            }
+            let next = partition
+                .life
+                .finish_stop(partition.plan.on_crash, timer::now());
             self.note_life(Stage::Down);
             channel::announce(&self.here, &mut self.hardware);
             system::stopped(partition, next);
-            if next == NextLife::Start {
-                self.start();
+            match next {
+                NextLife::Start => self.start(),
+                NextLife::StartAt(due) => timer::set(due),
+                NextLife::Stay(_) => {}
             }
+        }
+    }
+
+    /// The leader starts the partition after a crash when its time has come.
+    fn start_if_due(&mut self) {
+        match self.here.partition.life.start_if_due(timer::now()) {
+            Ok(true) => self.start(),
+            Ok(false) => {}
+            Err(due) => timer::set(due),
         }
     }
 
@@ -225,6 +249,10 @@ impl Core {
                 }
                 partition.life.run();
                 self.note_life(Stage::Running);
+                if partition.life.starts() > 1 {
+                    let (name, starts) = (partition.plan.name, partition.life.starts());
+                    log::info!("partition {name}: start {starts}");
+                }
                 channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
@@ -246,8 +274,13 @@ impl Core {
     }
 
     fn kick_leader(&self) {
-        if let Some(leader) = self.here.partition.cpus.first() {
-            self.hardware.host.gic.kick(*leader);
+        let partition = self.here.partition;
+        let leader = partition
+            .vcpu_ids()
+            .find(|vcpu| partition.life.is_leader(*vcpu))
+            .and_then(|vcpu| partition.vcpu(vcpu));
+        if let Some(leader) = leader {
+            self.hardware.host.gic.kick(leader.cpu);
         }
     }
 
@@ -525,8 +558,10 @@ impl Core {
         console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
         system::serve_partition(self.here.partition.plan.id);
         if self.hardware.cpu == system::console_core() {
-            system::serve(Speaker::Hypervisor);
+            system::serve_console();
+            watch::keep(self.hardware.cpu);
         }
+        fault::as_asked(self.hardware.cpu);
         if watch::wants_look(self.hardware.cpu) {
             self.suspect = Some(Suspect::new());
             self.look_at = 0;

@@ -7,6 +7,7 @@ pub mod fault;
 pub mod hash;
 pub mod load;
 pub mod machine;
+pub mod monitor;
 pub mod partitions;
 pub mod power;
 pub mod selftest;

@@ -70,7 +70,7 @@ pub fn drain() {
 fn is_drained() -> bool {
     let own = state::partitions().map(|partition| Speaker::Partition(partition.plan.id));
     let mut drained = true;
-    for speaker in own.chain([Speaker::Hypervisor]) {
+    for speaker in own.chain([Speaker::Hypervisor, Speaker::Monitor]) {
         system::serve(speaker);
         drained &= CONSOLE.ring(speaker).is_empty();
     }

@@ -19,6 +19,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Seconds after which what has not come will not.
 const PATIENCE: u64 = 2;
+/// Seconds a core waits for the leader, who may have waited for several that did not come.
+const PATIENCE_WITH_LEADER: u64 = 4 * PATIENCE;
 /// Parts of a second a timer is set to.
 const TIMER: u64 = 2000;
 /// INTID field of IAR, as far as the interrupts looked at here need it.
@@ -48,7 +50,7 @@ pub fn take_part(host: &'static Host, cpu: CpuId) {
         lead(host, cpu);
         return;
     }
-    if wait_for(host, KICK) {
+    if wait_for(host, KICK, PATIENCE_WITH_LEADER) {
         note(cpu, CoreFound::SOFTWARE_INTERRUPT);
     }
     while !PASSED.load(Ordering::Acquire) {
@@ -68,9 +70,9 @@ fn found(cpu: CpuId) -> CoreFound {
     CoreFound::from_bits_truncate(slot.map_or(0, |slot| slot.load(Ordering::Acquire)))
 }
 
-/// Looks until `is_so`, or for [`PATIENCE`].
-fn wait(mut is_so: impl FnMut() -> bool) -> bool {
-    let deadline = init::counter().saturating_add(init::counter_frequency() * PATIENCE);
+/// Looks until `is_so`, or for `seconds`.
+fn wait(seconds: u64, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = init::counter().saturating_add(init::counter_frequency() * seconds);
     loop {
         if is_so() {
             return true;
@@ -83,8 +85,8 @@ fn wait(mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 /// Waits for the interrupt `intid`, and ends it. Others that come meanwhile are ended too.
-fn wait_for(host: &Host, intid: u32) -> bool {
-    wait(|| {
+fn wait_for(host: &Host, intid: u32, seconds: u64) -> bool {
+    wait(seconds, || {
         let iar = host.gic.acknowledge();
         if iar & INTID < SPECIAL {
             host.gic.drop_priority(iar);
@@ -129,7 +131,7 @@ fn fires(host: &Host, cpu: CpuId, line: Line, intid: u32) -> bool {
     let mask = 1 << (intid & 31);
     host.gic.enable(0, mask, cpu);
     line.start(init::counter_frequency() / TIMER);
-    let came = wait(|| {
+    let came = wait(PATIENCE, || {
         let iar = host.gic.acknowledge();
         let own = iar & INTID == intid;
         if iar & INTID < SPECIAL {
@@ -171,15 +173,15 @@ fn lead(host: &'static Host, own: CpuId) {
     let cpus = (0..host.cpus.len()).filter_map(|index| u8::try_from(index).ok());
     let cpus = cpus.map(CpuId::new);
     let done = |cpu| found(cpu).contains(CoreFound::ALONE_DONE);
-    wait(|| cpus.clone().all(done));
+    wait(PATIENCE, || cpus.clone().all(done));
     for cpu in cpus.clone().filter(|cpu| done(*cpu)) {
         host.gic.kick(cpu);
     }
-    if wait_for(host, KICK) {
+    if wait_for(host, KICK, PATIENCE) {
         note(own, CoreFound::SOFTWARE_INTERRUPT);
     }
     let answered = |cpu| !done(cpu) || found(cpu).contains(CoreFound::SOFTWARE_INTERRUPT);
-    wait(|| cpus.clone().all(answered));
+    wait(PATIENCE, || cpus.clone().all(answered));
     say_gic(host);
     let mut passed = true;
     for cpu in cpus.clone() {

@@ -1,13 +1,13 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, power, watch};
+use super::{crash, fault, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
-use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Typed};
+use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -112,6 +112,24 @@ pub fn set_console_core(cpu: CpuId) {
     CONSOLE_CORE.store(cpu.get(), Ordering::Release);
 }
 
+/// Gives the console to another core: `cpu`, which has it, has failed.
+pub fn leave_console(cpu: CpuId) {
+    let count = state::HOST.get().map_or(0, |host| host.cpus.len());
+    if console_core() != cpu {
+        return;
+    }
+    let heir = (0..count)
+        .filter_map(|index| u8::try_from(index).ok())
+        .map(CpuId::new)
+        .filter(|other| *other != cpu)
+        .min_by_key(|other| state::assignment(*other).is_some());
+    if let (Some(heir), Some(host)) = (heir, state::HOST.get()) {
+        set_console_core(heir);
+        host.take_uart(heir);
+        host.gic.kick(heir);
+    }
+}
+
 /// Chooses a core without a vCPU, so that no partition is interrupted for what is typed; or else the first of a partition
 /// that has no heartbeat to keep, or of any. Called when the partitions are made, before other cores start.
 pub fn choose_console_core() {
@@ -134,7 +152,7 @@ pub fn choose_console_core() {
 fn core_of(speaker: Speaker) -> Option<CpuId> {
     match speaker {
         Speaker::Partition(id) => state::partition(id)?.cpus.first().copied(),
-        Speaker::Hypervisor => Some(console_core()),
+        Speaker::Hypervisor | Speaker::Monitor | Speaker::Replay => Some(console_core()),
     }
 }
 
@@ -143,9 +161,26 @@ pub fn serve_partition(id: PartitionId) {
     serve(Speaker::Partition(id));
 }
 
+/// How many cores say their last words: nobody else's go between.
+static LAST_WORDS: AtomicU8 = AtomicU8::new(0);
+
+/// Holds the speakers' output back for a core's last words, or lets it go on after them.
+pub fn hold_output(hold: bool) {
+    if hold {
+        LAST_WORDS.fetch_add(1, Ordering::AcqRel);
+    } else {
+        // Whoever stops may not have said anything.
+        let one_less = |count: u8| count.checked_sub(1);
+        let _ = LAST_WORDS.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+    }
+}
+
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
     let served = CONSOLE.serve(speaker, timer::now(), |byte| {
+        if LAST_WORDS.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
     });
@@ -177,7 +212,7 @@ pub fn timer_interrupt(cpu: CpuId, own: Option<PartitionId>) {
     if let Some(id) = own {
         serve_partition(id);
     }
-    serve(Speaker::Hypervisor);
+    serve_console();
     if CONSOLE.is_input_held() {
         uart_interrupt();
     }
@@ -195,29 +230,56 @@ fn kick(speakers: Speakers) {
     }
 }
 
+/// Rounds of one UART interrupt: each takes a FIFO full of bytes, or carries out a command.
+const ROUNDS: usize = 16;
+
 /// The console UART's interrupt: takes what was typed, and tells those who waited for room. Also when the focus has room
 /// again for what is held back.
 pub fn uart_interrupt() {
-    let taken = INTAKE.lock().take(
-        &CONSOLE,
-        timer::now(),
-        || UART.lock().as_mut().and_then(BoardUart::try_read),
-        obey,
-    );
+    for _ in 0..ROUNDS {
+        let mut command = false;
+        let taken = INTAKE.lock().take(
+            &CONSOLE,
+            timer::now(),
+            || UART.lock().as_mut().and_then(BoardUart::try_read),
+            |typed| {
+                let then = obey(typed);
+                command |= then == Then::Stop;
+                then
+            },
+        );
+        if let Some(at) = taken.held_until {
+            timer::set(at);
+        }
+        if taken.queued {
+            kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
+        }
+        // Carried out without the lock: it takes its time.
+        if command && !monitor::run() {
+            INTAKE.lock().close(&CONSOLE);
+        }
+        if !taken.any {
+            break;
+        }
+    }
     set_uart_interrupts(false);
-    if let Some(at) = taken.held_until {
-        timer::set(at);
-    }
-    if taken.queued {
-        kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
-    }
     kick(CONSOLE.unblock());
+    serve(Speaker::Monitor);
 }
 
-/// Carries out a command that was typed.
-fn obey(typed: Typed) {
+/// Moves on what the core that has the console speaks for.
+pub fn serve_console() {
+    for speaker in [Speaker::Hypervisor, Speaker::Monitor, Speaker::Replay] {
+        serve(speaker);
+    }
+}
+
+/// Carries out what was typed, as far as that takes no time.
+fn obey(typed: Typed) -> Then {
     match typed {
-        Typed::Byte(_) | Typed::Nothing => {}
+        Typed::Byte(_) => {}
+        Typed::Open => monitor::prompt(),
+        Typed::Monitor(key) => return monitor::key(key),
         Typed::Focus(id) => set_focus(id),
         Typed::Next => {
             let count = u8::try_from(partitions().count()).unwrap_or(1).max(1);
@@ -225,16 +287,35 @@ fn obey(typed: Typed) {
         }
         Typed::Help => log::info!("{HELP}"),
     }
+    Then::GoOn
 }
 
-fn set_focus(id: PartitionId) {
+/// Gives a partition the keyboard, and shows what it said last.
+pub fn set_focus(id: PartitionId) {
     match state::partition(id) {
         Some(partition) => {
             CONSOLE.set_focus(id);
             log::info!("focus: {}", partition.plan.name);
+            CONSOLE.replay(Speaker::Partition(id), partition.plan.name);
+            serve(Speaker::Replay);
             kick(Speakers::only(Speaker::Partition(id)));
         }
         None => log::info!("there is no partition {id}"),
+    }
+}
+
+/// Has the core that has the console fail, once it has done what it is at.
+pub fn fail_console_core(kind: fault::Kind) {
+    fault::ask(console_core(), kind);
+    if let Some(host) = state::HOST.get() {
+        host.gic.kick(console_core());
+    }
+}
+
+/// Interrupts every core of `partition`: its state has changed.
+pub fn kick_all(partition: &Partition<'_>) {
+    if let Some(host) = state::HOST.get() {
+        partition.cpus.iter().for_each(|cpu| host.gic.kick(*cpu));
     }
 }
 
@@ -254,6 +335,7 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
     };
     let then = match next {
         Next::Start => "starts again",
+        Next::StartAt(_) => "starts again in a while",
         Next::Stay(_) => "stays down",
     };
     log::info!("partition {}: {why}; {then}", partition.plan.name);
@@ -265,10 +347,12 @@ pub fn stopped(partition: &Partition<'_>, next: Next) {
     }
 }
 
-/// Switches the board off when no partition runs any more.
+/// Switches the board off when no partition runs any more, and none was stopped by somebody who may want to start it.
 pub fn board_off_if_idle() {
-    let down =
-        |partition: &Partition<'_>| matches!(partition.life.state(), State::Off | State::Crashed);
+    let down = |partition: &Partition<'_>| match partition.life.now() {
+        (State::Off, reason) => reason != Reason::Manager,
+        (state, _) => state == State::Crashed,
+    };
     if !partitions().all(down) {
         return;
     }

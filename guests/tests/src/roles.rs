@@ -12,6 +12,9 @@ use crate::{poll, smp, trap};
 /// An IPA where no machine of ours has anything.
 const NOWHERE: u64 = 0x0f80_0000;
 
+/// SCTLR_EL1 with the MMU and caches off (Arm ARM D24.2.118: the bits that are RES1).
+const SCTLR_OFF: u64 = 0x30d0_0800;
+
 /// Plays a role; returns when the machine is to be switched off.
 pub fn run(role: &str, machine: &Machine) {
     println!("# role {role}");
@@ -19,7 +22,10 @@ pub fn run(role: &str, machine: &Machine) {
         "flood" => flood(),
         "fault-data" => fault_data(),
         "fault-loop" => fault_loop(),
+        "fault-exit" => fault_exit(NOWHERE),
+        "fault-silent" => silent(machine),
         "spin" => spin(),
+        "commands" => commands(),
         "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
         "device-restart" => {
             crate::devices::role(machine, machine.arguments.number("starts").unwrap_or(3));
@@ -64,6 +70,30 @@ fn fault_data() -> ! {
 fn fault_loop() -> ! {
     // SAFETY: nothing of Rust's runs after this.
     unsafe { asm!("msr vbar_el1, {0}", "isb", "svc #0", in(reg) NOWHERE, options(noreturn)) }
+}
+
+/// Prints what a person would type to command the hypervisor.
+fn commands() -> ! {
+    loop {
+        println!("\x1dstop t\rpause t\r\x1d]stop t\n\x1b[5i");
+        timer::delay(10_000);
+    }
+}
+
+/// Points the vectors to `address`, through an MMU that is off, and takes an exception: each fetch of the vector comes to EL2.
+fn fault_exit(address: u64) -> ! {
+    // SAFETY: nothing of Rust's runs after this; the fetch that follows is from where the image lies, mapped one to one.
+    unsafe {
+        asm!("msr vbar_el1, {0}", "msr sctlr_el1, {1}", "isb", "svc #0",
+            in(reg) address, in(reg) SCTLR_OFF, options(noreturn))
+    }
+}
+
+/// Asks for a heartbeat and never keeps it.
+fn silent(machine: &Machine) -> ! {
+    let time = machine.arguments.number("heartbeat").unwrap_or(100);
+    let _ = hypervisor::heartbeat(time);
+    spin()
 }
 
 /// Keeps its core busy with everything masked.

@@ -82,12 +82,19 @@ fn partition(
     fdt.property_string("bootargs", &plan.bootargs)?;
     let (policy, limit) = match plan.on_crash {
         OnCrash::Stop => ("stop", None),
-        OnCrash::Restart(limit) => ("restart", Some(limit)),
+        OnCrash::Restart { limit, .. } => ("restart", Some(limit)),
         OnCrash::Notify => ("notify", None),
     };
     fdt.property_string("on-crash", policy)?;
     if let Some(limit) = limit {
         fdt.property_u32("restart-limit", limit)?;
+    }
+    if let OnCrash::Restart {
+        window_ms: Some(window),
+        ..
+    } = plan.on_crash
+    {
+        fdt.property_u32("restart-window-ms", window)?;
     }
     if let Some(milliseconds) = plan.heartbeat_ms {
         fdt.property_u32("heartbeat-ms", milliseconds)?;

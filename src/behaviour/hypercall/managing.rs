@@ -8,6 +8,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::State;
 use crate::behaviour::machine::{BoardEnd, Machine};
 use crate::behaviour::partition::Partition;
+use crate::model::monitor::Order;
 use crate::words::{PartitionId, VcpuId};
 use bulkhead_abi::bulkhead::{BOARD, action, state};
 use spin::Once;
@@ -73,7 +74,7 @@ pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
         State::Off => state::OFF,
         State::Starting | State::Running | State::Stopping => state::RUNNING,
         State::Paused => state::PAUSED,
-        State::Crashed => state::CRASHED,
+        State::Crashed | State::Waiting => state::CRASHED,
     };
     let why = if all { reason.code().into() } else { 0 };
     Ok([state, partition.life.starts(), why])
@@ -90,19 +91,15 @@ pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Ca
     let partition = named(here, call)
         .filter(|partition| manages(here, partition))
         .ok_or(CallError::Denied)?;
-    let life = &partition.life;
-    let changed = match call.argument(2) {
-        action::START => life.start(),
-        action::STOP => life.stop_by_manager(false),
-        action::RESTART => life.stop_by_manager(true),
-        action::PAUSE => life.pause(),
-        action::RESUME => {
-            partition.heartbeat.extend(machine.counter());
-            life.resume()
-        }
+    let order = match call.argument(2) {
+        action::START => Order::Start,
+        action::STOP => Order::Stop,
+        action::RESTART => Order::Restart,
+        action::PAUSE => Order::Pause,
+        action::RESUME => Order::Resume,
         _ => return Err(CallError::InvalidParameter),
     };
-    if !changed {
+    if !partition.obey(order, machine.counter()) {
         return Err(CallError::Busy);
     }
     // All its cores look at its state; the leader alone acts on a start.

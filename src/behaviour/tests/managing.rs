@@ -67,7 +67,7 @@ fn a_channels_peer_sees_state_and_starts_but_not_the_reason_and_controls_nothing
     let life = &bench.others[usize::from(FOREIGN)].get().unwrap().life;
     life.stop(Reason::Crash);
     life.park(VcpuId::new(0), 1);
-    life.finish_stop(OnCrash::Stop);
+    life.finish_stop(OnCrash::Stop, 0);
     assert_eq!(bench.call(STATUS, &[peer]).0, [0, 3, 1, 0]);
     for action in [START, STOP, RESTART, PAUSE, RESUME] {
         assert_eq!(code(&mut bench, CONTROL, &[peer, action]), DENIED);

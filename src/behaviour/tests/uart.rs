@@ -2,7 +2,7 @@
 
 use super::super::testing::{Bench, ID};
 use super::super::{console, exit::Next};
-use crate::model::console::{Console, Intake};
+use crate::model::console::{Console, Intake, Then};
 use crate::words::PartitionId;
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ fn a_paste_longer_than_all_queues_arrives_whole_and_asks_for_the_rest_itself() {
     let mut board = typed.iter().copied().collect::<VecDeque<u8>>();
     let mut intake = Intake::new();
     let mut take = |console: &Console| {
-        let taken = intake.take(console, 0, || board.pop_front(), |_| ());
+        let taken = intake.take(console, 0, || board.pop_front(), |_| Then::GoOn);
         taken.held_until.is_some() || board.is_empty()
     };
     while !take(&bench.console) {}

@@ -94,10 +94,12 @@ pub enum Format {
 pub enum OnCrash {
     /// It stays down.
     Stop,
-    /// It is started again, at most `limit` times.
+    /// It is started again, at most `limit` times within the window.
     Restart {
-        /// Most restarts since power-on.
+        /// Most restarts.
         limit: u32,
+        /// How long the window is, in milliseconds; none: since power-on.
+        window_ms: Option<u32>,
     },
     /// It stays down and its managers are told.
     Notify,

@@ -177,13 +177,18 @@ fn address(place: &Place<'_>, name: &'static str) -> Result<Option<Ipa>, BundleE
 fn on_crash(place: &Place<'_>) -> Result<OnCrash, BundleError> {
     const NAME: &str = "on-crash";
     const LIMIT: &str = "restart-limit";
+    const WINDOW: &str = "restart-window-ms";
     match place.string(NAME)? {
         "stop" => Ok(OnCrash::Stop),
         "notify" => Ok(OnCrash::Notify),
         "restart" => {
             let limit = place.word(LIMIT)?;
             let limit = limit.ok_or_else(|| place.error(BundleProblem::Missing(LIMIT)))?;
-            Ok(OnCrash::Restart { limit })
+            let window_ms = match place.word(WINDOW)? {
+                Some(0) => return Err(malformed(place, WINDOW)),
+                window => window,
+            };
+            Ok(OnCrash::Restart { limit, window_ms })
         }
         _ => Err(malformed(place, NAME)),
     }

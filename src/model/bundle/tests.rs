@@ -128,6 +128,7 @@ fn bundle(changes: &[Change]) -> Vec<u8> {
                 b.property("bootargs", &text("console=ttyAMA0"));
                 b.property("on-crash", &text("restart"));
                 b.property("restart-limit", &words(&[3]));
+                b.property("restart-window-ms", &words(&[60_000]));
                 b.property("manage", &words(&[1]));
                 b.property("observe", &[]);
                 b.payload("kernel", Some("image"), b"a kernel");
@@ -198,7 +199,13 @@ fn a_bundle_gives_the_plan_that_was_written() {
     assert_eq!(linux.bootargs, "console=ttyAMA0");
     assert_eq!(linux.load, Some(Ipa::new(0x4008_0000)));
     assert_eq!(linux.dtb, Some(Ipa::new(0x4000_0000)));
-    assert_eq!(linux.on_crash, OnCrash::Restart { limit: 3 });
+    assert_eq!(
+        linux.on_crash,
+        OnCrash::Restart {
+            limit: 3,
+            window_ms: Some(60_000)
+        }
+    );
     assert_eq!((linux.manage, linux.observe), (0b10, true));
     assert_eq!((control.name, control.format), ("control", Format::Elf));
     assert_eq!((control.initrd, control.load), (None, None));

@@ -35,12 +35,25 @@ pub struct Intake {
     flow: Flow,
 }
 
+/// What follows a typed command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Typed bytes go on being taken.
+    GoOn,
+    /// The monitor closes: they are the guest's again.
+    Close,
+    /// None is taken until the command has been carried out.
+    Stop,
+}
+
 /// What [`Intake::take`] leaves to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct Taken {
     /// Bytes were queued: kick the partition in focus.
     pub queued: bool,
+    /// Bytes were taken; there may be more.
+    pub any: bool,
     /// Mask the UART's receive interrupt, and call [`Intake::take`] again at this time, or when
     /// [`Console::wants_input`] says so. Unmask it if there is none.
     pub held_until: Option<Milliseconds>,
@@ -62,28 +75,47 @@ impl Intake {
         }
     }
 
-    /// Takes typed bytes from `read`, until it gives none or the focus has no room for more, and does with `act` what
-    /// is no byte for the focus.
+    /// The monitor closes: what is typed next is for the partition in focus.
+    pub fn close(&mut self, console: &Console) {
+        self.escape.close();
+        console.open_monitor(false);
+    }
+
+    /// Takes typed bytes from `read`, until it gives none, the focus has no room for more, or a command has to be carried
+    /// out first; `act` gets what is no byte for the focus.
     pub fn take(
         &mut self,
         console: &Console,
         now: Milliseconds,
         mut read: impl FnMut() -> Option<u8>,
-        mut act: impl FnMut(Typed),
+        mut act: impl FnMut(Typed) -> Then,
     ) -> Taken {
         let mut taken = Taken::default();
         for _ in 0..AT_ONCE {
             let Some(queue) = console.input(console.focus()) else {
                 return taken;
             };
-            taken.held_until = self.hold(console, queue, now);
-            if taken.held_until.is_some() {
-                return taken;
+            // The monitor's keys need no room.
+            if !self.escape.is_open() {
+                taken.held_until = self.hold(console, queue, now);
+                if taken.held_until.is_some() {
+                    return taken;
+                }
             }
             let Some(byte) = read() else { return taken };
-            match self.escape.typed(byte) {
+            taken.any = true;
+            let was_open = self.escape.is_open();
+            let typed = self.escape.typed(byte);
+            if self.escape.is_open() != was_open {
+                console.open_monitor(!was_open);
+            }
+            match typed {
                 Typed::Byte(byte) => taken.queued |= queue.push(byte),
-                command => act(command),
+                command => match act(command) {
+                    Then::GoOn => {}
+                    Then::Close => self.close(console),
+                    Then::Stop => return taken,
+                },
             }
         }
         taken
@@ -119,6 +151,7 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Speaker;
     use super::*;
     use crate::words::PartitionId;
     use proptest::prelude::*;
@@ -158,7 +191,10 @@ mod tests {
                 &self.console,
                 self.now,
                 || fifo.pop_front(),
-                |command| commands.push(command),
+                |command| {
+                    commands.push(command);
+                    Then::GoOn
+                },
             );
         }
 
@@ -250,7 +286,7 @@ mod tests {
         for _ in 0..100 {
             board.send();
         }
-        assert_eq!(board.commands, [Typed::Nothing, Typed::Next]);
+        assert_eq!(board.commands, [Typed::Open, Typed::Next]);
         assert!(board.fifo.is_empty() && board.terminal.is_empty());
         board.drain(QUEUE);
         assert!(board.read == text(QUEUE), "what fitted is there, in order");
@@ -274,6 +310,44 @@ mod tests {
     }
 
     #[test]
+    fn while_the_monitor_is_open_no_key_reaches_a_guest_and_its_prompt_comes_first() {
+        let mut board = Board::new(b"a\x1dlist 0\rb");
+        board.send();
+        assert_eq!(board.console.front(), Speaker::Monitor);
+        board.intake.close(&board.console);
+        board.terminal.extend(*b"c\x1d3d");
+        board.send();
+        assert_eq!(
+            board.console.front(),
+            Speaker::Partition(PartitionId::new(0))
+        );
+        board.drain(10);
+        assert_eq!(board.read, b"acd");
+        let keys = board.commands.iter().filter_map(|typed| match typed {
+            Typed::Monitor(key) => Some(*key),
+            _ => None,
+        });
+        assert_eq!(keys.collect::<Vec<_>>(), b"list 0\rb");
+    }
+
+    #[test]
+    fn a_command_is_carried_out_before_the_next_key_is_taken() {
+        let console = Console::new();
+        let mut intake = Intake::new();
+        let mut keys = b"\x1dl\r1".iter().copied();
+        let taken = intake.take(
+            &console,
+            0,
+            || keys.next(),
+            |typed| match typed {
+                Typed::Monitor(b'\r') => Then::Stop,
+                _ => Then::GoOn,
+            },
+        );
+        assert!(taken.any && keys.eq(*b"1"));
+    }
+
+    #[test]
     fn nobody_is_kicked_for_nothing() {
         let mut board = Board::new(b"\x1dn");
         board.send();
@@ -294,7 +368,7 @@ mod tests {
                     while queue.pop().is_some() {}
                     console.wants_input(PartitionId::new(0))
                 });
-                let taken = Intake::new().take(&console, 0, || None, |_| ());
+                let taken = Intake::new().take(&console, 0, || None, |_| Then::GoOn);
                 (taken.held_until.is_some(), guest.join().unwrap())
             });
             assert!(!held || wanted);

@@ -83,9 +83,31 @@ impl<const N: usize> ByteRing<N> {
         Self::CAPACITY - self.len()
     }
 
+    /// Whether more bytes were ever pushed than the ring holds. (A ring that has taken 2^32 of them may say no.)
+    pub fn has_wrapped(&self) -> bool {
+        self.tail.load(Ordering::Acquire) > Self::CAPACITY
+    }
+
+    /// Gives the last bytes taken, oldest first, as far as the ring still has them.
+    ///
+    /// While the producer goes on, it overwrites the oldest: those are left out.
+    pub fn said(&self) -> impl Iterator<Item = u8> + '_ {
+        let head = self.head.load(Ordering::Acquire);
+        (1..=Self::CAPACITY)
+            .rev()
+            .map(move |back| head.wrapping_sub(back))
+            .filter_map(|position| {
+                let byte = self.slot(position)?.load(Ordering::Relaxed);
+                let tail = self.tail.load(Ordering::Acquire);
+                // Never pushed, as NUL is for a console: or overwritten.
+                (byte != 0 && tail.wrapping_sub(position) <= Self::CAPACITY).then_some(byte)
+            })
+    }
+
     /// Gives the last bytes pushed, oldest first, at most `N`, whether or not they were taken.
     ///
     /// Meant for a replay: while the producer goes on, the oldest may already be new ones.
+    #[cfg(test)]
     pub fn history(&self) -> impl Iterator<Item = u8> + '_ {
         let tail = self.tail.load(Ordering::Acquire);
         let oldest = tail.wrapping_sub(Self::CAPACITY);

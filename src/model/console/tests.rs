@@ -380,15 +380,27 @@ fn commands_follow_the_escape_and_everything_else_passes() {
             .collect::<Vec<_>>()
     };
     assert_eq!(typed(b"a"), [Typed::Byte(b'a')]);
-    assert_eq!(typed(b"\x1d\x1d"), [Typed::Nothing, Typed::Byte(0x1d)]);
+    assert_eq!(typed(b"\x1d\x1d"), [Typed::Open, Typed::Byte(0x1d)]);
     assert_eq!(
         typed(b"\x1d3"),
-        [Typed::Nothing, Typed::Focus(PartitionId::new(3))]
+        [Typed::Open, Typed::Focus(PartitionId::new(3))]
     );
-    assert_eq!(typed(b"\x1d8"), [Typed::Nothing, Typed::Nothing]);
-    assert_eq!(typed(b"\x1dn"), [Typed::Nothing, Typed::Next]);
-    assert_eq!(typed(b"\x1d?"), [Typed::Nothing, Typed::Help]);
+    assert_eq!(
+        typed(b"\x1d\x1dx"),
+        [Typed::Open, Typed::Byte(0x1d), Typed::Byte(b'x')]
+    );
+    assert_eq!(typed(b"\x1dn"), [Typed::Open, Typed::Next]);
+    assert_eq!(typed(b"\x1d?"), [Typed::Open, Typed::Help]);
     assert_eq!(typed(b"3"), [Typed::Byte(b'3')]);
+    assert_eq!(
+        typed(b"\x1d83\x1d"),
+        [
+            Typed::Open,
+            Typed::Monitor(b'8'),
+            Typed::Monitor(b'3'),
+            Typed::Monitor(0x1d)
+        ]
+    );
 }
 
 #[test]
@@ -749,4 +761,44 @@ proptest! {
         prop_assert_eq!(lines_of(&output, "[bulkhead] "), ["l1", "l2"]);
         prop_assert!(output.ends_with("[linux] # "));
     }
+}
+
+#[test]
+fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
+    let console = Box::new(Console::new());
+    console.name(LINUX, "linux");
+    let say = |text: &str| {
+        text.bytes()
+            .for_each(|byte| assert!(console.ring(LINUX).push(byte)));
+    };
+    let shown = |speaker| {
+        let mut shown = Vec::new();
+        let _ = console.serve(speaker, 0, |byte| {
+            shown.push(byte);
+            true
+        });
+        String::from_utf8(shown).unwrap()
+    };
+    say("one\ntwo\n");
+    shown(LINUX);
+    say("three\n");
+    console.replay(LINUX, "linux");
+    assert_eq!(shown(Speaker::Replay), "[linux] one\r\n[linux] two\r\n");
+    assert_eq!(shown(LINUX), "[linux] three\r\n");
+    for _ in 0..3000 {
+        say("0123456789\n");
+        shown(LINUX);
+    }
+    console.replay(LINUX, "linux");
+    let mut text = String::new();
+    while !console.ring(Speaker::Replay).is_empty() {
+        text += &shown(Speaker::Replay);
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() >= 0x4000 / 11 - 2, "{}", lines.len());
+    assert!(
+        lines
+            .iter()
+            .all(|line| ["[linux] 0123456789", "[linux] "].contains(line))
+    );
 }

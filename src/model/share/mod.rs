@@ -236,6 +236,7 @@ fn is_free(at: u64, size: u64, memory: u64, channels_end: u64) -> bool {
         (layout::GICC_BASE, layout::GICC_SIZE),
         (layout::GICR_BASE, redistributors),
         (layout::UART_BASE, layout::UART_SIZE),
+        (layout::FLASH_BASE, layout::FLASH_SIZE),
         (
             layout::CHANNEL_BASE,
             channels_end.saturating_sub(layout::CHANNEL_BASE),

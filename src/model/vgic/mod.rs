@@ -141,6 +141,27 @@ pub enum Reach {
     All,
 }
 
+/// An interrupt of a partition, for people to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// Its INTID.
+    pub intid: u16,
+    /// Whose it is, if private.
+    pub vcpu: Option<VcpuId>,
+    /// The physical interrupt of the same INTID.
+    pub physical: bool,
+    /// Edge-triggered.
+    pub edge: bool,
+    /// Enabled.
+    pub enabled: bool,
+    /// Pending.
+    pub pending: bool,
+    /// Active.
+    pub active: bool,
+    /// Its priority.
+    pub priority: u8,
+}
+
 /// The virtual GIC of a partition. Plain data; one lock around it.
 #[derive(Debug)]
 pub struct Vgic {
@@ -272,6 +293,29 @@ impl Vgic {
         let state = distributor::FIRST_STATE <= offset && offset < distributor::STATE_END;
         let sgi_pending = v2::CPENDSGIR <= offset && offset < v2::SGI_PENDING_END;
         !state && !sgi_pending
+    }
+
+    /// Gives the interrupts the partition has been given, each private one once for each vCPU, as the model has them: what
+    /// list registers hold at the moment counts as neither pending nor active.
+    pub fn given(&self) -> impl Iterator<Item = Given> + '_ {
+        let private = (0..self.config.vcpus).map(|vcpu| (0, Some(VcpuId::new(vcpu))));
+        let shared = (1..self.words_in_use).map(|word| (word, None));
+        private.chain(shared).flat_map(|(word, vcpu)| {
+            let state = &self.words[slot(usize::from(word), vcpu.map_or(0, VcpuId::index))];
+            (0..32).filter_map(move |bit: u8| {
+                let has = |bits: u32| bits >> bit & 1 == 1;
+                has(state.owned & if word == 0 { !SGIS } else { u32::MAX }).then(|| Given {
+                    intid: u16::from(word) * 32 + u16::from(bit),
+                    vcpu,
+                    physical: has(state.physical),
+                    edge: has(state.edge),
+                    enabled: has(state.enabled),
+                    pending: has(state.pending()),
+                    active: has(state.active),
+                    priority: state.priority[usize::from(bit)],
+                })
+            })
+        })
     }
 
     /// The bit for a vCPU in a mask of vCPUs; none for one that does not exist.

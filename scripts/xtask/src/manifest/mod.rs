@@ -73,8 +73,13 @@ pub enum Kernel {
 pub enum OnCrash {
     /// It stays down.
     Stop,
-    /// It is started again, at most so many times.
-    Restart(u32),
+    /// It is started again, at most `limit` times within the window, or since power-on.
+    Restart {
+        /// Most restarts.
+        limit: u32,
+        /// The window, in milliseconds.
+        window_ms: Option<u32>,
+    },
     /// It stays down and its managers are told.
     Notify,
 }

@@ -288,16 +288,22 @@ fn on_crash<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<O
         table,
         value.span(),
         "`on_crash`",
-        &["restart"],
+        &["restart", "within"],
         &mut problems,
     );
     let limit = inner
         .require("restart", "{ restart = 3 }")
         .and_then(|value| inner.number(value, RESTARTS_MAX));
+    let window = optional(&mut inner, "within", |inner, value| {
+        inner.converted(value, "a duration", duration_ms)
+    });
     for problem in problems {
         section.report(problem);
     }
-    limit.map(|limit| OnCrash::Restart(u32::try_from(limit.value).unwrap_or(u32::MAX)))
+    limit.map(|limit| OnCrash::Restart {
+        limit: u32::try_from(limit.value).unwrap_or(u32::MAX),
+        window_ms: window.map(|window| window.value),
+    })
 }
 
 fn dma<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Span> {
@@ -377,7 +383,7 @@ mod tests {
     #[test]
     fn a_full_manifest_is_read_as_written() {
         let source = with(
-            "initrd = \"i\"\nbootargs = \"quiet\"\nload = 0x4008_0000\non_crash = { restart = 3 }\n\
+            "initrd = \"i\"\nbootargs = \"quiet\"\nload = 0x4008_0000\non_crash = { restart = 3, within = \"60s\" }\n\
              heartbeat = \"100ms\"\ncapabilities = [\"manage:b\", \"observe\"]\ndevices = [\"/d@1\"]\n\
              dma = \"unconfined\"\n[[partition]]\nname = \"b\"\ncpus = [1, 2]\nmemory = \"1G\"\n\
              kernel = { debian = \"linux-image-arm64\" }\n[[channel]]\nname = \"c\"\n\
@@ -392,7 +398,13 @@ mod tests {
             first.load.as_ref().map(|load| load.value),
             Some(0x4008_0000)
         );
-        assert_eq!(first.on_crash, OnCrash::Restart(3));
+        assert_eq!(
+            first.on_crash,
+            OnCrash::Restart {
+                limit: 3,
+                window_ms: Some(60_000)
+            }
+        );
         assert_eq!(first.heartbeat_ms, Some(100));
         assert_eq!(first.capabilities.len(), 2);
         assert!(first.dma_unconfined.is_some());

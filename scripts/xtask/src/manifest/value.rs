@@ -33,9 +33,7 @@ pub fn duration_ms(text: &str) -> Result<u32, String> {
     };
     let number: u32 = number.parse().map_err(|_| help.to_string())?;
     match number.checked_mul(factor) {
-        Some(0) => {
-            Err("a heartbeat of no time cannot be kept; leave the line out to have none".into())
-        }
+        Some(0) => Err("no time is no duration; leave it out to have none".into()),
         Some(milliseconds) => Ok(milliseconds),
         None => Err("the longest is 4294967295ms".into()),
     }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bulkhead::model::board::{Board, CpuStart, Gic, UartKind};
+use bulkhead::model::board::{Board, Cpu, CpuStart, Gic, UartKind};
 use bulkhead::model::bundle::{self, System};
 
 use super::Files;
@@ -197,12 +197,7 @@ impl<'a> Look<'a> {
             Gic::V2 { .. } => "GICv2",
             Gic::V3 { .. } => "GICv3",
         };
-        let spins = |cpu: &&_| {
-            matches!(
-                (*cpu as &bulkhead::model::board::Cpu).start,
-                CpuStart::SpinTable { .. }
-            )
-        };
+        let spins = |cpu: &&Cpu| matches!(cpu.start, CpuStart::SpinTable { .. });
         self.step(format!(
             "the hypervisor finds: {}, {} CPUs ({} on a spin table), {gic}",
             board.model,
@@ -251,5 +246,88 @@ impl<'a> Look<'a> {
                 ));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card with what can be written here: no tree, no bundle.
+    fn card(config: &str) -> Files {
+        let mut kernel = vec![0; 64];
+        kernel[56..60].copy_from_slice(b"ARM\x64");
+        kernel.extend(OURS);
+        let files = [
+            ("config.txt", config.as_bytes().to_vec()),
+            ("start4.elf", vec![1]),
+            ("fixup4.dat", vec![1]),
+            ("BULKHEAD.IMG", kernel),
+        ];
+        files
+            .map(|(name, bytes)| (name.to_string(), bytes))
+            .into_iter()
+            .collect()
+    }
+
+    const USUAL: &str = "arm_64bit=1\nkernel=bulkhead.img\n";
+
+    /// The problems of a card, but for that of its tree.
+    fn problems(files: &Files) -> Vec<String> {
+        let tree = "there is no bcm2711-rpi-4-b.dtb, the device tree";
+        let mut problems = check(files).problems;
+        assert!(problems.iter().any(|problem| problem == tree));
+        problems.retain(|problem| problem != tree);
+        problems
+    }
+
+    #[test]
+    fn names_on_a_card_have_no_case() {
+        assert_eq!(problems(&card(USUAL)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_firmware_needs_and_does_not_find_is_named() {
+        let lacks = |name: &str| {
+            let mut files = card(USUAL);
+            files.remove(name);
+            problems(&files).join("; ")
+        };
+        assert!(lacks("start4.elf").contains("there is no start4.elf"));
+        assert!(lacks("fixup4.dat").contains("there is no fixup4.dat"));
+        assert!(lacks("BULKHEAD.IMG").contains("there is no bulkhead.img, the kernel"));
+        assert!(lacks("config.txt").contains("there is no config.txt"));
+    }
+
+    #[test]
+    fn settings_nothing_works_with_are_named() {
+        let with = |line: &str| problems(&card(&format!("{USUAL}{line}\n"))).join("; ");
+        assert!(with("arm_64bit=0").contains("AArch32"));
+        assert!(with("enable_gic=0").contains("no interrupt controller"));
+        assert!(with("armstub=bl31.bin").contains("there is no bl31.bin, named as armstub"));
+        assert_eq!(with("[pi3]\narm_64bit=0"), "");
+    }
+
+    #[test]
+    fn another_kernel_is_told_from_ours() {
+        let mut files = card(USUAL);
+        files.insert("BULKHEAD.IMG".into(), vec![0; 64]);
+        assert!(problems(&files)[0].contains("is no arm64 Image"));
+        let mut linux = vec![0; 100];
+        linux[56..60].copy_from_slice(b"ARM\x64");
+        files.insert("BULKHEAD.IMG".into(), linux);
+        assert!(problems(&files)[0].contains("is not this hypervisor"));
+    }
+
+    #[test]
+    fn a_tree_that_is_none_is_a_problem() {
+        let mut files = card(USUAL);
+        files.insert(USUAL_TREE.into(), vec![0; 100]);
+        let problems = check(&files).problems.join("; ");
+        assert!(problems.contains("no memory node"), "{problems}");
+        assert!(
+            problems.contains("the hypervisor refuses its tree"),
+            "{problems}"
+        );
     }
 }

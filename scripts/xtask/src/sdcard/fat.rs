@@ -5,7 +5,9 @@
 use std::io::{Cursor, Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{
+    Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider,
+};
 
 use super::Files;
 
@@ -31,6 +33,33 @@ const HIDDEN_SECTORS: usize = 0x1c;
 const BACKUP: usize = 6 * SECTOR;
 const LABEL: [u8; 11] = *b"BULKHEAD   ";
 
+/// The time of every file: FAT's first. A card made twice is the same twice.
+#[derive(Debug)]
+struct FirstDay;
+
+impl TimeProvider for FirstDay {
+    fn get_current_date(&self) -> Date {
+        Date {
+            year: 1980,
+            month: 1,
+            day: 1,
+        }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        let time = Time {
+            hour: 0,
+            min: 0,
+            sec: 0,
+            millis: 0,
+        };
+        DateTime {
+            date: self.get_current_date(),
+            time,
+        }
+    }
+}
+
 /// Writes `files` as an image.
 ///
 /// # Errors
@@ -51,7 +80,8 @@ pub fn write(files: &Files) -> anyhow::Result<Vec<u8>> {
         .volume_label(LABEL);
     fatfs::format_volume(Cursor::new(&mut *partition), options).context("making a FAT32")?;
     {
-        let volume = FileSystem::new(Cursor::new(&mut *partition), FsOptions::new())?;
+        let options = FsOptions::new().time_provider(&FirstDay);
+        let volume = FileSystem::new(Cursor::new(&mut *partition), options)?;
         for (name, bytes) in files {
             let root = volume.root_dir();
             let mut file = root.create_file(name)?;

@@ -2,7 +2,7 @@
 //! and what a stock boot would do with a card that is there already.
 
 pub mod check;
-mod config;
+pub mod config;
 pub mod fat;
 
 use std::collections::BTreeMap;

@@ -47,6 +47,14 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// With a listing of what it executes, which is looked through afterwards.
+    Listed,
+    /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.
+    Card,
+    /// A Raspberry Pi 4 with TF-A at EL3.
+    TfA,
+    /// A Raspberry Pi 4 whose CPU 3 does not come.
+    WithoutCpu3,
 }
 
 /// Where a test's system comes from.
@@ -205,6 +213,12 @@ impl Case {
         self
     }
 
+    /// Does not run it there: it is about QEMU virt.
+    pub fn virt_alone(mut self) -> Self {
+        self.on_pi = false;
+        self
+    }
+
     /// Runs it on QEMU's Raspberry Pi 4 alone.
     pub fn pi_alone(self) -> Self {
         self.gics(&[]).pi()
@@ -213,6 +227,14 @@ impl Case {
     /// A line must match `pattern`; an unfinished one counts once it rests, such as a prompt.
     pub fn wait(mut self, pattern: &'static str) -> Self {
         self.steps.push(Step::Wait(pattern));
+        self
+    }
+
+    /// Then, `times` times: `text` is typed, and a line must match `pattern`.
+    pub fn each_time(mut self, times: usize, text: &'static str, pattern: &'static str) -> Self {
+        for _ in 0..times {
+            self = self.send(text).wait(pattern);
+        }
         self
     }
 
@@ -250,6 +272,12 @@ impl Case {
     pub fn allow_panic(mut self) -> Self {
         self.forbidden.retain(|pattern| *pattern != PANIC);
         self
+    }
+
+    /// The hypervisor's own failure is what the test wants to see.
+    pub fn allow_fault(mut self) -> Self {
+        self.forbidden.retain(|pattern| *pattern != FAULT);
+        self.allow_panic()
     }
 
     /// The boot loader hands over something else than the bundle.

@@ -21,6 +21,8 @@ pub mod conformance;
 mod counts;
 mod entry;
 mod host;
+mod listing;
+mod pi;
 mod runner;
 mod table;
 mod tap;

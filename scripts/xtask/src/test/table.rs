@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = systems();
     cases.extend(guests());
     cases.extend(neighbours());
+    cases.extend(lifecycle());
     cases.extend(boot());
     cases.extend(forged());
     cases.extend(hostile());
@@ -52,6 +53,7 @@ fn conformance() -> Vec<Case> {
             .tap("suite"),
         // Channels, and no other right over their peer.
         case("peer", SUBJECT)
+            .pi()
             .guest("suite", "conformance", &[0], "8M")
             .with("bootargs = \"tests=channel,partition\"")
             .guest("peer", "conformance", &[1], "4M")
@@ -213,6 +215,7 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin").forbid("partition bad:"),
         // It never comes to EL2 by itself.
         case("fault-loop", "neighbour")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-loop\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -263,8 +266,9 @@ fn neighbours() -> Vec<Case> {
 fn hostile() -> Vec<Case> {
     let attack = |name, cpus: &[u8], witness: &[u8]| {
         case(name, "hostile")
+            .pi()
             .guest("attacker", "hostile", cpus, "8M")
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
             .guest("witness", "hostile", witness, "8M")
             .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
             .allow_panic()
@@ -287,6 +291,146 @@ fn hostile() -> Vec<Case> {
     ]
 }
 
+/// Lives of partitions: who may change them, what is left of them, and who else notices.
+fn lifecycle() -> Vec<Case> {
+    vec![
+        // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
+        case("monitor", "lifecycle")
+            .pi()
+            .guest("flood", "guest-tests", &[0], "8M")
+            .with("bootargs = \"role=flood\"")
+            .guest("spin", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("both", "guest-tests", &[2, 3], "8M")
+            .with("bootargs = \"role=spin\"")
+            .forbid(r".\[(bulkhead|flood|spin|both|log)\] ")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1dlist\n")
+            .wait(r"^\[monitor\] 0  flood +running +0 +8 MiB +1 +0 never stopped$")
+            .wait(r"^\[monitor\] 2  both +running +2,3")
+            .send("stats spin\n")
+            .wait(r"^\[monitor\] spin vCPU 0: \d+ exits/s, exits \d+")
+            .send("irqs\n")
+            .wait(r"^\[monitor\] both INTID 27 vCPU 1: physical level, priority 0x00$")
+            .send("memory\n")
+            .wait(r"^\[monitor\] 0x[0-9a-f]{10}\.\.0x[0-9a-f]{10} both, RAM at its 0x40000000$")
+            .send("restart spin\n")
+            .wait(r"^\[bulkhead\] partition spin: was stopped by its manager; starts again")
+            .wait(r"^\[spin\] # role spin")
+            .send("pause flood\n")
+            .wait(r"^\[monitor\] flood is held")
+            .send("list\n")
+            .wait(r"^\[monitor\] 0  flood +paused")
+            .wait(r"^\[monitor\] 1  spin +running .* 2 +0 stopped by its manager")
+            .send("stop both\n")
+            .wait(r"^\[bulkhead\] partition both: was stopped by its manager; stays down")
+            .send("pause both\n")
+            .wait(r"^\[monitor\] both is off: not possible now")
+            .send("start both\n")
+            .wait(r"^\[both\] # role spin")
+            .send("crashes both\n")
+            .wait(r"^\[monitor\] both: 0 crashes")
+            .send("nonsense\n")
+            .wait(r"^\[monitor\] no command nonsense")
+            .send("resume flood\n")
+            .wait(r"^\[flood\] flood \d+")
+            .send("log\n")
+            .wait(r"^\[log\] partition spin: was stopped by its manager; starts again")
+            // What it said before it was in focus comes again.
+            .send("focus both\n")
+            .wait(r"^\[bulkhead\] focus: both")
+            .wait(r"^\[both\] # role spin")
+            .send("\x1d0")
+            .wait(r"^\[bulkhead\] focus: flood")
+            .quick(),
+        case("thousand-restarts", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "4M")
+            .with("bootargs = \"role=reset starts=1000\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .forbid("not as after a reset")
+            .tap("t")
+            .lines(r"^\[bulkhead\] partition bad: start \d+$", 999)
+            .wait(r"^\[bad\] role: done")
+            .seconds(300),
+        // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
+        case("crash-and-restart", "lifecycle")
+            .pi()
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=fault-exit\"")
+            .with("on_crash = { restart = 2, within = \"60s\" }")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: crashed; starts again$")
+            .wait(r"partition bad: exception loop, its vector faults on itself: instruction abort, translation fault level \d, fetch from 0x0f80_0200, which is no memory of this partition; pc 0x0f80_0200$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 1$")
+            .wait(r"partition bad:   exit .* us before: instruction abort, 0x8200000\d, pc 0xf800200")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; starts again in a while$")
+            .wait(r"^\[bad\] # role fault-exit")
+            .wait(r"partition bad: crashed; stays down$")
+            .wait(r"partition bad:   at .* s, vCPU 0, start 3$")
+            .send("\x1dcrashes bad\n")
+            .wait(r"^\[monitor\] bad: 3 crashes")
+            .send("start bad\n")
+            .wait(r"^\[bad\] # role fault-exit")
+            .tap("t"),
+        case("heartbeat", "lifecycle")
+            .pi()
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=fault-silent heartbeat=200\"")
+            .with("heartbeat = \"1s\"")
+            .with("on_crash = \"notify\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .wait(r"partition bad: missed its heartbeat; stays down$")
+            .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
+            .tap("t"),
+        // The hypervisor fails on cores of partitions, then on the one that has the console: everybody else goes on.
+        case("own-faults", "lifecycle")
+            .with("selftest = true")
+            .guest("t", "guest-tests", &[0], "8M")
+            .guest("one", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("two", "guest-tests", &[2], "8M")
+            .with("bootargs = \"role=spin\"")
+            .allow_fault()
+            .wait(r"^\[two\] # role spin")
+            .send("\x1dfault stack@one\n")
+            .wait(r"core 1: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}, FAR 0x\w+ \(a stack overflowed into its guard page\)")
+            .wait(r"pc image\+0x\w+, lr image\+0x\w+, sp")
+            .wait(r"^\[bulkhead\] x28 ")
+            .wait(r"^\[bulkhead\] called at image\+0x\w+, \d+ times$")
+            .send("list\n")
+            .wait(r"^\[monitor\] 1  one +crashed")
+            .send("crashes one\n")
+            .wait(r"^\[monitor\] the hypervisor failed on one of its cores")
+            .send("start one\n")
+            .wait(r"^\[monitor\] one is crashed: not possible now")
+            .send("fault panic\n")
+            .wait(r"core 3: PANIC src/program/fault.rs:\d+: asked to")
+            .wait(r"called at image\+0x\w+")
+            .send("fault abort@two\n")
+            .wait(r"core 2: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}")
+            .send("list\n")
+            .wait(r"^\[monitor\] 2  two +crashed")
+            .seconds(60)
+            .tap("t"),
+        case("no-faults-unasked", "lifecycle")
+            .guest("one", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[one\] # role spin")
+            .send("\x1dfault panic\n")
+            .wait(r"^\[monitor\] this system's manifest does not ask for the self-test"),
+        // Whatever a guest prints, nobody reads it.
+        case("guests-do-not-command", "lifecycle")
+            .pi()
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=commands\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer,uart\"")
+            .forbid("partition t: was stopped|is held|^\\[monitor\\]")
+            .tap("t"),
+    ]
+}
+
 /// What the hypervisor costs, counted core by core.
 fn counted() -> Vec<Case> {
     vec![
@@ -299,6 +443,26 @@ fn counted() -> Vec<Case> {
             .send("n=0; while [ $n -lt 300 ]; do echo flood $n; n=$((n + 1)); done; echo flood over\n")
             .wait(r"^\[linux\] flood over")
             .seconds(400)
+            .claim(counts::control_is_left_alone),
+        // Neither does it notice that the others die and start again.
+        case("control-beside-restarts", "counted")
+            .guest("bad", "guest-tests", &[0, 1], "8M")
+            .with("bootargs = \"role=reset starts=100\"")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[bad\] role: done")
+            .forbid("not as after a reset")
+            .seconds(400)
+            .claim(counts::control_is_left_alone),
+        case("control-beside-linux-restarts", "counted")
+            .linux("linux", &[0, 1], "128M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[linux\] ")
+            .each_time(1, "\x1drestart linux\n", r"partition linux: start \d+$")
+            .each_time(99, "restart linux\n", r"partition linux: start \d+$")
+            .wait(r"^\[bulkhead\] partition linux: start 101|^\[linux\] bulkhead: shell ready")
+            .seconds(600)
             .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
@@ -333,6 +497,31 @@ fn pi() -> Vec<Case> {
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] ")
             .quick(),
+        // The image of a card is made, read back, listed, and what is on it is booted.
+        case("card", "boot")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .entry(Entry::Card)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] .*Booting Linux"),
+        // PSCI below: cores are started and the board is switched off by it, since the tree says so.
+        case("tf-a", "boot")
+            .guest("t", "guest-tests", &[1, 3], "8M")
+            .pi_alone()
+            .entry(Entry::TfA)
+            .tap("t")
+            .wait("board off")
+            .end(),
+        case("cpu-missing", "boot")
+            .with("selftest = true")
+            .guest("t", "control-loop", &[0], "4M")
+            .pi_alone()
+            .entry(Entry::WithoutCpu3)
+            .forbid(r"^\[t\]")
+            .wait("self-test: core 2: ok")
+            .wait("self-test: core 3: FAILED: it did not come")
+            .wait("refused: the self-test failed")
+            .end(),
     ]
 }
 
@@ -355,11 +544,29 @@ fn boot() -> Vec<Case> {
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
+        refused("before-the-mmu")
+            .entry(Entry::Listed)
+            .wait(r"^\[control\] control: 1000 Hz"),
+        case("selftest", "boot")
+            .with("selftest = true")
+            .guest("one", "control-loop", &[2], "4M")
+            .guest("two", "control-loop", &[0], "64M")
+            .pi()
+            .forbid("FAILED")
+            .wait("self-test: interrupt controller: ok: GICv[23], [1-9][0-9]* list registers")
+            .wait("self-test: core 0: ok: counter, EL2 timer, virtual timer, physical timer, list registers, interrupt")
+            .wait("self-test: core 3: ok: ")
+            .wait("self-test: partition one: ok: stage 2, 4096 KiB of RAM")
+            .wait("self-test: partition two: ok: stage 2, 65536 KiB of RAM")
+            .wait("self-test: passed")
+            .wait(r"^\[one\] control: \d+ ticks")
+            .quick(),
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
         // What a kernel says of itself is damaged: still its own partition's trouble alone.
         case("kernel-header-damaged", "boot")
+            .pi()
             .linux("linux", &[1], "128M")
             .guest("control", "control-loop", &[0], "4M")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
@@ -374,9 +581,11 @@ fn boot() -> Vec<Case> {
             .entry(Entry::With(&["-m", "512"]))
             .wait("control.*900 MiB"),
         refused("entered-at-el1")
+            .virt_alone()
             .entry(Entry::With(&["-machine", "virtualization=off"]))
             .wait("entered at EL1, but it needs EL2"),
         refused("entered-at-el3")
+            .virt_alone()
             .entry(Entry::El3)
             .wait("entered at EL3, but it needs EL2"),
     ]
