@@ -4,6 +4,8 @@
 //! guest's GIC, phandles that no node of the guest's own has, clocks as clocks of a fixed rate. Invariant: no reference
 //! that this knows leads to a node the guest does not have; such a property is left out.
 //!
+//! Functions are not inlined, so that what one keeps does not lie on the stack while another walks the tree.
+//!
 //! Bindings: Devicetree Specification 2.3 and 2.4; `clock/fixed-clock.yaml`, `interrupt-controller/arm,gic.yaml`.
 
 use arrayvec::ArrayVec;
@@ -115,6 +117,7 @@ struct Copier<'c, 't> {
 ///
 /// # Errors
 /// `tree` is no device tree. What else is wrong in it leaves out a property.
+#[inline(never)]
 pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<(), BoardError> {
     let tree = Tree::new(tree)?;
     let mut copier = Copier {
@@ -163,6 +166,7 @@ impl<'t> Copier<'_, 't> {
 
     /// Opens a bus for a device that may master it, and says where on it the guest's RAM is: a device sees no guest's
     /// addresses. Of other devices nothing is written.
+    #[inline(never)]
     fn begin_bus(&self, place: &Place<'t>, sink: &mut dyn Nodes) -> bool {
         if dma(place) == Dma::Never || self.copies.memory.is_empty() {
             return false;
@@ -189,19 +193,15 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// The guest's RAM as the device sees it, through `dma-ranges` of each bus above it (2.3.9).
+    #[inline(never)]
     fn reach(&self, place: &Place<'t>) -> ArrayVec<Piece, MAX_PIECES> {
         let whole = self.copies.memory.iter();
         let mut pieces: ArrayVec<Piece, MAX_PIECES> = whole
             .map(|(range, ipa)| (range.base().get(), ipa.get(), range.size()))
             .take(MAX_PIECES)
             .collect();
-        let mut buses: ArrayVec<Place<'t>, { super::tree::MAX_DEPTH }> = ArrayVec::new();
-        let mut above = place.parent();
-        while let Some(bus) = above {
-            above = bus.parent();
-            let _ = buses.try_push(bus);
-        }
-        for bus in buses.iter().rev() {
+        for depth in 1..place.depth() {
+            let bus = place.above(depth);
             let Some(windows) = bus.dma_windows() else {
                 continue;
             };
@@ -218,6 +218,7 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// Opens a copy of the node and writes its properties.
+    #[inline(never)]
     fn node(&mut self, place: &Place<'t>, top: bool, sink: &mut dyn Nodes) {
         let registers = self.registers(place);
         match registers.first() {
@@ -294,6 +295,7 @@ impl<'t> Copier<'_, 't> {
 
     /// A list of references, each followed by as many cells as its target's `counter` says (none for an empty one); nothing
     /// if one leads to a node that is not copied.
+    #[inline(never)]
     fn list(&self, value: &[u8], counter: &str) -> Option<Cells> {
         let mut rest = value;
         let mut cells = Cells::new();
@@ -327,6 +329,7 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// A list of clocks; those of providers that are not copied become clocks of a fixed rate.
+    #[inline(never)]
     fn clock_list(&mut self, value: &[u8]) -> Option<Cells> {
         let mut rest = value;
         let mut cells = Cells::new();
@@ -374,6 +377,7 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// The node's interrupts, all of them or none.
+    #[inline(never)]
     fn interrupts(&self, place: &Place<'t>, sink: &mut dyn Nodes) {
         let written = match (
             place.value("interrupts-extended"),

@@ -189,6 +189,13 @@ impl<'t> Place<'t> {
         Some(parent)
     }
 
+    /// The node above this one, or this one, that has `depth` nodes between it and the root, itself included.
+    pub(super) fn above(&self, depth: usize) -> Self {
+        let mut above = self.clone();
+        above.below.truncate(depth);
+        above
+    }
+
     /// The nodes below this one.
     pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'_, 't> {
         self.node().children().filter_map(|node| {
