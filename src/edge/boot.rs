@@ -111,6 +111,25 @@ pub fn image() -> Range {
     between(&raw const __image_start, &raw const __image_end)
 }
 
+/// The call instruction before `address`, if one is there: what `address` returns to then.
+#[must_use]
+pub fn call_before(address: u64) -> Option<u64> {
+    /// Bytes of an instruction.
+    const SIZE: u64 = 4;
+    /// BL, and BLR (Arm ARM C6.2.36, C6.2.37): the bits that are fixed.
+    const BL: (u32, u32) = (0xfc00_0000, 0x9400_0000);
+    const BLR: (u32, u32) = (0xffff_fc1f, 0xd63f_0000);
+    let at = address.checked_sub(SIZE)?;
+    let instruction = Range::new(Pa::new(at), SIZE)?;
+    if at & (SIZE - 1) != 0 || !text().contains(instruction) {
+        return None;
+    }
+    // SAFETY: an aligned word of the image's code, which is mapped readable.
+    let instruction = unsafe { (at as *const u32).read_volatile() };
+    let is = |(mask, value): (u32, u32)| instruction & mask == value;
+    (is(BL) || is(BLR)).then_some(at)
+}
+
 /// The page below the boot stack.
 #[must_use]
 pub fn boot_guard_page() -> Range {

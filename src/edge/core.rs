@@ -76,6 +76,59 @@ pub fn guard_pages() -> impl Iterator<Item = Range> {
     })
 }
 
+/// The words of the calling core's stack that `sp` lies in, from there to its top; none if it lies in no stack of a core.
+pub fn stack_above(sp: u64) -> impl Iterator<Item = u64> {
+    let stacks = STACKS[current().index()].0.get().addr() as u64;
+    let part = |from: usize, to: usize| stacks + from as u64..stacks + to as u64;
+    let guard = |offset: usize| offset + PAGE;
+    let (main, fast, fault) = (
+        core::mem::offset_of!(Stacks, guard_main),
+        core::mem::offset_of!(Stacks, guard_fast),
+        core::mem::offset_of!(Stacks, guard_fault),
+    );
+    let stack = [
+        part(guard(main), fast),
+        part(guard(fast), core::mem::offset_of!(Stacks, context)),
+        part(guard(fault), size_of::<Stacks>()),
+    ]
+    .into_iter()
+    // One that has overflown ends where its guard page begins.
+    .find(|stack| (stack.start - PAGE_SIZE..stack.end).contains(&sp));
+    let words = stack.map_or(0..0, |stack| sp.max(stack.start) & !7..stack.end);
+    words.step_by(8).map(|at| {
+        // SAFETY: an aligned word of the core's own stack, which is mapped; whoever owns it is stopped, or calls this.
+        unsafe { (at as *const u64).read_volatile() }
+    })
+}
+
+/// The calling core's stack pointer.
+#[must_use]
+#[inline(always)]
+pub fn stack_pointer() -> u64 {
+    let sp: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack)) };
+    sp
+}
+
+/// Uses the calling core's stack until it is full: for the self-test.
+#[inline(never)]
+pub fn overflow_stack(depth: u64) -> u64 {
+    if depth == u64::MAX {
+        return depth;
+    }
+    let mut room = [depth; 64];
+    core::hint::black_box(&mut room);
+    overflow_stack(depth + 1) + room[0]
+}
+
+/// Reads where nothing is mapped: for the self-test.
+pub fn read_nothing() {
+    let guard = STACKS[0].0.get().addr();
+    // SAFETY: the guard page is never mapped: the read does nothing but fault, which is what it is for.
+    unsafe { (guard as *const u64).read_volatile() };
+}
+
 /// Top of the main stack of `cpu`.
 #[must_use]
 pub fn main_stack_top(cpu: CpuId) -> u64 {

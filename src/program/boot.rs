@@ -13,6 +13,7 @@ use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
 use crate::words::{CpuId, Mpidr, Pa, Range};
 use aarch64_cpu::asm::wfi;
+use core::sync::atomic::Ordering;
 
 /// The exception level the image is made for.
 const EL2: u64 = 2;
@@ -107,6 +108,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
+    state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
     }

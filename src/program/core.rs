@@ -3,7 +3,7 @@
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};
-use super::{crash, load, system, watch};
+use super::{crash, fault, load, system, watch};
 use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
@@ -127,6 +127,8 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
             } else if intid == host.timer {
                 system::timer_interrupt(cpu, None);
             } else if intid == KICK {
+                fault::as_asked(cpu);
+                watch::keep(cpu);
                 system::serve_console();
             }
             host.gic.deactivate(iar);
@@ -247,6 +249,10 @@ impl Core {
                 }
                 partition.life.run();
                 self.note_life(Stage::Running);
+                if partition.life.starts() > 1 {
+                    let (name, starts) = (partition.plan.name, partition.life.starts());
+                    log::info!("partition {name}: start {starts}");
+                }
                 channel::announce(&self.here, &mut self.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
@@ -553,7 +559,9 @@ impl Core {
         system::serve_partition(self.here.partition.plan.id);
         if self.hardware.cpu == system::console_core() {
             system::serve_console();
+            watch::keep(self.hardware.cpu);
         }
+        fault::as_asked(self.hardware.cpu);
         if watch::wants_look(self.hardware.cpu) {
             self.suspect = Some(Suspect::new());
             self.look_at = 0;

@@ -1,6 +1,6 @@
 //! Crash records, made where a crash is found: on the vCPU's own core, before it parks.
 
-use crate::arm::registers::Registers;
+use crate::arm::registers::{El1, Registers};
 use crate::arm::syndrome::Class;
 use crate::behaviour::crash::{self, Cause, EXITS, Fault, Record};
 use crate::behaviour::exit::Exit;
@@ -8,6 +8,8 @@ use crate::behaviour::here::Here;
 use crate::behaviour::partition::Partition;
 use crate::edge::{guest, init, timer};
 use crate::model::recorder::{Event, Recorder, What};
+use crate::words::VcpuId;
+use arrayvec::ArrayVec;
 
 /// Events of a core looked at for a record's exits: some are turns in the partition's life.
 const LOOKED_AT: u64 = 2 * EXITS as u64;
@@ -54,6 +56,22 @@ pub fn record(
         exits: recorder.latest(LOOKED_AT).filter(own).take(EXITS).collect(),
     };
     partition.crashes.lock().add(record);
+}
+
+/// Leaves a record of a core that failed at EL2, and with it its vCPU. Nothing is waited for: the core may hold any lock.
+pub fn record_lost(partition: &Partition<'_>, vcpu: VcpuId) {
+    if let Some(mut crashes) = partition.crashes.try_lock() {
+        crashes.add(Record {
+            cause: Cause::Hypervisor,
+            vcpu,
+            at: timer::now(),
+            starts: partition.life.starts(),
+            fault: Fault::None,
+            registers: Registers::new(),
+            el1: El1::default(),
+            exits: ArrayVec::new(),
+        });
+    }
 }
 
 /// Says in the log what the partition crashed of, in a bounded number of lines.

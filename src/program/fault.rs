@@ -1,9 +1,13 @@
 //! The hypervisor's own failures: they name themselves on the console, and nothing of them is silent.
 
-use super::state;
+use super::{crash, state, system};
+use crate::behaviour::lifecycle::Reason;
 use crate::edge::context::FaultFrame;
 use crate::edge::{boot, core};
+use crate::words::limits::MAX_CPUS;
+use crate::words::{CpuId, PAGE_SIZE};
 use ::core::fmt::{self, Write};
+use ::core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use aarch64_cpu::asm::wfi;
 use aarch64_cpu::registers::{ESR_EL2, FAR_EL2};
 use tock_registers::interfaces::Readable;
@@ -14,7 +18,7 @@ struct LastWords;
 impl Write for LastWords {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // The holder of the lock may be this core, stopped in the middle.
-        if let Some(mut uart) = super::system::emergency_uart() {
+        if let Some(mut uart) = system::emergency_uart() {
             for byte in text.bytes() {
                 if byte == b'\n' {
                     uart.write_blocking(b'\r');
@@ -29,19 +33,76 @@ impl Write for LastWords {
 /// Lets the UART send what was written: the board's end would cut it short.
 fn wait_until_sent() {
     const LOOKS: u32 = 10_000_000;
-    if let Some(uart) = super::system::emergency_uart() {
+    if let Some(uart) = system::emergency_uart() {
         (0..LOOKS).find(|_| uart.is_idle());
     }
 }
 
-/// Says `message` on the console and stops this core.
+/// Says `message` on the console and stops this core, and what cannot go on without it.
 pub fn halt(message: fmt::Arguments<'_>) -> ! {
+    if dies_again() {
+        stop();
+    }
+    system::hold_output(true);
     let _ = writeln!(
         LastWords,
         "\n[bulkhead] core {}: {message}",
         core::current()
     );
+    abandon();
+    backtrace(core::stack_pointer());
     stop()
+}
+
+/// Bit n: core n has failed. It says so once.
+static DEAD: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the calling core has failed before: while it said why.
+fn dies_again() -> bool {
+    let bit = 1 << (core::current().get() & 31);
+    DEAD.fetch_or(bit, Ordering::AcqRel) & bit != 0
+}
+
+/// Lines of a backtrace.
+const DEPTH: usize = 32;
+
+/// Says which calls have left a return address on the stack above `sp`, newest first. Among them are the calls under way;
+/// one that is over may show as well where its frame was not written over. `cargo xtask symbolize` names them.
+fn backtrace(sp: u64) {
+    let image = boot::image().base().get();
+    let calls = core::stack_above(sp).filter_map(boot::call_before);
+    let mut calls = calls.map(|call| call.wrapping_sub(image)).peekable();
+    for _ in 0..DEPTH {
+        let Some(call) = calls.next() else { return };
+        let mut times = 1;
+        while calls.next_if_eq(&call).is_some() {
+            times += 1;
+        }
+        let _ = match times {
+            1 => writeln!(LastWords, "[bulkhead] called at image+{call:#x}"),
+            _ => writeln!(
+                LastWords,
+                "[bulkhead] called at image+{call:#x}, {times} times"
+            ),
+        };
+    }
+}
+
+/// Gives up the calling core: its partition stops for good, the console goes to another core, and everybody else goes on.
+fn abandon() {
+    let cpu = core::current();
+    if let Some((partition, vcpu)) = state::assignment(cpu) {
+        partition.life.lose(vcpu);
+        if partition.life.stop(Reason::Crash) {
+            crash::record_lost(partition, vcpu);
+        }
+        let mut vcpus = partition.vcpu_ids();
+        if !vcpus.any(|vcpu| partition.life.is_there(vcpu)) {
+            partition.life.fail();
+        }
+        system::kick_all(partition);
+    }
+    system::leave_console(cpu);
 }
 
 /// Says that the image was entered at exception level `level`, where nothing of EL2's can be read, and stops.
@@ -64,6 +125,7 @@ pub fn refuse(message: fmt::Arguments<'_>) -> ! {
 }
 
 fn stop() -> ! {
+    system::hold_output(false);
     loop {
         wfi();
     }
@@ -84,6 +146,10 @@ pub fn panic(info: &::core::panic::PanicInfo<'_>) -> ! {
 
 /// Reports an exception of EL2 itself, from vectors.S.
 pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
+    if dies_again() {
+        stop();
+    }
+    system::hold_output(true);
     let esr = ESR_EL2.get();
     let far = FAR_EL2.get();
     let kind = match frame.x.first().map(|_| which) {
@@ -94,7 +160,8 @@ pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
     };
     let image = boot::image().base().get();
     let guard = core::guard_pages().any(|page| page.base().get() <= far && far < page.end().get());
-    let overflow = if guard {
+    // A stack that overflows faults just below what it uses; anything else that ends there is a stray access.
+    let overflow = if guard && frame.sp.abs_diff(far) < 2 * PAGE_SIZE {
         " (a stack overflowed into its guard page)"
     } else {
         ""
@@ -109,6 +176,7 @@ pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
         frame.sp,
         frame.pstate,
     );
+    abandon();
     for (index, pair) in frame.x.chunks(4).enumerate() {
         let _ = write!(LastWords, "[bulkhead] x{:<2}", index * 4);
         for value in pair {
@@ -116,6 +184,50 @@ pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
         }
         let _ = writeln!(LastWords);
     }
-    let _ = state::HOST.get();
+    backtrace(frame.sp);
     stop()
+}
+
+/// Fails on purpose, for a system whose manifest asks for the self-test.
+pub fn provoke(kind: Kind) {
+    match kind {
+        Kind::Panic => panic!("asked to"),
+        Kind::Abort => core::read_nothing(),
+        Kind::Stack => log::info!("{}", core::overflow_stack(0)),
+    }
+}
+
+/// How to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A panic.
+    Panic = 1,
+    /// A read of a page that is not mapped.
+    Abort = 2,
+    /// A stack that overflows.
+    Stack = 3,
+}
+
+/// How each core is to fail: a [`Kind`], or zero.
+static ASKED: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
+
+/// Asks `cpu` to fail when it is next kicked.
+pub fn ask(cpu: CpuId, kind: Kind) {
+    if let Some(asked) = ASKED.get(cpu.index()) {
+        asked.store(kind as u8, Ordering::Release);
+    }
+}
+
+/// Fails as the calling core, `cpu`, was asked to.
+pub fn as_asked(cpu: CpuId) {
+    match ASKED
+        .get(cpu.index())
+        .map_or(0, |asked| asked.load(Ordering::Acquire))
+    {
+        1 => provoke(Kind::Panic),
+        2 => provoke(Kind::Abort),
+        3 => provoke(Kind::Stack),
+        _ => {}
+    }
 }

@@ -6,7 +6,7 @@
 mod show;
 
 use super::state::{self, CONSOLE, partitions};
-use super::system;
+use super::{fault, system};
 use crate::behaviour::lifecycle::{Reason, State};
 use crate::behaviour::partition::Partition;
 use crate::edge::init;
@@ -14,6 +14,7 @@ use crate::model::console::{Speaker, Then};
 use crate::model::monitor::{Command, Editor, HELP, Key, Name, Order, PROMPT, Unknown, parse};
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
+use core::sync::atomic::Ordering;
 use spin::mutex::SpinMutex;
 
 /// The line under way.
@@ -106,7 +107,7 @@ fn carry_out(command: Command) {
         Command::Interrupts => partitions().for_each(show::interrupts),
         Command::Log => CONSOLE.replay(Speaker::Hypervisor, "log"),
         Command::Trace => say!("not there yet"),
-        Command::Fault(_) => say!("this system's manifest does not ask for the self-test"),
+        Command::Fault(what) => fail(&what),
         Command::Help => HELP.iter().for_each(|line| say!("{line}")),
     }
 }
@@ -154,6 +155,37 @@ fn life(order: Order, name: &Name) {
                 partition.plan.name,
                 state_name(partition)
             );
+        }
+    });
+}
+
+/// `fault KIND[@NAME]`: EL2 fails on the core that has the console, or on the first of a partition.
+fn fail(what: &Name) {
+    let (kind, name) = match what.as_str().split_once('@') {
+        Some((kind, name)) => (kind, Some(Name::from(name))),
+        None => (what.as_str(), None),
+    };
+    let kind = match kind {
+        _ if !state::SELF_TEST.load(Ordering::Relaxed) => {
+            say!("this system's manifest does not ask for the self-test");
+            return;
+        }
+        "panic" => fault::Kind::Panic,
+        "abort" => fault::Kind::Abort,
+        "stack" => fault::Kind::Stack,
+        _ => {
+            say!("fault panic, abort or stack");
+            return;
+        }
+    };
+    let Some(name) = name else {
+        system::fail_console_core(kind);
+        return;
+    };
+    with(&name, |partition| {
+        if let Some(cpu) = partition.cpus.first() {
+            fault::ask(*cpu, kind);
+            system::kick_all(partition);
         }
     });
 }

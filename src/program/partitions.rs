@@ -20,7 +20,7 @@ use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
-use crate::words::{CpuId, Ipa, PAGE_SIZE, Range};
+use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
 use core::sync::atomic::AtomicU64;
@@ -210,11 +210,6 @@ fn interrupts(
     vgic
 }
 
-/// Whether a device at `address` would lie where the blank flash does.
-fn is_in_flash(address: Ipa) -> bool {
-    (layout::FLASH_BASE..layout::FLASH_BASE + layout::FLASH_SIZE).contains(&address.get())
-}
-
 /// The partition's stage-2 tables: a page of zeros all over the blank flash, its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
 /// interface.
 fn stage2(
@@ -263,13 +258,11 @@ fn stage2(
         tree.map(&mut pages, input, range.base(), range.size(), leaf)?;
     }
     let blank = free.take(PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
-    if share.windows.iter().all(|window| !is_in_flash(window.ipa)) {
-        takeover::guest_ram(blank).zero(blank.base(), blank.size());
-        let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
-        for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
-            let input = layout::FLASH_BASE + page * PAGE_SIZE;
-            tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
-        }
+    takeover::guest_ram(blank).zero(blank.base(), blank.size());
+    let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
+    for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
+        let input = layout::FLASH_BASE + page * PAGE_SIZE;
+        tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

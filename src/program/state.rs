@@ -10,6 +10,7 @@ use crate::model::recorder::Recorder;
 use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
+use core::sync::atomic::AtomicBool;
 use spin::Once;
 use spin::mutex::SpinMutex;
 
@@ -60,6 +61,9 @@ pub static CONSOLE: Console = Console::new();
 
 /// The console's UART. Taken under the console's lock, or with a try.
 pub static UART: SpinMutex<Option<BoardUart>> = SpinMutex::new(None);
+
+/// Whether the manifest asks for the self-test: the monitor may make EL2 fail.
+pub static SELF_TEST: AtomicBool = AtomicBool::new(false);
 
 /// What each core did last.
 pub static RECORDERS: [Recorder; MAX_CPUS] = [const { Recorder::new() }; MAX_CPUS];

@@ -1,7 +1,7 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, monitor, power, watch};
+use super::{crash, fault, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
@@ -112,6 +112,24 @@ pub fn set_console_core(cpu: CpuId) {
     CONSOLE_CORE.store(cpu.get(), Ordering::Release);
 }
 
+/// Gives the console to another core: `cpu`, which has it, has failed.
+pub fn leave_console(cpu: CpuId) {
+    let count = state::HOST.get().map_or(0, |host| host.cpus.len());
+    if console_core() != cpu {
+        return;
+    }
+    let heir = (0..count)
+        .filter_map(|index| u8::try_from(index).ok())
+        .map(CpuId::new)
+        .filter(|other| *other != cpu)
+        .min_by_key(|other| state::assignment(*other).is_some());
+    if let (Some(heir), Some(host)) = (heir, state::HOST.get()) {
+        set_console_core(heir);
+        host.take_uart(heir);
+        host.gic.kick(heir);
+    }
+}
+
 /// Chooses a core without a vCPU, so that no partition is interrupted for what is typed; or else the first of a partition
 /// that has no heartbeat to keep, or of any. Called when the partitions are made, before other cores start.
 pub fn choose_console_core() {
@@ -143,9 +161,26 @@ pub fn serve_partition(id: PartitionId) {
     serve(Speaker::Partition(id));
 }
 
+/// How many cores say their last words: nobody else's go between.
+static LAST_WORDS: AtomicU8 = AtomicU8::new(0);
+
+/// Holds the speakers' output back for a core's last words, or lets it go on after them.
+pub fn hold_output(hold: bool) {
+    if hold {
+        LAST_WORDS.fetch_add(1, Ordering::AcqRel);
+    } else {
+        // Whoever stops may not have said anything.
+        let one_less = |count: u8| count.checked_sub(1);
+        let _ = LAST_WORDS.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+    }
+}
+
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
     let served = CONSOLE.serve(speaker, timer::now(), |byte| {
+        if LAST_WORDS.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
     });
@@ -266,6 +301,14 @@ pub fn set_focus(id: PartitionId) {
             kick(Speakers::only(Speaker::Partition(id)));
         }
         None => log::info!("there is no partition {id}"),
+    }
+}
+
+/// Has the core that has the console fail, once it has done what it is at.
+pub fn fail_console_core(kind: fault::Kind) {
+    fault::ask(console_core(), kind);
+    if let Some(host) = state::HOST.get() {
+        host.gic.kick(console_core());
     }
 }
 

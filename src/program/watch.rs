@@ -36,6 +36,14 @@ pub fn start(cpu: CpuId) {
     }
 }
 
+/// Goes on with the watch on `cpu`, the calling core, if it has the console now and has it from another that kept it.
+pub fn keep(cpu: CpuId) {
+    let due = DUE.load(Ordering::Relaxed);
+    if due != u64::MAX && cpu == system::console_core() {
+        timer::set(due);
+    }
+}
+
 /// The timer of `cpu`, the calling core, has fired: a round, if it keeps the watch and one is due.
 pub fn timer_interrupt(cpu: CpuId) {
     let due = DUE.load(Ordering::Relaxed);

@@ -26,7 +26,7 @@ use random::Random;
 /// Attacks between two looks at whether all is in order.
 const BATCH: u64 = 256;
 /// Batches between two lines on the console.
-const REPORT: u64 = 16;
+const REPORT: u64 = 2;
 /// Milliseconds until an attacker that has caught itself is restarted.
 const HEARTBEAT: u64 = 400;
 /// Microseconds an attack may take before its timer interrupts it.

@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, sdcard, test, workspace};
+use crate::{build, check, initramfs, run, sdcard, symbolize, test, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +55,14 @@ enum Command {
     Sdcard(sdcard::Arguments),
     /// Make the demo's initial ramdisk
     Initramfs,
+    /// Name the addresses (image+0x...) in what the hypervisor said of its own failure
+    Symbolize {
+        /// A file with the console's text [default: standard input]
+        file: Option<PathBuf>,
+        /// The hypervisor's ELF file, of the very build that failed [default: the one built last]
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -137,6 +145,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Sdcard(arguments) => return sdcard::main(&arguments),
+        Command::Symbolize { file, image } => {
+            symbolize::run(file.as_deref(), image.as_deref())?;
+        }
         Command::Initramfs => println!("{}", workspace::show(&initramfs::ready()?)),
     }
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
 //! - `sdcard`: a card a board's firmware boots from.
+//! - `symbolize`: names for the addresses in a report of the hypervisor's own failure.
 //! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
 mod apt;
@@ -26,6 +27,7 @@ mod qemu;
 mod report;
 mod run;
 mod sdcard;
+mod symbolize;
 mod test;
 mod tree;
 mod uio;

@@ -56,8 +56,8 @@ pub fn shares(system: &System<'_>, board: &Board<'_>, tree: &[u8]) -> Result<Sha
 }
 
 fn refuse(plan: &Plan<'_>, device: &str, problem: ShareProblem) -> ShareError {
-    ShareError::Device {
-        partition: Text::from(plan.name),
+    ShareError {
+        partition: plan.id,
         device: Text::from(device),
         problem,
     }
@@ -77,7 +77,7 @@ fn owner<'s, 'b>(
         return Ok(None);
     };
     if let Some(other) = owners.next() {
-        let problem = ShareProblem::TwoOwners(Text::from(plan.name));
+        let problem = ShareProblem::TwoOwners(plan.id);
         return Err(refuse(other, info.path.as_str(), problem));
     }
     let index = plan

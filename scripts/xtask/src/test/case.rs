@@ -230,6 +230,14 @@ impl Case {
         self
     }
 
+    /// Then, `times` times: `text` is typed, and a line must match `pattern`.
+    pub fn each_time(mut self, times: usize, text: &'static str, pattern: &'static str) -> Self {
+        for _ in 0..times {
+            self = self.send(text).wait(pattern);
+        }
+        self
+    }
+
     /// Then `text` is typed.
     pub fn send(mut self, text: &'static str) -> Self {
         self.steps.push(Step::Send(text));
@@ -264,6 +272,12 @@ impl Case {
     pub fn allow_panic(mut self) -> Self {
         self.forbidden.retain(|pattern| *pattern != PANIC);
         self
+    }
+
+    /// The hypervisor's own failure is what the test wants to see.
+    pub fn allow_fault(mut self) -> Self {
+        self.forbidden.retain(|pattern| *pattern != FAULT);
+        self.allow_panic()
     }
 
     /// The boot loader hands over something else than the bundle.

@@ -169,6 +169,7 @@ fn guests() -> Vec<Case> {
             .with(GPIO_AND_CLOCK)
             .with("bootargs = \"tests=devices\"")
             .on(EVERY_CPU)
+            .seconds(240)
             .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
@@ -228,6 +229,19 @@ fn neighbours() -> Vec<Case> {
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt comes while its partition is off.
+        case("device-off", "neighbour")
+            .guest("dev", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-off\"")
+            .with("devices = [\"/pl031@9010000\"]")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=off\"")
+            .with("capabilities = [\"manage:dev\", \"observe\"]")
+            .wait(r"^\[dev\] role: alarm set")
+            .tap("t")
+            .wait(r"^\[dev\] role: the alarm has gone off: true")
+            .wait(r"^\[dev\] role: it interrupts nobody: true")
+            .wait(r"^\[dev\] role: until it is enabled: true"),
         // A device's interrupt is pending in one life and active in the next.
         case("device-restarts", "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
@@ -245,7 +259,7 @@ fn hostile() -> Vec<Case> {
         case(name, "hostile")
             .pi()
             .guest("attacker", "hostile", cpus, "8M")
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000 }")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
             .guest("witness", "hostile", witness, "8M")
             .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
             .allow_panic()
@@ -320,6 +334,15 @@ fn lifecycle() -> Vec<Case> {
             .send("\x1d0")
             .wait(r"^\[bulkhead\] focus: flood")
             .quick(),
+        case("thousand-restarts", "lifecycle")
+            .guest("bad", "guest-tests", &[1], "4M")
+            .with("bootargs = \"role=reset starts=1000\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .forbid("not as after a reset")
+            .tap("t")
+            .lines(r"^\[bulkhead\] partition bad: start \d+$", 999)
+            .wait(r"^\[bad\] role: done")
+            .seconds(300),
         // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
         case("crash-and-restart", "lifecycle")
             .pi()
@@ -351,6 +374,42 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"partition bad: missed its heartbeat; stays down$")
             .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
             .tap("t"),
+        // The hypervisor fails on cores of partitions, then on the one that has the console: everybody else goes on.
+        case("own-faults", "lifecycle")
+            .with("selftest = true")
+            .guest("t", "guest-tests", &[0], "8M")
+            .guest("one", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("two", "guest-tests", &[2], "8M")
+            .with("bootargs = \"role=spin\"")
+            .allow_fault()
+            .wait(r"^\[two\] # role spin")
+            .send("\x1dfault stack@one\n")
+            .wait(r"core 1: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}, FAR 0x\w+ \(a stack overflowed into its guard page\)")
+            .wait(r"pc image\+0x\w+, lr image\+0x\w+, sp")
+            .wait(r"^\[bulkhead\] x28 ")
+            .wait(r"^\[bulkhead\] called at image\+0x\w+, \d+ times$")
+            .send("list\n")
+            .wait(r"^\[monitor\] 1  one +crashed")
+            .send("crashes one\n")
+            .wait(r"^\[monitor\] the hypervisor failed on one of its cores")
+            .send("start one\n")
+            .wait(r"^\[monitor\] one is crashed: not possible now")
+            .send("fault panic\n")
+            .wait(r"core 3: PANIC src/program/fault.rs:\d+: asked to")
+            .wait(r"called at image\+0x\w+")
+            .send("fault abort@two\n")
+            .wait(r"core 2: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}")
+            .send("list\n")
+            .wait(r"^\[monitor\] 2  two +crashed")
+            .seconds(60)
+            .tap("t"),
+        case("no-faults-unasked", "lifecycle")
+            .guest("one", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[one\] # role spin")
+            .send("\x1dfault panic\n")
+            .wait(r"^\[monitor\] this system's manifest does not ask for the self-test"),
         // Whatever a guest prints, nobody reads it.
         case("guests-do-not-command", "lifecycle")
             .pi()
@@ -376,6 +435,26 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] flood over")
             .seconds(400)
             .claim(counts::control_is_left_alone),
+        // Neither does it notice that the others die and start again.
+        case("control-beside-restarts", "counted")
+            .guest("bad", "guest-tests", &[0, 1], "8M")
+            .with("bootargs = \"role=reset starts=100\"")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[bad\] role: done")
+            .forbid("not as after a reset")
+            .seconds(400)
+            .claim(counts::control_is_left_alone),
+        case("control-beside-linux-restarts", "counted")
+            .linux("linux", &[0, 1], "128M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .wait(r"^\[linux\] ")
+            .each_time(1, "\x1drestart linux\n", r"partition linux: start \d+$")
+            .each_time(99, "restart linux\n", r"partition linux: start \d+$")
+            .wait(r"^\[bulkhead\] partition linux: start 101|^\[linux\] bulkhead: shell ready")
+            .seconds(600)
+            .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
             .with("devices = [\"/pl061@9030000\"]")
@@ -392,6 +471,13 @@ fn counted() -> Vec<Case> {
 /// What the Raspberry Pi 4 alone has.
 fn pi() -> Vec<Case> {
     vec![
+        // The console is the mini UART; the other PL011s of this one's page and interrupt are disabled.
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/soc/serial@7e201000\"]")
+            .with("bootargs = \"tests=serial\"")
+            .pi_alone()
+            .tap("t"),
         case("demo", "systems")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
