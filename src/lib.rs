@@ -71,6 +71,10 @@
 //! It stops when its guest asks for it or crashes: its cores are called in, park, and the same core starts it again if
 //! policy says so ([`behaviour::lifecycle`]). Nobody waits for a guest: a kick brings its core to EL2.
 //!
+//! Before any of that a self-test may look at the board, a line for each thing found ([`model::selftest`]). When no
+//! partition runs any more, or the manager of all others asks for it, the board is switched off or reset by what its tree
+//! offers: PSCI, or the BCM2835's watchdog (`program::power`).
+//!
 //! ## Errors
 //! The guest's mistake ends in that guest. A bad bundle, tree or board refuses to boot and names the place. Our own
 //! mistake panics, and the panic names itself; an exception at EL2 prints its registers on the core's fault stack.
