@@ -5,7 +5,7 @@
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
-//! - `symbolize`: names for the addresses in a report of the hypervisor's own failure.
+//! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
 //! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
 
 mod board;
@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod symbolize;
 mod test;
+mod trace;
 mod workspace;
 
 use std::io::IsTerminal as _;

@@ -225,6 +225,14 @@ fn lifecycle() -> Vec<Case> {
             .send("\x1d0")
             .wait(r"^\[bulkhead\] focus: flood")
             .quick(),
+        case("cold-start", "lifecycle")
+            .guest("t", "guest-tests", &[0, 1], "8M")
+            .with("bootargs = \"role=cold\"")
+            .on(EVERY_CPU)
+            .wait(r"^\[t\] role: 24 of 24 registers hold the pattern")
+            .wait(r"partition t: asked for a reset; starts again")
+            .tap("t")
+            .quick(),
         case("thousand-restarts", "lifecycle")
             .guest("bad", "guest-tests", &[1], "4M")
             .with("bootargs = \"role=reset starts=1000\"")
