@@ -42,6 +42,23 @@
 //! out. A register access that must see what another core's list registers hold calls that core in
 //! ([`model::quiesce`]).
 //!
+//! ## Devices
+//! A device is a node of the board's tree with all below it, and belongs to one partition or to nobody. [`model::share`]
+//! decides at boot what a partition gets, by the board's tree alone, and refuses the system if a page of registers or an
+//! interrupt had two owners, was the hypervisor's, or belonged to something that may write memory and is not allowed to.
+//!
+//! - Registers: whole pages, device memory, never executable, at the address the board has them at; where the guest's
+//!   own RAM, GIC, UART or channels are, above its RAM instead.
+//! - Interrupts: SPIs under their own numbers, in the partition's virtual GIC; level or edge as the tree says, until the guest
+//!   says otherwise; routed to the core of the vCPU the guest routes them to, into a list register by the short path.
+//! - Nodes: copied into the guest's tree ([`model::board::copy`]) as children of the root, with the guest's addresses, its
+//!   GIC and phandles of their own. A clock that stays the board's becomes one of a fixed rate; another reference to what the
+//!   guest does not have is left out.
+//! - Life: at a stop and before a start the interrupts are disabled, and neither pending nor active. The device itself is
+//!   not reset, since nobody here knows how: its next owner finds it as it was left.
+//!
+//! DMA goes past stage 2: a master is handed over only where the bundle says `dma-unconfined`, and sees physical addresses.
+//!
 //! ## Locks
 //! A core's own state is not locked. A partition's cores share its virtual GIC and its UART, each behind a spin lock of
 //! its own, never held while a guest runs, never taken by another partition's core. The UART's lock may be held

@@ -34,6 +34,17 @@ pub enum BoardEnd {
     Reset,
 }
 
+/// A flaw of some cores that firmware may work around (DEN0028 7.5 to 7.7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workaround {
+    /// SMCCC_ARCH_WORKAROUND_1: branch targets (CVE-2017-5715).
+    BranchTargets,
+    /// SMCCC_ARCH_WORKAROUND_2: loads before stores (CVE-2018-3639).
+    StoreBypass,
+    /// SMCCC_ARCH_WORKAROUND_3: branch history (CVE-2022-23960).
+    BranchHistory,
+}
+
 /// The calling core, as far as its guest is concerned.
 pub trait Machine {
     /// Reads the list registers in use and empties them.
@@ -77,6 +88,11 @@ pub trait Machine {
     fn id_register(&self, register: IdRegister) -> u64;
     /// Takes typed bytes out of the board's UART, which held them back until the partition had room.
     fn take_input(&mut self);
+    /// What the firmware below says of a workaround on this core: 0 it is to be called, 1 not here, -2 nowhere; -1 if it does
+    /// not know it, or there is no firmware that could.
+    fn firmware_says(&self, workaround: Workaround) -> i64;
+    /// Has the firmware below work around a flaw, or no longer where `on` is false (store bypass alone). Only where it said 0.
+    fn work_around(&mut self, workaround: Workaround, on: bool);
     /// Whether the core has a source of true random numbers.
     fn has_entropy(&self) -> bool;
     /// A word of true random bits; `None` if the source has none now.

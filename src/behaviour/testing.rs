@@ -11,7 +11,7 @@ use super::heartbeat::Heartbeat;
 use super::here::Here;
 use super::hypercall;
 use super::lifecycle::Life;
-use super::machine::{BoardEnd, Exception, Machine, Taken};
+use super::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use super::partition::{Partition, Statistics, Vcpu};
 use crate::arm::id::{IdRegister, Rights};
 use crate::arm::list_register::ListRegister;
@@ -65,6 +65,10 @@ pub struct Fake {
     pub rights: Rights,
     pub csv2: u64,
     pub ssbs: u64,
+    /// What firmware says of each workaround, in their order.
+    pub firmware: [i64; 3],
+    /// What it was asked to do.
+    pub worked_around: Vec<(Workaround, bool)>,
     pub injected: Vec<Exception>,
     pub kicked: Vec<CpuId>,
     pub effects: Vec<Effect>,
@@ -98,6 +102,8 @@ impl Fake {
             },
             csv2: 0,
             ssbs: 0,
+            firmware: [-1; 3],
+            worked_around: Vec::new(),
             injected: Vec::new(),
             kicked: Vec::new(),
             effects: Vec::new(),
@@ -211,6 +217,19 @@ impl Machine for Fake {
 
     fn take_input(&mut self) {
         self.took_input += 1;
+    }
+
+    fn firmware_says(&self, workaround: Workaround) -> i64 {
+        self.firmware[workaround as usize]
+    }
+
+    fn work_around(&mut self, workaround: Workaround, on: bool) {
+        assert_eq!(
+            self.firmware_says(workaround),
+            0,
+            "firmware is called where it said so"
+        );
+        self.worked_around.push((workaround, on));
     }
 
     fn has_entropy(&self) -> bool {

@@ -36,6 +36,15 @@ pub fn clean_and_invalidate(base: u64, size: u64) {
     by_line!("civac", base, size);
 }
 
+/// Writes back and drops what the caches hold of the line at each of `addresses`.
+pub fn clean_and_invalidate_lines(addresses: impl Iterator<Item = u64>) {
+    for at in addresses {
+        // SAFETY: as in `by_line`.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    barrier::dsb(barrier::SY);
+}
+
 /// Drops what the caches hold of `size` bytes at `base`, which were written with the caches off.
 pub fn invalidate(base: u64, size: u64) {
     by_line!("ivac", base, size);

@@ -50,6 +50,48 @@ pub fn system_reset(conduit: Conduit) {
     };
 }
 
+/// SMCCC 1.1, the first with SMCCC_ARCH_FEATURES.
+const FEATURES_SINCE: smccc::arch::Version = smccc::arch::Version { major: 1, minor: 1 };
+
+/// What the firmware below says of each of the three workarounds on the calling core: SMCCC_ARCH_FEATURES' codes, all
+/// NOT_SUPPORTED unless it is called by SMC (below an HVC there would be no firmware) and knows them.
+#[must_use]
+pub fn workarounds(conduit: Option<Conduit>) -> [i32; 3] {
+    use smccc::arch;
+    let none = [arch::error::NOT_SUPPORTED; 3];
+    // Asked in the order DEN0028, appendix B, wants: each call says that the next may be made.
+    let knows = conduit == Some(Conduit::Smc)
+        && psci::psci_features::<smccc::Smc>(arch::SMCCC_VERSION).is_ok()
+        && arch::version::<smccc::Smc>().is_ok_and(|version| version >= FEATURES_SINCE);
+    if !knows {
+        return none;
+    }
+    let ask = |function| match arch::features::<smccc::Smc>(function) {
+        Ok(value) => i32::try_from(value).unwrap_or(arch::error::NOT_SUPPORTED),
+        Err(error) => error.into(),
+    };
+    [
+        ask(arch::SMCCC_ARCH_WORKAROUND_1),
+        ask(arch::SMCCC_ARCH_WORKAROUND_2),
+        ask(arch::SMCCC_ARCH_WORKAROUND_3),
+    ]
+}
+
+/// Has firmware invalidate branch targets (SMCCC_ARCH_WORKAROUND_1). Where [`workarounds`] says 0.
+pub fn clear_branch_targets() {
+    let _ = smccc::arch::arch_workaround_1::<smccc::Smc>();
+}
+
+/// Has firmware let loads pass stores or not, on the calling core (SMCCC_ARCH_WORKAROUND_2). Where [`workarounds`] says 0.
+pub fn stop_store_bypass(on: bool) {
+    let _ = smccc::arch::arch_workaround_2::<smccc::Smc>(on);
+}
+
+/// Has firmware clear the branch history (SMCCC_ARCH_WORKAROUND_3). Where [`workarounds`] says 0.
+pub fn clear_branch_history() {
+    let _ = smccc::arch::arch_workaround_3::<smccc::Smc>();
+}
+
 /// Releases a core from the spin table at `release` to `entry`.
 ///
 /// # Safety

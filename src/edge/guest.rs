@@ -2,7 +2,7 @@
 
 use crate::arm::id::IdRegister;
 use crate::arm::registers::{El1, Registers};
-use crate::words::{Ipa, Va};
+use crate::words::{Ipa, Pa, Va};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
 
@@ -27,6 +27,17 @@ pub fn translate(address: Va, el0: bool) -> Option<Ipa> {
     let par = crate::read_register!("par_el1");
     crate::write_register!("par_el1", kept);
     (par & PAR_FAILED == 0).then(|| Ipa::new(par & PAR_ADDRESS | raw & 0xfff))
+}
+
+/// Where stage 2 of the calling core leads from `address`, with EL1's own translation off; `None` if nowhere.
+#[must_use]
+pub fn stage2(address: Ipa) -> Option<Pa> {
+    let raw = address.get();
+    // SAFETY: an address translation writes PAR_EL1 only, which no guest of this core has a value in yet.
+    unsafe { asm!("at s12e1r, {}", in(reg) raw, options(nostack, preserves_flags)) };
+    barrier::isb(barrier::SY);
+    let par = crate::read_register!("par_el1");
+    (par & PAR_FAILED == 0).then(|| Pa::new(par & PAR_ADDRESS | raw & 0xfff))
 }
 
 /// An ID register as the core has it. The reserved ones of the block read as zero (Arm ARM D24.3.1).

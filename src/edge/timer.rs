@@ -4,6 +4,49 @@ use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, Readable, Writeable};
 
+/// A core's timers, for looking at each by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// EL2's own, CNTHP.
+    Hypervisor,
+    /// EL1's virtual one, CNTV.
+    Virtual,
+    /// EL1's physical one, CNTP.
+    Physical,
+}
+
+impl Line {
+    /// Has the timer interrupt the calling core `ticks` from now.
+    pub fn start(self, ticks: u64) {
+        const ENABLE: u64 = 1;
+        match self {
+            Self::Hypervisor => {
+                write_register!("cnthp_tval_el2", ticks);
+                write_register!("cnthp_ctl_el2", ENABLE);
+            }
+            Self::Virtual => {
+                write_register!("cntv_tval_el0", ticks);
+                write_register!("cntv_ctl_el0", ENABLE);
+            }
+            Self::Physical => {
+                write_register!("cntp_tval_el0", ticks);
+                write_register!("cntp_ctl_el0", ENABLE);
+            }
+        }
+        barrier::isb(barrier::SY);
+    }
+
+    /// Stops the timer, which ends its interrupt.
+    pub fn stop(self) {
+        match self {
+            Self::Hypervisor => write_register!("cnthp_ctl_el2", 0),
+            Self::Virtual => write_register!("cntv_ctl_el0", 0),
+            Self::Physical => write_register!("cntp_ctl_el0", 0),
+        }
+        barrier::isb(barrier::SY);
+    }
+}
+
 /// Counts in a millisecond, whole ones: a clock a little fast does no harm here.
 fn per_millisecond() -> u64 {
     (CNTFRQ_EL0.get() / 1000).max(1)

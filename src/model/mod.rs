@@ -16,6 +16,7 @@ pub mod portions;
 pub mod power;
 pub mod quiesce;
 pub mod recorder;
+pub mod selftest;
 pub mod sha256;
 pub mod share;
 pub mod translation;

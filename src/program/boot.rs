@@ -3,7 +3,7 @@
 use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system;
-use super::{core as loops, partitions, power, tables};
+use super::{core as loops, partitions, power, selftest, tables};
 use crate::edge::boot::{self, Regime};
 use crate::edge::firmware;
 use crate::edge::gic::HostGic;
@@ -111,6 +111,9 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
     if let Err(error) = partitions::make(&system, &board, host, &kept) {
         refuse(format_args!("{error}"));
+    }
+    if system.selftest {
+        selftest::ask(cpu);
     }
     system::choose_console_core();
     start_secondaries(&board, regime, cpu);

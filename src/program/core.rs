@@ -13,11 +13,11 @@ use crate::behaviour::exit::{self, Next};
 use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
-use crate::behaviour::machine::Machine;
+use crate::behaviour::machine::{Machine, Workaround};
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
-use crate::edge::{guest, init, takeover, timer};
+use crate::edge::{firmware, guest, init, takeover, timer};
 use crate::model::power::{Start, State as PowerState};
 use crate::model::recorder::{Event, Recorder, Stage, What};
 use crate::model::watch::{Sample, Suspect, Verdict as Look};
@@ -66,6 +66,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
+    super::selftest::take_part(host, cpu);
     if cpu == system::console_core() {
         host.take_uart(cpu);
     }
@@ -77,6 +78,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let hardware = Hardware {
         host,
         features,
+        workarounds: firmware::workarounds(host.firmware),
         partition,
         cpu,
         overflow: false,
@@ -301,6 +303,10 @@ impl Core {
         init::reset_el1(&self.hardware.features);
         self.hardware.host.gic.reset_virtual();
         self.hardware.maintained = 0;
+        // The last guest may have switched this mitigation off.
+        if self.hardware.firmware_says(Workaround::StoreBypass) == 0 {
+            self.hardware.work_around(Workaround::StoreBypass, true);
+        }
         let guest = init::Guest {
             stage2_root: partition.stage2.root().get(),
             vtcr: partition.stage2.vtcr(init::pa_bits()),

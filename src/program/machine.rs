@@ -6,10 +6,10 @@ use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
 use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
-use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken};
+use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
-use crate::edge::{cache, guest, init, takeover, timer};
+use crate::edge::{cache, firmware, guest, init, takeover, timer};
 use crate::model::vgic::{Effect, Filled};
 use crate::words::{CpuId, Ipa, Pa, Range, Va};
 
@@ -26,6 +26,8 @@ pub struct Hardware {
     pub host: &'static Host,
     /// What the core has.
     pub features: HostFeatures,
+    /// What firmware says of the workarounds on this core.
+    pub workarounds: [i32; 3],
     /// The partition whose vCPU runs here.
     pub partition: &'static Partition<'static>,
     /// The core's number.
@@ -221,6 +223,23 @@ impl Machine for Hardware {
 
     fn take_input(&mut self) {
         system::uart_interrupt();
+    }
+
+    fn firmware_says(&self, workaround: Workaround) -> i64 {
+        let [targets, bypass, history] = self.workarounds;
+        i64::from(match workaround {
+            Workaround::BranchTargets => targets,
+            Workaround::StoreBypass => bypass,
+            Workaround::BranchHistory => history,
+        })
+    }
+
+    fn work_around(&mut self, workaround: Workaround, on: bool) {
+        match workaround {
+            Workaround::BranchTargets => firmware::clear_branch_targets(),
+            Workaround::StoreBypass => firmware::stop_store_bypass(on),
+            Workaround::BranchHistory => firmware::clear_branch_history(),
+        }
     }
 
     fn has_entropy(&self) -> bool {

@@ -10,6 +10,7 @@ pub mod machine;
 pub mod monitor;
 pub mod partitions;
 pub mod power;
+pub mod selftest;
 pub mod short;
 pub mod state;
 pub mod system;

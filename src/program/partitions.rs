@@ -32,7 +32,7 @@ use thiserror::Error;
 const IPA_BITS: u8 = 40;
 /// Pages for one partition's stage-2 tables below the root: a level-2 table for each GiB its RAM touches, and those for
 /// its devices; blocks need no more.
-const FIXED_TABLES: u64 = 12;
+const FIXED_TABLES: u64 = 13;
 /// A level-2 table maps this much.
 const GIB: u64 = 1 << 30;
 
@@ -210,7 +210,7 @@ fn interrupts(
     vgic
 }
 
-/// The partition's stage-2 tables: its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
+/// The partition's stage-2 tables: a page of zeros all over the blank flash, its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
 /// interface.
 fn stage2(
     plan: &Plan<'_>,
@@ -256,6 +256,13 @@ fn stage2(
         let (input, range) = (window.ipa.get(), window.range);
         let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
         tree.map(&mut pages, input, range.base(), range.size(), leaf)?;
+    }
+    let blank = free.take(PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
+    takeover::guest_ram(blank).zero(blank.base(), blank.size());
+    let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
+    for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
+        let input = layout::FLASH_BASE + page * PAGE_SIZE;
+        tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".

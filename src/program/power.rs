@@ -60,7 +60,7 @@ pub fn end_now(end: BoardEnd) {
 }
 
 /// Moves what speakers have said to the UART until all of it is sent, for a bounded time.
-fn drain() {
+pub fn drain() {
     let deadline = init::counter().saturating_add(init::counter_frequency() / DRAIN);
     while init::counter() < deadline && !is_drained() {
         core::hint::spin_loop();

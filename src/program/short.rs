@@ -175,8 +175,12 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
     };
     let delivery = guest.hardware.host.gic.deliver(|intid| {
         let private = (FIRST_PPI..FIRST_SPI).contains(&intid);
-        if private && !guest.hardware.overflow {
+        if guest.hardware.overflow {
+            0
+        } else if private {
             guest.private.private(intid)
+        } else if intid >= FIRST_SPI {
+            guest.direct.shared(guest.here.vcpu, intid)
         } else {
             0
         }
@@ -189,7 +193,7 @@ pub extern "C" fn interrupt(context: &mut Context) -> u64 {
     interrupt_further(context, delivery.iar, delivery.intid)
 }
 
-/// As [`interrupt`], for what is not a private interrupt into an empty first list register.
+/// As [`interrupt`], for what is no device's or timer's interrupt into an empty first list register.
 #[inline(never)]
 fn interrupt_further(context: &mut Context, iar: u32, intid: u32) -> u64 {
     let Some(guest) = &mut context.guest else {

@@ -4,6 +4,10 @@
 pub const RAM_BASE: u64 = 0x4000_0000;
 /// Where the kernel's 2 MiB-aligned base is, unless its header or the manifest says otherwise.
 pub const KERNEL_BASE: u64 = 0x4020_0000;
+/// Base of a boot flash that holds nothing: reads as zero, writes are refused. Boot loaders look for settings there.
+pub const FLASH_BASE: u64 = 0x0400_0000;
+/// Size of that flash in bytes.
+pub const FLASH_SIZE: u64 = 0x8_0000;
 /// GIC distributor, both versions.
 pub const GICD_BASE: u64 = 0x0800_0000;
 /// Size of the distributor's frame.

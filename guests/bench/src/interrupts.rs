@@ -6,8 +6,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bulkhead_rt::abi::layout::{TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID};
 use bulkhead_rt::abi::psci::AFFINITY_OFF;
+use bulkhead_rt::machine::registers;
 use bulkhead_rt::vectors::{self, Frame};
-use bulkhead_rt::{Machine, cpu, machine, psci, timer, write_sysreg};
+use bulkhead_rt::{Machine, cpu, machine, mmio, psci, timer, write_sysreg};
 
 /// The SGI a CPU sends itself.
 const OWN: u32 = 1;
@@ -31,6 +32,20 @@ static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// Set once CPU 1 has to leave its loop.
 static LEAVING: AtomicU64 = AtomicU64::new(0);
 
+/// The PL061 of QEMU virt: its interrupt, and its registers' address, or 0 if this partition has none.
+const GPIO_INTID: u32 = 39;
+static GPIO: AtomicU64 = AtomicU64::new(0);
+/// GPIOIS: a pin interrupts at a level (Arm DDI 0190).
+const GPIO_SENSE: u64 = 0x404;
+/// GPIOIEV: at which, 1 the high one.
+const GPIO_EVENT: u64 = 0x40c;
+/// GPIOIE: it may interrupt.
+const GPIO_MASK: u64 = 0x410;
+/// GPIOIC.
+const GPIO_CLEAR: u64 = 0x41c;
+/// A pin that rests low.
+const PIN: u32 = 1;
+
 /// Lets another CPU go on: QEMU runs them in turns under `-icount`, and YIELD ends a turn.
 #[inline(always)]
 fn relax() {
@@ -41,6 +56,16 @@ fn relax() {
 /// Prepares this CPU, and CPU 1 if there is one.
 pub fn start(machine: &'static Machine) {
     vectors::on_irq(handle);
+    if let Some(range) = machine
+        .find("arm,pl061")
+        .and_then(|node| registers(node, 0))
+    {
+        mmio::write32(range.base + GPIO_EVENT, PIN);
+        mmio::write32(range.base + GPIO_SENSE, PIN);
+        mmio::write32(range.base + GPIO_CLEAR, PIN);
+        mmio::write32(range.base + GPIO_MASK, PIN);
+        GPIO.store(range.base, Ordering::Release);
+    }
     prepare_cpu();
     if machine.cpu_count() > 1 {
         switch(ECHO);
@@ -50,6 +75,7 @@ pub fn start(machine: &'static Machine) {
 /// Whether a row needs a CPU that is not there.
 pub fn is_missing(name: &str) -> bool {
     machine().cpu_count() < 2 && matches!(name, "ipi" | "ipi-round-trip" | "cpu-on")
+        || GPIO.load(Ordering::Acquire) == 0 && name == "device-interrupt"
 }
 
 /// Does what a row needs once before it.
@@ -57,6 +83,9 @@ pub fn prepare(name: &str) {
     if name == "physical-timer" {
         // A row before it disables this interrupt.
         machine().gic.enable(TIMER_PHYSICAL_INTID);
+    }
+    if name == "device-interrupt" {
+        machine().gic.enable(GPIO_INTID);
     }
     if name == "cpu-on" {
         // CPU 1 leaves its loop at the next interrupt, and stays off until it is switched on.
@@ -92,6 +121,11 @@ fn handle(_: &mut Frame) -> bool {
         TIMER_VIRTUAL_INTID => timer::set_virtual_control(0),
         TIMER_PHYSICAL_INTID => write_sysreg!("cntp_ctl_el0", 0),
         ASK => gic.send_sgi(ANSWER, 0),
+        GPIO_INTID => {
+            let base = GPIO.load(Ordering::Relaxed);
+            mmio::write32(base + GPIO_EVENT, PIN);
+            mmio::write32(base + GPIO_CLEAR, PIN);
+        }
         _ => {}
     }
     gic.end(interrupt);
@@ -156,6 +190,13 @@ pub fn there_and_back() {
     let before = TAKEN.load(Ordering::Acquire);
     machine().gic.send_sgi(ASK, OTHER);
     wait(before, 2);
+}
+
+/// An interrupt of a device that was handed over.
+pub fn device() {
+    let before = TAKEN.load(Ordering::Acquire);
+    mmio::write32(GPIO.load(Ordering::Relaxed) + GPIO_EVENT, 0);
+    wait(before, 1);
 }
 
 /// CPU_ON, until CPU 1 runs Rust; it switches itself off again: see [`settle`].

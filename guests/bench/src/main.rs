@@ -112,6 +112,7 @@ const ROWS: &[Row] = &[
     row!(18, "ipi", interrupts::to_other()),
     row!(19, "ipi-round-trip", interrupts::there_and_back()),
     row!(20, "cpu-on", interrupts::switch_on()),
+    row!(21, "device-interrupt", interrupts::device()),
 ];
 
 fn main(machine: &'static Machine) {

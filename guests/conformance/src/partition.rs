@@ -52,6 +52,7 @@ pub fn run(suite: &mut Suite) {
     if !suite.environment.bulkhead {
         return;
     }
+    let peer = channel::talk().map(|talk| u64::from(talk.peer));
     if info::capabilities() & id::CAPABILITY_MANAGE == 0 {
         suite.own(
             CONTROL,
@@ -59,17 +60,48 @@ pub fn run(suite: &mut Suite) {
             |_| {
                 let others = (0..8).filter(|other| *other != info::own_id());
                 others.into_iter().try_for_each(|other| {
-                    denied(id::PARTITION_STATUS, &[other])?;
+                    if Some(other) != peer {
+                        denied(id::PARTITION_STATUS, &[other])?;
+                    }
                     (0..6).try_for_each(|action| denied(id::PARTITION_CONTROL, &[other, action]))
                 })
             },
         );
+        if let Some(peer) = peer {
+            seen_by_its_peer(suite, peer);
+        }
         return;
     }
-    match channel::talk() {
-        Some(talk) => managed(suite, u64::from(talk.peer)),
+    match peer {
+        Some(peer) => managed(suite, peer),
         None => suite.skip(CONTROL, "control of a managed partition", "no peer"),
     }
+}
+
+/// What a partition without `manage` learns of the partition at the other end of a channel.
+fn seen_by_its_peer(suite: &mut Suite, peer: u64) {
+    suite.own(
+        STATUS,
+        "a channel's peer shows its state and starts, a new life as one start more, and never the reason",
+        |_| {
+            let [state, starts, reason] = status(peer);
+            expect(0u64, [state, reason] == [state::RUNNING, 0], true)?;
+            expect(1u64, channel::request(what::RESET, 0), true)?;
+            serves(peer, starts + 1)?;
+            expect(2u64, status(peer)[2], 0)
+        },
+    );
+    suite.own(
+        STATUS,
+        "a channel's peer that has switched off shows state 0, and the doorbell rings",
+        |environment| {
+            listen(environment, |gic, intid| {
+                expect(0u64, channel::request(what::OFF, 0), true)?;
+                channel::once(gic, intid)?;
+                expect(1u64, status(peer)[0], state::OFF)
+            })
+        },
+    );
 }
 
 fn denied(function: u32, arguments: &[u64]) -> Finding {

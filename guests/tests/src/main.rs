@@ -62,6 +62,16 @@ const SUBJECTS: &[Subject] = &[
         default: false,
     },
     Subject {
+        name: "off",
+        run: devices::run_off,
+        default: false,
+    },
+    Subject {
+        name: "serial",
+        run: devices::run_serial,
+        default: false,
+    },
+    Subject {
         name: "uart-rx",
         run: uart::receive,
         default: false,

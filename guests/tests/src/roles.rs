@@ -31,6 +31,7 @@ pub fn run(role: &str, machine: &'static Machine) {
         "device-restart" => {
             crate::devices::role(machine, machine.arguments.number("starts").unwrap_or(3));
         }
+        "device-off" => crate::devices::role_off(machine),
         "panic" => panic!("asked to"),
         "off" => {}
         "board" => board(machine.arguments.number("action").unwrap_or(0)),

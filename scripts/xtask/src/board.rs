@@ -12,7 +12,9 @@ use crate::manifest::value::size;
 use crate::report::{self, Problem};
 use crate::workspace;
 
-const ROOT_KEYS: &[&str] = &["description", "tree", "emulator", "boot"];
+const ROOT_KEYS: &[&str] = &["description", "tree", "emulator", "boot", "card"];
+const CARD_KEYS: &[&str] = &["config", "tree", "firmware"];
+const FIRMWARE_KEYS: &[&str] = &["debian", "folder", "files"];
 const EMULATOR_KEYS: &[&str] = &[
     "machine",
     "cpu",
@@ -22,7 +24,9 @@ const EMULATOR_KEYS: &[&str] = &[
     "dtb",
     "serial",
     "arguments",
+    "without",
 ];
+const WITHOUT_KEYS: &[&str] = &["node", "why"];
 /// Most CPUs and serial ports a board file may name.
 const SMALL: u64 = 64;
 
@@ -39,10 +43,27 @@ pub struct Board {
     pub tree: Option<TreeFile>,
     /// How it is emulated, if it can be.
     pub emulator: Option<Emulator>,
+    /// What it boots from, if that is a card.
+    pub card: Option<Card>,
     /// Where the hypervisor's image is put in RAM.
     pub image_at: u64,
     /// Where the bundle is put in RAM.
     pub bundle_at: u64,
+}
+
+/// A card the board's firmware boots from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// The firmware's configuration, relative to the board's folder, with `{name}` where the tool puts something in.
+    pub config: String,
+    /// The device tree for it.
+    pub tree: TreeFile,
+    /// The Debian package with the firmware.
+    pub package: String,
+    /// The folder in it.
+    pub folder: String,
+    /// The firmware's files.
+    pub files: Vec<String>,
 }
 
 /// Where a device tree's file comes from.
@@ -74,10 +95,21 @@ pub struct Emulator {
     pub gics: Vec<u8>,
     /// The tree handed to the machine, where it does not make its own.
     pub dtb: Option<TreeFile>,
+    /// Nodes taken out of `dtb`, since the machine has nothing there.
+    pub without: Vec<Without>,
     /// Which serial port is the console.
     pub serial: u64,
     /// Anything else.
     pub arguments: Vec<String>,
+}
+
+/// A node of the board's tree whose device the emulator does not model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Without {
+    /// Its path.
+    pub node: String,
+    /// What would happen with it.
+    pub why: String,
 }
 
 /// The boards in `platform/`.
@@ -158,6 +190,7 @@ fn read<'t>(folder: &Path, table: &'t DeTable<'t>, problems: &mut Vec<Problem>) 
         .remedy("add tree = \"FILE.dtb\", or an [emulator]");
         section.report(problem);
     }
+    let card = section.get("card").and_then(|v| card(&mut section, v));
     let name = folder.file_name().unwrap_or_default();
     Some(Board {
         name: name.to_string_lossy().into_owned(),
@@ -165,6 +198,7 @@ fn read<'t>(folder: &Path, table: &'t DeTable<'t>, problems: &mut Vec<Problem>) 
         description: description.map(|text| text.value).unwrap_or_default(),
         tree,
         emulator,
+        card,
         image_at,
         bundle_at,
     })
@@ -193,6 +227,10 @@ fn emulator<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<E
         {
             arguments.push(section.text(item)?.value);
         }
+        let mut without = Vec::new();
+        for item in section.get("without").map_or(&[][..], |v| section.list(v)) {
+            without.push(without_node(section, item)?);
+        }
         Some(Emulator {
             machine,
             cpu: cpu.map(|text| text.value).unwrap_or_default(),
@@ -200,8 +238,54 @@ fn emulator<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<E
             memory,
             gics,
             dtb: section.get("dtb").and_then(|v| tree_file(section, v)),
+            without,
             serial: serial.map_or(0, |number| number.value),
             arguments,
+        })
+    })
+}
+
+fn card<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Card> {
+    inner(section, value, "`card`", CARD_KEYS, |section| {
+        let config = section.require("config", "config = \"config.txt\"")?;
+        let config = section.text(config)?.value;
+        let tree = section.require("tree", "tree = \"board.dtb\"")?;
+        let tree = tree_file(section, tree)?;
+        let example =
+            "firmware = { debian = \"raspi-firmware\", folder = \"./usr/lib\", files = [] }";
+        let firmware = section.require("firmware", example)?;
+        let (package, folder, files) =
+            inner(section, firmware, "`firmware`", FIRMWARE_KEYS, files)?;
+        Some(Card {
+            config,
+            tree,
+            package,
+            folder,
+            files,
+        })
+    })
+}
+
+fn files(section: &mut Section<'_, '_>) -> Option<(String, String, Vec<String>)> {
+    let package = section.require("debian", "debian = \"raspi-firmware\"")?;
+    let package = section.text(package)?.value;
+    let folder = section.require("folder", "folder = \"./usr/lib/raspi-firmware\"")?;
+    let folder = section.text(folder)?.value;
+    let list = section.require("files", "files = [\"start4.elf\"]")?;
+    let mut files = Vec::new();
+    for item in section.list(list) {
+        files.push(section.text(item)?.value);
+    }
+    Some((package, folder, files))
+}
+
+fn without_node<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Without> {
+    inner(section, value, "`without`", WITHOUT_KEYS, |section| {
+        let node = section.require("node", "node = \"/soc/hdmi@7ef00700\"")?;
+        let why = section.require("why", "why = \"what would happen with it\"")?;
+        Some(Without {
+            node: section.text(node)?.value,
+            why: section.text(why)?.value,
         })
     })
 }

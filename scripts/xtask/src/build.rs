@@ -131,6 +131,15 @@ pub fn guest(guest: &Guest) -> anyhow::Result<PathBuf> {
     Ok(artifact(&guest.name))
 }
 
+/// Builds the package `name`, a program for a guest's operating system, and gives its ELF file.
+///
+/// # Errors
+/// It does not compile.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    build_once(name)?;
+    Ok(artifact(name))
+}
+
 /// The packages that have guests in them.
 ///
 /// # Errors

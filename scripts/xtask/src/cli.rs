@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, symbolize, test, trace, workspace};
+use crate::{build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +51,8 @@ enum Command {
     Test(test::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
+    /// Make a card that the board's stock firmware boots the system from, or look at one
+    Sdcard(sdcard::Arguments),
     /// Make the demo's initial ramdisk
     Initramfs,
     /// Run a system, take its flight recorders, and write a trace for Perfetto with a summary by cause
@@ -176,6 +178,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
             timeout,
             output,
         })?,
+        Command::Sdcard(arguments) => return sdcard::main(&arguments),
         Command::Symbolize { file, image } => {
             symbolize::run(file.as_deref(), image.as_deref())?;
         }

@@ -1,12 +1,17 @@
-//! The demo's initial ramdisk: Debian's static busybox, a shell on the console, nothing else.
+//! The initial ramdisks made here: Debian's static busybox, a shell on the console, nothing else; and the same with
+//! what it takes to use a channel through UIO.
 
 use std::path::{Path, PathBuf};
 
 use crate::cpio::{Archive, Kind};
-use crate::{debian, workspace};
+use crate::{build, debian, uio, workspace};
 
 /// Where the ramdisk is made, from the repository's root; manifests name it so.
 const PLACE: &str = "target/guests/initramfs.cpio";
+/// The one with UIO's modules (`/lib/*.ko`) and `linux-uio` (`guests/linux-uio`).
+const UIO_PLACE: &str = "target/guests/uio.cpio";
+/// The program that uses a channel through UIO.
+const UIO_PROGRAM: &str = "linux-uio";
 
 /// The console: major 5, minor 1 (Linux, Documentation/admin-guide/devices.txt).
 const CONSOLE: Kind = Kind::Device { major: 5, minor: 1 };
@@ -25,34 +30,56 @@ while true; do
 done
 "#;
 
-/// Whether `path` is the ramdisk this tool makes.
-pub fn is_ours(path: &Path) -> bool {
-    path == workspace::root().join(PLACE)
+/// The ramdisk at `path`, made if it is not there or made by an older tool; none if it is not one of this tool's.
+pub fn at(path: &Path) -> Option<anyhow::Result<PathBuf>> {
+    if path == workspace::root().join(PLACE) {
+        Some(ready())
+    } else if path == workspace::root().join(UIO_PLACE) {
+        Some(with_uio())
+    } else {
+        None
+    }
 }
 
-/// The ramdisk, made if it is not there or made by an older tool.
+/// The demo's ramdisk.
 ///
 /// # Errors
 /// Debian's busybox could not be had.
 pub fn ready() -> anyhow::Result<PathBuf> {
-    let path = workspace::root().join(PLACE);
+    make(PLACE, &[])
+}
+
+/// The ramdisk with UIO.
+fn with_uio() -> anyhow::Result<PathBuf> {
+    let [core, driver] = uio::modules()?;
+    let program = build::program(UIO_PROGRAM)?;
+    let more = [
+        ("lib/uio.ko", std::fs::read(core)?),
+        ("lib/uio_pdrv_genirq.ko", std::fs::read(driver)?),
+        ("bin/linux-uio", std::fs::read(program)?),
+    ];
+    make(UIO_PLACE, &more)
+}
+
+fn make(place: &str, more: &[(&str, Vec<u8>)]) -> anyhow::Result<PathBuf> {
+    let path = workspace::root().join(place);
     let busybox = debian::file(
         "busybox-static",
         "./bin/busybox",
         "busybox",
         "busybox-static-",
     )?;
-    let archive = archive(&std::fs::read(busybox)?)?;
+    let archive = archive(&std::fs::read(busybox)?, more)?;
     if std::fs::read(&path).ok().as_deref() != Some(&archive) {
         workspace::write(&path, &archive)?;
     }
     Ok(path)
 }
 
-fn archive(busybox: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn archive(busybox: &[u8], more: &[(&str, Vec<u8>)]) -> anyhow::Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in [
-        "bin", "dev", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin",
+        "bin", "dev", "lib", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin",
     ] {
         archive.add(folder, Kind::Folder, &[])?;
     }
@@ -60,5 +87,8 @@ fn archive(busybox: &[u8]) -> anyhow::Result<Vec<u8>> {
     archive.add("bin/busybox", Kind::Program, busybox)?;
     archive.add("bin/sh", Kind::Link, b"busybox")?;
     archive.add("init", Kind::Program, INIT.as_bytes())?;
+    for (name, content) in more {
+        archive.add(name, Kind::Program, content)?;
+    }
     archive.finish()
 }

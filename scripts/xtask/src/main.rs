@@ -4,10 +4,12 @@
 //! - `manifest`, `check`: what a system's author wrote, and whether the board has it. The rules that also
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
-//! - `board`, `qemu`, `console`: a board's data, the emulator's command line, its console.
+//! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
+//! - `sdcard`: a card a board's firmware boots from.
 //! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
-//! - `build`, `elf`, `debian`, `cpio`, `initramfs`: where images come from.
+//! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
+mod apt;
 mod board;
 mod build;
 mod bundle;
@@ -24,9 +26,12 @@ mod progress;
 mod qemu;
 mod report;
 mod run;
+mod sdcard;
 mod symbolize;
 mod test;
 mod trace;
+mod tree;
+mod uio;
 mod workspace;
 
 use std::io::IsTerminal as _;

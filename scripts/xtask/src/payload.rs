@@ -47,7 +47,7 @@ fn refuse<T>(message: impl Into<String>, remedy: impl Into<String>) -> Result<T,
 /// It is not there, or nothing a partition can start.
 pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> {
     let path = match kernel {
-        Kernel::Debian(package) => match debian::kernel(package) {
+        Kernel::Debian { package, file } => match packaged(package, file.as_deref()) {
             Ok(path) => path,
             Err(error) => {
                 let remedy = "name another package, or a file";
@@ -59,6 +59,13 @@ pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> 
     recognise(read(&path)?)
 }
 
+fn packaged(package: &str, file: Option<&str>) -> anyhow::Result<PathBuf> {
+    match file {
+        None => debian::kernel(package),
+        Some(file) => debian::packaged(package, file),
+    }
+}
+
 /// The initial ramdisk a manifest in `directory` names.
 ///
 /// # Errors
@@ -66,8 +73,10 @@ pub fn kernel(kernel: &Kernel, directory: &Path) -> Result<Image, PayloadError> 
 pub fn initrd(name: &str, directory: &Path) -> Result<Vec<u8>, PayloadError> {
     let path = workspace::resolve(directory, name);
     let ours = workspace::root().join(name);
-    if initramfs::is_ours(&ours) && (path == ours || !path.exists()) {
-        return match initramfs::ready() {
+    if (path == ours || !path.exists())
+        && let Some(made) = initramfs::at(&ours)
+    {
+        return match made {
             Ok(path) => read(&path),
             Err(error) => refuse(
                 format!("cannot make {name}: {error:#}"),

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::board::{Emulator, Machine, TreeFile};
-use crate::{debian, workspace};
+use crate::board::{Emulator, Machine, TreeFile, Without};
+use crate::{debian, tree, workspace};
 
 /// The program.
 const QEMU: &str = "qemu-system-aarch64";
@@ -121,8 +121,7 @@ pub fn tree(machine: &Machine) -> anyhow::Result<Vec<u8>> {
         return std::fs::read(&file).with_context(|| format!("reading {}", file.display()));
     }
     let key = Sha256::digest(machine_arguments(machine, "")?.join(" "));
-    let key: String = key.iter().take(6).map(|b| format!("{b:02x}")).collect();
-    let name = format!("boards/{}-{key}.dtb", machine.board.name);
+    let name = format!("boards/{}-{}.dtb", machine.board.name, hex(&key));
     let kept = workspace::target().join(name);
     if let Ok(tree) = std::fs::read(&kept) {
         return Ok(tree);
@@ -163,7 +162,8 @@ fn machine_arguments(machine: &Machine, option: &str) -> anyhow::Result<Vec<Stri
     push(&mut arguments, &["-m", &emulator.memory]);
     push(&mut arguments, &["-display", "none"]);
     if let Some(dtb) = &emulator.dtb {
-        push(&mut arguments, &["-dtb", &path(&tree_path(machine, dtb)?)]);
+        let dtb = tree_path(machine, dtb)?;
+        push(&mut arguments, &["-dtb", &path(&modelled(machine, dtb)?)]);
     }
     arguments.extend_from_slice(&emulator.arguments);
     Ok(arguments)
@@ -176,7 +176,11 @@ fn emulator(machine: &Machine) -> anyhow::Result<&Emulator> {
     })
 }
 
-fn tree_path(machine: &Machine, tree: &TreeFile) -> anyhow::Result<PathBuf> {
+/// The file a board's `tree` names.
+///
+/// # Errors
+/// Its package could not be had.
+pub fn tree_path(machine: &Machine, tree: &TreeFile) -> anyhow::Result<PathBuf> {
     match tree {
         TreeFile::File(name) => Ok(workspace::resolve(&machine.board.folder, name)),
         TreeFile::Debian { package, file } => {
@@ -184,6 +188,35 @@ fn tree_path(machine: &Machine, tree: &TreeFile) -> anyhow::Result<PathBuf> {
             debian::file(package, file, name, "linux-image-")
         }
     }
+}
+
+/// `dtb` without what the emulator does not model, kept under its board's name.
+fn modelled(machine: &Machine, dtb: PathBuf) -> anyhow::Result<PathBuf> {
+    let without = &emulator(machine)?.without;
+    if without.is_empty() {
+        return Ok(dtb);
+    }
+    let mut bytes = std::fs::read(&dtb).with_context(|| format!("reading {}", dtb.display()))?;
+    for Without { node, why } in without {
+        tree::remove(&mut bytes, node)
+            .with_context(|| format!("{}: leaving out {node} ({why})", dtb.display()))?;
+    }
+    // The file's name changes with what is in it: trees of the machine are kept by its command line.
+    let sum = hex(&Sha256::digest(&bytes));
+    let name = format!("boards/{}-modelled-{sum}.dtb", machine.board.name);
+    let kept = workspace::target().join(name);
+    if std::fs::read(&kept).ok().as_deref() != Some(&bytes) {
+        workspace::write(&kept, &bytes)?;
+    }
+    Ok(kept)
+}
+
+/// As much of a digest as names a file.
+fn hex(sum: &[u8]) -> String {
+    sum.iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn push(arguments: &mut Vec<String>, more: &[&str]) {

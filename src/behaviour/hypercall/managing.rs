@@ -53,14 +53,22 @@ fn is_own(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
     here.partition.plan.id == other.plan.id
 }
 
-/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 why it last stopped.
+/// Whether a channel joins the caller and `other`.
+fn is_peer(here: &Here<'_, '_>, other: &Partition<'_>) -> bool {
+    let mut ports = here.partition.channels.iter();
+    ports.any(|port| port.peer().partition == other.plan.id)
+}
+
+/// `PARTITION_STATUS(id)`: X1 state, X2 starts, X3 why it last stopped, which a channel's peer is not told.
 ///
 /// # Errors
-/// `Denied` unless it is the caller or one it manages.
+/// `Denied` unless it is the caller, one it manages or one it has a channel with.
 pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
-    let partition = named(here, call)
-        .filter(|partition| is_own(here, partition) || manages(here, partition))
-        .ok_or(CallError::Denied)?;
+    let partition = named(here, call).ok_or(CallError::Denied)?;
+    let all = is_own(here, partition) || manages(here, partition);
+    if !all && !is_peer(here, partition) {
+        return Err(CallError::Denied);
+    }
     let (now, reason) = partition.life.now();
     let state = match now {
         State::Off => state::OFF,
@@ -68,7 +76,8 @@ pub(super) fn status(here: &Here<'_, '_>, call: &Call) -> Values {
         State::Paused => state::PAUSED,
         State::Crashed | State::Waiting => state::CRASHED,
     };
-    Ok([state, partition.life.starts(), reason.code().into()])
+    let why = if all { reason.code().into() } else { 0 };
+    Ok([state, partition.life.starts(), why])
 }
 
 /// `PARTITION_CONTROL(id, action)`.

@@ -146,6 +146,54 @@ fn arch_features_claims_exactly_what_is_answered() {
     }
 }
 
+/// DEN0028 7.5 to 7.7: what ARCH_FEATURES says of each workaround, by what CPU and firmware say; and whether firmware is
+/// called.
+#[test]
+fn a_workaround_is_the_firmwares_unless_the_cpu_needs_none() {
+    use super::super::machine::Workaround::{self, BranchHistory, BranchTargets, StoreBypass};
+    let all: [(u64, Workaround); 3] = [
+        (0x8000_8000, BranchTargets),
+        (0x8000_7fff, StoreBypass),
+        (0x8000_3fff, BranchHistory),
+    ];
+    for said in [0, 1, -1, -2, -3, 7, i64::MIN] {
+        for (csv2, ssbs) in [(0, 0), (1, 2)] {
+            for (function, workaround) in all {
+                let mut bench = Bench::v3(1);
+                (bench.machine.csv2, bench.machine.ssbs) = (csv2, ssbs);
+                bench.machine.firmware = [said; 3];
+                let expected = match (workaround, csv2, said) {
+                    (BranchTargets, 1, _) => 1,
+                    (StoreBypass, 1, _) => -2,
+                    (StoreBypass, 0, -2) => -2,
+                    (_, _, 0 | 1) => said,
+                    _ => -1,
+                };
+                let shown = bench.call(0x8000_0001, &[function]).0[0].cast_signed();
+                assert_eq!(shown, expected, "{workaround:?} {said} {csv2}");
+                let answer = bench.call(function, &[1]).0;
+                let callable = if expected >= 0 { 0 } else { -1 };
+                assert_eq!(answer[0].cast_signed(), callable);
+                let asked = [(workaround, true)];
+                let asked = if expected == 0 { &asked[..] } else { &[] };
+                assert_eq!(bench.machine.worked_around, asked);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_guest_may_let_loads_pass_stores_again() {
+    use super::super::machine::Workaround::StoreBypass;
+    let mut bench = Bench::v3(1);
+    bench.machine.firmware = [0; 3];
+    for (argument, on) in [(0, false), (1, true), (1 << 32, false), (7, true)] {
+        bench.machine.worked_around.clear();
+        assert_eq!(bench.call(0x8000_7fff, &[argument]).0, [0; 4]);
+        assert_eq!(bench.machine.worked_around, [(StoreBypass, on)]);
+    }
+}
+
 #[test]
 fn versions_and_identity_are_as_the_abi_says() {
     let mut bench = Bench::v3(1);

@@ -1,10 +1,11 @@
 //! HEARTBEAT, PARTITION_STATUS, PARTITION_CONTROL, and STATISTIC of others (hypercalls.md, section 3).
 
 use super::super::heartbeat::Verdict;
-use super::super::lifecycle::State;
+use super::super::lifecycle::{Reason, State};
 use super::super::machine::BoardEnd;
 use super::super::testing::{Bench, FREQUENCY, ID};
-use crate::words::CpuId;
+use crate::model::bundle::OnCrash;
+use crate::words::{CpuId, VcpuId};
 use proptest::prelude::*;
 
 const HEARTBEAT: u64 = 0xc600_0020;
@@ -56,6 +57,26 @@ fn a_manager_sees_the_partition_it_manages_and_no_other() {
     for id in [FOREIGN.into(), 0, 7, 8, 256 + u64::from(MANAGED), u64::MAX] {
         assert_eq!(code(&mut bench, STATUS, &[id]), DENIED);
     }
+}
+
+#[test]
+fn a_channels_peer_sees_state_and_starts_but_not_the_reason_and_controls_nothing() {
+    let mut bench = bench();
+    bench.channel(FOREIGN, true);
+    let peer = u64::from(FOREIGN);
+    let life = &bench.others[usize::from(FOREIGN)].get().unwrap().life;
+    life.stop(Reason::Crash);
+    life.park(VcpuId::new(0), 1);
+    life.finish_stop(OnCrash::Stop, 0);
+    assert_eq!(bench.call(STATUS, &[peer]).0, [0, 3, 1, 0]);
+    for action in [START, STOP, RESTART, PAUSE, RESUME] {
+        assert_eq!(code(&mut bench, CONTROL, &[peer, action]), DENIED);
+    }
+    assert_eq!(code(&mut bench, STATISTIC, &[peer, 0, 0]), DENIED);
+    // One it manages and talks to tells everything.
+    bench.channel(MANAGED, false);
+    assert_eq!(control(&mut bench, STOP), 0);
+    assert_eq!(bench.call(STATUS, &[MANAGED.into()]).0, [0, 1, 1, 3]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub use v2::V2;
 pub use v3::V3;
 
 use crate::words::limits::MAX_CPUS;
-use crate::words::{CpuId, Mpidr};
+use crate::words::{CpuId, Mpidr, Pa};
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
@@ -276,6 +276,11 @@ impl Frame {
             base: usize::try_from(range.base().get()).unwrap_or(0),
             size: usize::try_from(range.size()).unwrap_or(0),
         }
+    }
+
+    /// Its first address.
+    fn base(self) -> Pa {
+        Pa::new(self.base as u64)
     }
 
     /// The register's address, or the first one's where the offset is beyond the frame.

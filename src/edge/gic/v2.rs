@@ -6,7 +6,7 @@
 //! interrupts there whatever firmware did. So the same writes serve both.
 
 use super::{Frame, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger};
-use crate::words::{CpuId, Mpidr, Range, lower_half};
+use crate::words::{CpuId, Mpidr, Pa, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
 const GICD_CTLR: usize = 0x000;
@@ -94,6 +94,12 @@ impl V2 {
             list_registers: ((vtr & 0x3f) as usize + 1).min(MAX_LIST_REGISTERS),
             priority_bits: (vtr >> 29 & 0x7) as u8 + 1,
         }
+    }
+
+    /// Where the virtual CPU interface lies, which guests get as theirs.
+    #[must_use]
+    pub fn virtual_interface(&self) -> Pa {
+        self.virtual_cpu.base()
     }
 
     pub(super) fn start_distributor(&self) {

@@ -1,7 +1,7 @@
 //! Reads the devices out of the board's tree, and refuses what cannot be handed over.
 
 use super::{Share, ShareError, ShareProblem, Shares, pages};
-use crate::model::board::{Board, DeviceInfo, Dma, Gic, devices, is_at_or_below};
+use crate::model::board::{Board, BoardPower, DeviceInfo, Dma, Gic, devices, is_at_or_below};
 use crate::model::bundle::{Plan, System};
 use crate::words::limits::MAX_PARTITIONS;
 use crate::words::{PAGE_SIZE, Range, Text};
@@ -56,8 +56,8 @@ pub fn shares(system: &System<'_>, board: &Board<'_>, tree: &[u8]) -> Result<Sha
 }
 
 fn refuse(plan: &Plan<'_>, device: &str, problem: ShareProblem) -> ShareError {
-    ShareError::Device {
-        partition: Text::from(plan.name),
+    ShareError {
+        partition: plan.id,
         device: Text::from(device),
         problem,
     }
@@ -77,7 +77,7 @@ fn owner<'s, 'b>(
         return Ok(None);
     };
     if let Some(other) = owners.next() {
-        let problem = ShareProblem::TwoOwners(Text::from(plan.name));
+        let problem = ShareProblem::TwoOwners(plan.id);
         return Err(refuse(other, info.path.as_str(), problem));
     }
     let index = plan
@@ -190,7 +190,12 @@ fn is_hypervisors(info: &DeviceInfo<'_>, board: &Board<'_>) -> bool {
             .chain(redistributors.iter().copied())
             .collect(),
     };
-    let mut kept = own.chain(gic).filter_map(pages);
+    let power = match board.power {
+        // Whoever has it can end the board for all.
+        Some(BoardPower::Bcm2835Pm { registers }) => Some(registers),
+        Some(BoardPower::Psci(_)) | None => None,
+    };
+    let mut kept = own.chain(gic).chain(power).filter_map(pages);
     let shares_page = kept.any(|kept| {
         let mut theirs = info.registers.iter().filter_map(|range| pages(*range));
         theirs.any(|theirs| theirs.overlaps(kept))

@@ -12,9 +12,9 @@ mod check;
 #[cfg(test)]
 mod tests;
 
-use crate::model::board::{BoardError, DevicePath, Interrupt};
+use crate::model::board::{BoardError, BoardProblem, Interrupt};
 use crate::words::limits::MAX_PARTITIONS;
-use crate::words::{Ipa, PAGE_SIZE, Pa, Range, Text};
+use crate::words::{Ipa, PAGE_SIZE, Pa, PartitionId, Range, Text};
 use arrayvec::ArrayVec;
 use bulkhead_abi::layout;
 use thiserror::Error;
@@ -66,27 +66,34 @@ pub struct Share {
 /// Every partition's share, by identifier.
 pub type Shares = ArrayVec<Share, MAX_PARTITIONS>;
 
-/// Why a device cannot be handed over.
+/// Why a device cannot be handed over: which one, to whom, and what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ShareError {
-    /// The board's tree makes no sense somewhere.
-    #[error("the board's {0}")]
-    Board(#[from] BoardError),
-    /// A partition cannot have a device.
-    #[error("partition {partition}: device {device}: {problem}")]
-    Device {
-        /// The partition's name.
-        partition: Text<32>,
-        /// The device.
-        device: DevicePath,
-        /// What is wrong.
-        problem: ShareProblem,
-    },
+#[error("device {device} for partition {partition}: {problem}")]
+pub struct ShareError {
+    /// The partition whose share it is about, or the first.
+    pub partition: PartitionId,
+    /// The device, or the node of the board's tree.
+    pub device: Text<64>,
+    /// What is wrong.
+    pub problem: ShareProblem,
+}
+
+impl From<BoardError> for ShareError {
+    fn from(error: BoardError) -> Self {
+        Self {
+            partition: PartitionId::default(),
+            device: Text::from(error.node.as_str()),
+            problem: ShareProblem::Board(error.problem),
+        }
+    }
 }
 
 /// What is wrong with handing a device over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ShareProblem {
+    /// The board's tree makes no sense there.
+    #[error("{0}")]
+    Board(BoardProblem),
     /// No such node, or one without registers and interrupts.
     #[error("the board has no such device")]
     Missing,
@@ -119,7 +126,7 @@ pub enum ShareProblem {
     Unconfined,
     /// It or a part of it is another partition's too.
     #[error("it is partition {0}'s too")]
-    TwoOwners(Text<32>),
+    TwoOwners(PartitionId),
     /// The device is not the partition's, but on a page with one that is.
     #[error("it is not the partition's, but on the page at {0} with a device that is")]
     SharedPage(Pa),
@@ -229,6 +236,7 @@ fn is_free(at: u64, size: u64, memory: u64, channels_end: u64) -> bool {
         (layout::GICC_BASE, layout::GICC_SIZE),
         (layout::GICR_BASE, redistributors),
         (layout::UART_BASE, layout::UART_SIZE),
+        (layout::FLASH_BASE, layout::FLASH_SIZE),
         (
             layout::CHANNEL_BASE,
             channels_end.saturating_sub(layout::CHANNEL_BASE),

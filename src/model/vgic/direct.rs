@@ -92,8 +92,16 @@ impl DirectTable {
         if intid < FIRST_SPI {
             return self.private(vcpu).private(intid.into());
         }
-        let slot = slot(usize::from(intid) >> 5, vcpu.index());
-        let template = self.slots[slot].template(intid.into());
+        self.shared(vcpu, intid.into())
+    }
+
+    /// As [`DirectTable::direct`] for the SPI `intid`, below 1024; 0 for a smaller number.
+    #[must_use]
+    #[inline(always)]
+    pub fn shared(&self, vcpu: VcpuId, intid: u32) -> u64 {
+        // Nothing is ever ready in the first of the shared words: private interrupts have words of their own.
+        let word = &self.slots[PRIVATE_SLOTS + (intid as usize >> 5 & 31)];
+        let template = word.template(intid);
         if (template & TARGET_MASK) >> TARGET_SHIFT == u64::from(vcpu.get()) {
             template & !TARGET_MASK
         } else {

@@ -1,4 +1,4 @@
-//! Ten thousand interrupts of each kind, taken by a handler: none is lost, none comes twice, whichever CPU takes it.
+//! Ten thousand interrupts of each kind, taken by a handler: none is lost, none comes twice; fewer on another CPU.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,7 +12,9 @@ use crate::smp;
 use crate::tap::Tap;
 
 /// How many of each kind.
-const MANY: u64 = 10_000;
+pub const MANY: u64 = 10_000;
+/// How many for the other CPU: a busy host has to run both for each.
+const ELSEWHERE: u64 = 1_000;
 
 /// Set once CPU 1 may leave.
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -27,8 +29,8 @@ pub fn run(tap: &mut Tap, environment: &Environment, gpio: &Device, rtc: &Device
     gic.enable(gpio.intid);
     gic.enable(rtc.intid);
     cpu::unmask_interrupts();
-    count(tap, "levels", || gpio::raise(gpio));
-    count(tap, "alarms", || {
+    count(tap, "levels", MANY, || gpio::raise(gpio));
+    count(tap, "alarms", MANY, || {
         // Whether it went off can be seen only before it is handled.
         cpu::without_interrupts(|| rtc::ring(rtc));
     });
@@ -43,18 +45,18 @@ pub fn run(tap: &mut Tap, environment: &Environment, gpio: &Device, rtc: &Device
 }
 
 /// Causes interrupts one after another, each once the one before is handled.
-fn count(tap: &mut Tap, what: &str, mut cause: impl FnMut()) {
+pub fn count(tap: &mut Tap, what: &str, many: u64, mut cause: impl FnMut()) {
     HANDLED.store(0, Relaxed);
     SPURIOUS.store(0, Relaxed);
-    let caused = (1..=MANY).take_while(|number| {
+    let caused = (1..=many).take_while(|number| {
         cause();
         timer::wait_until(poll::SOON, || HANDLED.load(Relaxed) >= *number)
     });
     let caused = caused.count() as u64;
     timer::delay(poll::QUIET);
-    bulkhead_rt::println!("# {MANY} {what}");
-    tap.equal("each interrupt is handled", caused, MANY);
-    tap.equal("each once", HANDLED.load(Relaxed), MANY);
+    bulkhead_rt::println!("# {many} {what}");
+    tap.equal("each interrupt is handled", caused, many);
+    tap.equal("each once", HANDLED.load(Relaxed), many);
     tap.equal("and nothing else", SPURIOUS.load(Relaxed), 0);
 }
 
@@ -63,7 +65,7 @@ fn edges(tap: &mut Tap, gic: &Gic, gpio: &Device) {
     gic.disable(gpio.intid);
     gpio::set_edge(gic, gpio, true);
     gic.enable(gpio.intid);
-    count(tap, "edges", || gpio::raise(gpio));
+    count(tap, "edges", MANY, || gpio::raise(gpio));
     gic.disable(gpio.intid);
     gpio::set_edge(gic, gpio, false);
 }
@@ -89,7 +91,7 @@ fn elsewhere(tap: &mut Tap, environment: &Environment, gpio: &Device) {
     DONE.store(0, Relaxed);
     tap.check("CPU 1 takes the interrupts", smp::start(1, take_all, 0));
     // This CPU takes none: they are masked here.
-    count(tap, "levels for CPU 1", || gpio::raise(gpio));
+    count(tap, "levels for CPU 1", ELSEWHERE, || gpio::raise(gpio));
     DONE.store(1, Relaxed);
     tap.check(NAME, smp::wait_off(1));
 }

@@ -1,13 +1,16 @@
-//! Real devices of the board, handed over: a PL031 (real-time clock) and a PL061 (GPIO), registers and interrupts.
+//! Real devices of the board, handed over: a PL031 (real-time clock) and a PL061 (GPIO), registers and interrupts; or, on
+//! boards that have neither, a PL011.
 //!
-//! Both can interrupt by their own registers alone: the clock by an alarm that is due now, the GPIO by the level at which a
+//! The first two can interrupt by their own registers alone: the clock by an alarm that is due now, the GPIO by the level at which a
 //! pin that rests low is said to interrupt. Invariant: [`HANDLED`] counts what the handler took from a device that had
 //! asked for it, [`SPURIOUS`] everything else.
 
 mod gpio;
 mod many;
+mod off;
 mod restart;
 mod rtc;
+mod serial;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,7 +25,9 @@ use dtoolkit::standard::NodeStandard;
 use crate::environment::Environment;
 use crate::tap::Tap;
 
+pub use off::{role as role_off, run as run_off};
 pub use restart::role;
+pub use serial::run as run_serial;
 
 /// The first SPI.
 const FIRST_SPI: u32 = 32;
@@ -39,7 +44,11 @@ pub struct Device {
 impl Device {
     /// The first device of a kind.
     fn find(machine: &Machine, kind: &str) -> Option<Self> {
-        let node = machine.find(kind)?;
+        Self::of(machine.find(kind)?)
+    }
+
+    /// The device of a node.
+    fn of(node: FdtNode<'static>) -> Option<Self> {
         let [group, number, _] = interrupt(node)?;
         (group == 0).then_some(Self {
             base: registers(node, 0)?.base,
@@ -83,6 +92,8 @@ static GPIO: AtomicU64 = AtomicU64::new(0);
 static GPIO_INTID: AtomicU64 = AtomicU64::new(0);
 static RTC: AtomicU64 = AtomicU64::new(0);
 static RTC_INTID: AtomicU64 = AtomicU64::new(0);
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+static SERIAL_INTID: AtomicU64 = AtomicU64::new(0);
 
 /// Takes an interrupt: the device's line falls, and the interrupt ends.
 fn handle(_: &mut Frame) -> bool {
@@ -96,6 +107,8 @@ fn handle(_: &mut Frame) -> bool {
         gpio::lower(&known(&GPIO, &GPIO_INTID))
     } else if intid == RTC_INTID.load(Relaxed) {
         rtc::clear(&known(&RTC, &RTC_INTID))
+    } else if intid == SERIAL_INTID.load(Relaxed) {
+        serial::clear(&known(&SERIAL, &SERIAL_INTID))
     } else {
         false
     };

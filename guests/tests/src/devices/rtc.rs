@@ -35,6 +35,16 @@ pub fn ring(rtc: &Device) -> bool {
     })
 }
 
+/// Sets the alarm so many seconds ahead.
+pub fn set(rtc: &Device, seconds: u32) {
+    rtc.write(MATCH, rtc.read(NOW).wrapping_add(seconds));
+}
+
+/// Whether the alarm has gone off.
+pub fn is_raised(rtc: &Device) -> bool {
+    rtc.read(RAW) & ALARM != 0
+}
+
 /// Clears the alarm; returns whether it had gone off.
 pub fn clear(rtc: &Device) -> bool {
     let was = rtc.read(RAW) & ALARM != 0;

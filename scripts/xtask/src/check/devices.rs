@@ -2,7 +2,8 @@
 //! interrupts, and what they can write to is confined.
 
 use bulkhead::model::board::{
-    Board, Copies, DeviceInfo, Dma, DmaReason, Gic, copy, devices, is_at_or_below,
+    Board, BoardPower, Copies, DeviceInfo, DevicePath, Dma, DmaReason, Gic, copy, devices,
+    is_at_or_below,
 };
 use bulkhead::model::share::ShareError;
 use bulkhead::words::{Ipa, Nodes, PAGE_SIZE, Range};
@@ -55,22 +56,14 @@ fn is_within(device: &Given<'_, '_>, other: &Given<'_, '_>) -> bool {
 
 /// What the hypervisor itself would refuse, and the rules above have not found.
 pub fn at_boot(manifest: &Manifest, error: &ShareError) -> Problem {
-    let span = match error {
-        ShareError::Board(_) => None,
-        ShareError::Device {
-            partition, device, ..
-        } => {
-            let mut owners = manifest.partitions.iter();
-            let owner = owners.find(|own| own.name.value == partition.as_str());
-            let named = owner.and_then(|own| {
-                let mut devices = own.devices.iter();
-                devices
-                    .find(|path| is_at_or_below(device, &path.value))
-                    .or(own.devices.first())
-            });
-            named.map(|path| path.span.clone())
-        }
-    };
+    let owner = manifest.partitions.get(error.partition.index());
+    let named = owner.and_then(|own| {
+        let path = DevicePath::from(error.device.as_str());
+        let mut devices = own.devices.iter();
+        let its = devices.find(|device| is_at_or_below(&path, &device.value));
+        its.or(own.devices.first())
+    });
+    let span = named.map(|path| path.span.clone());
     Problem::error(&span.unwrap_or(0..0), error.to_string()).remedy("leave it out")
 }
 
@@ -207,6 +200,9 @@ fn usable(device: &Given<'_, '_>, board: &Board<'_>, problems: &mut Vec<Problem>
 fn is_hypervisors(range: Range, board: &Board<'_>) -> bool {
     let console = board.console.map(|console| console.registers);
     let mut kept: Vec<Range> = console.into_iter().collect();
+    if let Some(BoardPower::Bcm2835Pm { registers }) = board.power {
+        kept.push(registers);
+    }
     match &board.gic {
         Gic::V2 {
             distributor,

@@ -59,8 +59,13 @@ pub struct Partition {
 pub enum Kernel {
     /// A guest of this repository, or a file.
     Named(String),
-    /// The kernel in a Debian arm64 package.
-    Debian(String),
+    /// The kernel in a Debian arm64 package, or another file of it.
+    Debian {
+        /// The package.
+        package: String,
+        /// The file's path in it.
+        file: Option<String>,
+    },
 }
 
 /// `on_crash`.

@@ -223,22 +223,44 @@ fn cpus<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Vec<Located<
 fn kernel<'t>(section: &mut Section<'t, '_>, value: &'t Value<'t>) -> Option<Located<Kernel>> {
     let kernel = match value.get_ref() {
         DeValue::String(text) => Kernel::Named(text.to_string()),
-        DeValue::Table(table) => Kernel::Debian(debian(section, table, value.span())?),
+        DeValue::Table(table) => debian(section, table, value.span())?,
         _ => return section.mistyped(value, "a path, a guest's name, or { debian = \"PACKAGE\" }"),
     };
     Some(Located::new(kernel, value.span()))
 }
 
-fn debian<'t>(section: &mut Section<'t, '_>, table: &'t DeTable<'t>, span: Span) -> Option<String> {
+fn debian<'t>(section: &mut Section<'t, '_>, table: &'t DeTable<'t>, span: Span) -> Option<Kernel> {
     let mut problems = Vec::new();
-    let mut inner = Section::new(table, span, "`kernel`", &["debian"], &mut problems);
+    let mut inner = Section::new(table, span, "`kernel`", &["debian", "file"], &mut problems);
     let text = inner
         .require("debian", "{ debian = \"linux-image-cloud-arm64\" }")
         .and_then(|value| inner.converted(value, "a Debian package", package));
+    let file = inner.get("file").and_then(|value| {
+        inner
+            .converted(value, "a file of a package", packaged)
+            .map(|file| file.value)
+    });
     for problem in problems {
         section.report(problem);
     }
-    text.map(|text| text.value)
+    let package = text?.value;
+    Some(Kernel::Debian { package, file })
+}
+
+/// Checks the path of a file in a package: it becomes part of a command line, and a file's name here.
+fn packaged(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+-._/".contains(c);
+    let plain = text
+        .split('/')
+        .all(|part| !part.is_empty() && !part.starts_with('.'));
+    if plain && text.chars().all(allowed) {
+        Ok(text.to_string())
+    } else {
+        Err(
+            "name it from the root, without a slash in front: usr/lib/u-boot/qemu_arm64/u-boot.bin"
+                .into(),
+        )
+    }
 }
 
 /// Checks a Debian package's name (Debian Policy 5.6.1): it becomes part of a command line.
@@ -388,7 +410,10 @@ mod tests {
         assert!(first.dma_unconfined.is_some());
         assert_eq!(
             second.kernel.value,
-            Kernel::Debian("linux-image-arm64".into())
+            Kernel::Debian {
+                package: "linux-image-arm64".into(),
+                file: None
+            }
         );
         assert_eq!(second.cpus.len(), 2);
         assert!(manifest.channels[0].both);
@@ -477,6 +502,10 @@ mod tests {
             complaint(&instead("kernel", "kernel = { debian = \"a;b\" }"))
                 .contains("`a;b` is not a Debian package")
         );
+        for file in ["../x", "/boot/x", "a b", ""] {
+            let kernel = format!("kernel = {{ debian = \"p1\", file = \"{file}\" }}");
+            assert!(complaint(&instead("kernel", &kernel)).contains("is not a file of a package"));
+        }
     }
 
     #[test]

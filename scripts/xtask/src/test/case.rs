@@ -47,6 +47,14 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// With a listing of what it executes, which is looked through afterwards.
+    Listed,
+    /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.
+    Card,
+    /// A Raspberry Pi 4 with TF-A at EL3.
+    TfA,
+    /// A Raspberry Pi 4 whose CPU 3 does not come.
+    WithoutCpu3,
 }
 
 /// Where a test's system comes from.
@@ -73,6 +81,8 @@ pub struct Case {
     pub gics: &'static [u8],
     /// CPU models to run it on.
     pub cpus: &'static [&'static str],
+    /// Whether to run it on the Raspberry Pi 4 too.
+    pub on_pi: bool,
     /// What must happen.
     pub steps: Vec<Step>,
     /// What no line may match.
@@ -103,6 +113,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         origin: Origin::Text("board = \"qemu-virt\"\n".into()),
         gics: &[3, 2],
         cpus: &[USUAL_CPU],
+        on_pi: false,
         steps: Vec::new(),
         forbidden: vec![PANIC, FAULT],
         tallies: Vec::new(),
@@ -126,14 +137,32 @@ impl Case {
 
     /// Adds a partition with Debian's kernel and the demo's ramdisk.
     pub fn linux(self, name: &str, cpus: &[u8], memory: &str) -> Self {
+        self.linux_with(name, cpus, memory, "target/guests/initramfs.cpio")
+    }
+
+    /// As [`Case::linux`], with another ramdisk.
+    pub fn linux_with(self, name: &str, cpus: &[u8], memory: &str, initrd: &str) -> Self {
         self.partition(
             name,
             "{ debian = \"linux-image-cloud-arm64\" }",
             cpus,
             memory,
         )
-        .with("initrd = \"target/guests/initramfs.cpio\"")
+        .with(&format!("initrd = \"{initrd}\""))
         .with("bootargs = \"console=ttyAMA0\"")
+    }
+
+    /// Adds a partition that runs `file` out of Debian's `package`.
+    pub fn packaged(
+        self,
+        name: &str,
+        package: &str,
+        file: &str,
+        cpus: &[u8],
+        memory: &str,
+    ) -> Self {
+        let kernel = format!("{{ debian = \"{package}\", file = \"{file}\" }}");
+        self.partition(name, &kernel, cpus, memory)
     }
 
     fn partition(mut self, name: &str, kernel: &str, cpus: &[u8], memory: &str) -> Self {
@@ -176,6 +205,23 @@ impl Case {
     pub fn on(mut self, cpus: &'static [&'static str]) -> Self {
         self.cpus = cpus;
         self
+    }
+
+    /// Runs it on QEMU's Raspberry Pi 4 too.
+    pub fn pi(mut self) -> Self {
+        self.on_pi = true;
+        self
+    }
+
+    /// Does not run it there: it is about QEMU virt.
+    pub fn virt_alone(mut self) -> Self {
+        self.on_pi = false;
+        self
+    }
+
+    /// Runs it on QEMU's Raspberry Pi 4 alone.
+    pub fn pi_alone(self) -> Self {
+        self.gics(&[]).pi()
     }
 
     /// A line must match `pattern`; an unfinished one counts once it rests, such as a prompt.

@@ -59,6 +59,7 @@ impl Step {
 fn bare_lints() -> anyhow::Result<Outcome> {
     let mut packages = vec!["bulkhead".to_string()];
     packages.extend(build::guest_packages()?);
+    packages.push("linux-uio".to_string());
     let arguments = ["clippy", "--target", workspace::BARE_TARGET];
     let mut whole = Outcome::default();
     for package in &packages {

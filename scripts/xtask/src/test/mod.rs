@@ -12,7 +12,7 @@
 //! ```
 //!
 //! It runs on GICv3 and GICv2 unless `.gics(&[3])` says otherwise, on a Cortex-A72 unless
-//! `.on(&["cortex-a53", "max"])` does. `.linux(..)` adds a Linux, `.with("heartbeat = \"1s\"")` a line to the
+//! `.on(&["cortex-a53", "max"])` does, and on the Raspberry Pi 4 too with `.pi()`. `.linux(..)` adds a Linux, `.with("heartbeat = \"1s\"")` a line to the
 //! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
@@ -21,6 +21,8 @@ pub mod conformance;
 mod counts;
 mod entry;
 mod host;
+mod listing;
+mod pi;
 mod runner;
 mod table;
 mod tap;
@@ -35,6 +37,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::case::Case;
+use crate::board::Choice;
 use crate::console::interrupted;
 use crate::{build, debian, initramfs, workspace};
 
@@ -71,13 +74,29 @@ pub struct Variant {
     pub gic: u8,
     /// The CPU model.
     pub cpu: &'static str,
+    /// Another board than the manifest's, which leaves no GIC and no CPU to choose.
+    pub board: Option<&'static str>,
 }
 
 impl Variant {
     /// Its name.
     pub fn name(&self) -> String {
         let Case { subject, name, .. } = &self.case;
-        format!("{subject}/{name}/gicv{}/{}", self.gic, self.cpu)
+        match self.board {
+            Some(board) => format!("{subject}/{name}/{board}"),
+            None => format!("{subject}/{name}/gicv{}/{}", self.gic, self.cpu),
+        }
+    }
+
+    /// What of the machine is chosen.
+    fn choice(&self) -> Choice {
+        match self.board {
+            Some(_) => Choice::default(),
+            None => Choice {
+                gic: Some(self.gic),
+                cpu: Some(self.cpu.to_string()),
+            },
+        }
     }
 }
 
@@ -177,8 +196,17 @@ fn variants(case: Case) -> Vec<Variant> {
                 case: case.clone(),
                 gic: *gic,
                 cpu,
+                board: None,
             });
         }
+    }
+    if case.on_pi {
+        all.push(Variant {
+            case,
+            gic: 2,
+            cpu: "cortex-a72",
+            board: Some("rpi4"),
+        });
     }
     all
 }
@@ -189,6 +217,7 @@ fn prepare(totals: &mut Totals) {
     let ready = build::hypervisor()
         .and_then(|_| build::all_guests())
         .and_then(|()| debian::kernel("linux-image-cloud-arm64"))
+        .and_then(|_| debian::packaged("u-boot-qemu", table::UBOOT))
         .and_then(|_| initramfs::ready());
     // What is missing fails the tests that need it; here it is said once, with the reason.
     if let Err(error) = ready {

@@ -12,8 +12,7 @@ use regex::Regex;
 use super::case::{Bundle, Case, Entry, Origin, Step};
 use super::counts::{self, Counts};
 use super::tap::{self, Report};
-use super::{Outcome, Variant, entry};
-use crate::board::Choice;
+use super::{Outcome, Variant, entry, listing, pi};
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -21,6 +20,9 @@ use crate::{build, elf, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
+
+/// The listing of what was executed in a test's folder.
+const LISTING: &str = "listing";
 
 /// The console's log in a test's folder.
 const LOG: &str = "console.log";
@@ -53,10 +55,14 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     let mut script = Script::new(&variant.case, file)?;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
-    if variant.case.claim.is_some() {
+    let listed = variant.case.entry == Entry::Listed;
+    if variant.case.claim.is_some() || listed {
         session.stop();
     }
     let mut outcome = script.outcome(problem, &log);
+    if listed {
+        outcome.join(listing::judge(&folder.join(LISTING))?);
+    }
     if let Some(claim) = variant.case.claim
         && outcome.failures.is_empty()
     {
@@ -78,11 +84,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
             path
         }
     };
-    let choice = Choice {
-        gic: Some(variant.gic),
-        cpu: Some(variant.cpu.to_string()),
-    };
-    let checked = check::file(&manifest, None, &choice)?;
+    let checked = check::file(&manifest, variant.board, &variant.choice())?;
     let mut bundle = checked.bundle;
     let path = folder.join("bundle");
     if let Bundle::Changed(change) = case.bundle {
@@ -95,7 +97,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         None => Vec::new(),
     };
     let image = build::hypervisor()?;
-    let mut arguments = qemu::arguments(&Launch {
+    let launch = Launch {
         machine: &checked.machine,
         image: &image,
         bundle: handed_over.then_some(&path),
@@ -103,9 +105,28 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         icount: case.icount,
         gdb: false,
         extra: &extra,
-    })?;
+    };
+    let mut arguments = qemu::arguments(&launch)?;
+    let other_tree = |tree: &Path| ["-dtb".to_string(), tree.display().to_string()];
     match case.entry {
         Entry::Usual => {}
+        Entry::Listed => arguments.extend(listing::arguments(&folder.join(LISTING))),
+        Entry::Card => {
+            let [image, bundle, tree] = pi::card(&manifest, folder)?;
+            arguments = qemu::arguments(&Launch {
+                image: &image,
+                bundle: Some(&bundle),
+                ..launch
+            })?;
+            arguments.extend(other_tree(&tree));
+        }
+        Entry::TfA => arguments = pi::with_tf_a(&launch, folder)?,
+        Entry::WithoutCpu3 => {
+            arguments.extend(other_tree(&pi::tree_without_cpu_3(
+                &checked.machine,
+                folder,
+            )?));
+        }
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }

@@ -6,8 +6,16 @@ use super::counts;
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 
+/// The channels of a Linux and the conformance suite's peer.
+const TALK: &str =
+    "[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"";
+const HEAR: &str = "[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"";
+
 /// The devices of QEMU virt that can be handed over and interrupt by themselves.
 const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
+
+/// U-Boot for a virtual machine, in Debian's u-boot-qemu.
+pub const UBOOT: &str = "usr/lib/u-boot/qemu_arm64/u-boot.bin";
 
 /// Every emulator test.
 pub fn cases() -> Vec<Case> {
@@ -16,8 +24,10 @@ pub fn cases() -> Vec<Case> {
     cases.extend(neighbours());
     cases.extend(lifecycle());
     cases.extend(boot());
+    cases.extend(hostile());
     cases.extend(counted());
     cases.extend(conformance());
+    cases.extend(pi());
     cases
 }
 
@@ -29,12 +39,24 @@ fn conformance() -> Vec<Case> {
         case("suite", SUBJECT)
             .manifest(ALL, 4)
             .on(&["cortex-a72", "max"])
+            .pi()
             .tap("suite")
             .quick(),
         // With no capability, no channel, no heartbeat and one CPU: what is denied.
         case("denied", SUBJECT)
             .guest("suite", "conformance", &[0], "8M")
             .guest("other", "control-loop", &[1], "4M")
+            .pi()
+            .tap("suite"),
+        // Channels, and no other right over their peer.
+        case("peer", SUBJECT)
+            .pi()
+            .guest("suite", "conformance", &[0], "8M")
+            .with("bootargs = \"tests=channel,partition\"")
+            .guest("peer", "conformance", &[1], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"talk\"\nbetween = [\"suite\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"suite\"]\nsize = \"4K\"")
             .tap("suite"),
         case("bare", SUBJECT).bare("conformance").tap(""),
     ]
@@ -55,8 +77,10 @@ fn systems() -> Vec<Case> {
         case("linux", "systems")
             .linux("linux", &[0, 1], "256M")
             .on(EVERY_CPU)
+            .pi()
             .wait(r"^\[linux\] bulkhead: shell ready"),
         case("linux-reboot", "systems")
+            .pi()
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .send("reboot -f\n")
@@ -65,13 +89,26 @@ fn systems() -> Vec<Case> {
             .send("poweroff -f\n")
             .wait(r"partition linux: switched itself off")
             .end(),
-        // No Debian kernel has uio_pdrv_genirq; /dev/mem reaches the same memory and doorbell, but no interrupt.
+        // Debian's kernel, Debian's UIO (uio_pdrv_genirq built from Debian's source), a program without a driver of ours.
+        case("linux-uio", "systems")
+            .linux_with("linux", &[0, 1], "256M", "target/guests/uio.cpio")
+            .guest("peer", "conformance", &[2], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with(TALK)
+            .with(HEAR)
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("insmod /lib/uio.ko; insmod /lib/uio_pdrv_genirq.ko of_id=generic-uio; linux-uio\n")
+            .wait(r"^\[linux\] uio: 1000 rings, 1000 interrupts")
+            .wait(r"^\[linux\] uio: the peer's word is there"),
+        // Without any module: /dev/mem reaches memory and doorbell, but no interrupt.
         case("linux-channel", "systems")
+            .pi()
             .linux("linux", &[0, 1], "256M")
             .guest("peer", "conformance", &[2], "4M")
             .with("bootargs = \"role=peer\"")
-            .with("[[channel]]\nname = \"talk\"\nbetween = [\"linux\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
-            .with("[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"]\nsize = \"4K\"")
+            .with(TALK)
+            .with(HEAR)
             .wait(r"^\[linux\] bulkhead: shell ready")
             .wait(r"^\[linux\] # $")
             .send("cat /proc/device-tree/channel@a100000/label; echo\n")
@@ -93,6 +130,16 @@ fn systems() -> Vec<Case> {
             .wait(r"^\[linux\] a GPIO is there")
             .send("until grep -q ' [1-9][0-9]* .*rtc-pl031' /proc/interrupts; do sleep 1; done; echo alarm\n")
             .wait(r"^\[linux\] alarm"),
+        // The boot loader, unmodified: it reads its settings from a flash that holds nothing, and then its console.
+        case("u-boot", "systems")
+            .packaged("u-boot", "u-boot-qemu", UBOOT, &[0], "128M")
+            .with("dtb = 0x4000_0000")
+            .wait("Hit any key to stop autoboot")
+            .send("\n")
+            .wait(r"^\[u-boot\] => $")
+            .send("md.l 04000000 1; version\n")
+            .wait(r"^\[u-boot\] 04000000: 00000000")
+            .wait(r"^\[u-boot\] U-Boot 20"),
         case("two-linux", "systems")
             .linux("one", &[0], "128M")
             .linux("two", &[1], "128M")
@@ -106,6 +153,7 @@ fn guests() -> Vec<Case> {
     let tests = |name, cpus: &[u8]| {
         case(name, "guest")
             .guest("t", "guest-tests", cpus, "8M")
+            .pi()
             .tap("t")
             // Written without polling; the guest cannot know what arrived.
             .lines(r"^\[t\] N\d{5} [a-z]{56}$", 1600)
@@ -121,6 +169,7 @@ fn guests() -> Vec<Case> {
             .with(GPIO_AND_CLOCK)
             .with("bootargs = \"tests=devices\"")
             .on(EVERY_CPU)
+            .seconds(240)
             .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
@@ -132,11 +181,22 @@ fn guests() -> Vec<Case> {
 
 /// What a partition notices of a neighbour that misbehaves: nothing.
 fn neighbours() -> Vec<Case> {
+    let board_end = |name, action: &str, said| {
+        case(name, "neighbour")
+            .guest("manager", "guest-tests", &[0], "8M")
+            .with(&format!("bootargs = \"role=board {action}\""))
+            .with("capabilities = [\"manage:other\"]")
+            .guest("other", "control-loop", &[2], "4M")
+            .pi()
+            .wait(said)
+            .end()
+    };
     let beside = |name, role: &str| {
         case(name, "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
             .with(&format!("bootargs = \"role={role}\""))
             .guest("t", "guest-tests", &[0], "8M")
+            .pi()
             .tap("t")
     };
     vec![
@@ -146,6 +206,7 @@ fn neighbours() -> Vec<Case> {
         beside("spin", "spin").forbid("partition bad:"),
         // It never comes to EL2 by itself.
         case("fault-loop", "neighbour")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-loop\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -156,14 +217,31 @@ fn neighbours() -> Vec<Case> {
             .tap("t"),
         beside("panic", "panic").allow_panic(),
         beside("off", "off"),
+        // The board's end, by PSCI and by the Pi's watchdog.
+        board_end("board-off", "action=1", "asks: board off"),
+        board_end("board-reset", "action=2", "asks: board reset"),
         // Its second CPU leaves an interrupt active each time.
         case("resets", "neighbour")
             .guest("bad", "guest-tests", &[1, 2], "8M")
             .with("bootargs = \"role=reset starts=20\"")
+            .pi()
             .guest("t", "guest-tests", &[0], "8M")
             .forbid("not as after a reset")
             .wait(r"^\[bad\] role: done")
             .tap("t"),
+        // A device's interrupt comes while its partition is off.
+        case("device-off", "neighbour")
+            .guest("dev", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=device-off\"")
+            .with("devices = [\"/pl031@9010000\"]")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=off\"")
+            .with("capabilities = [\"manage:dev\", \"observe\"]")
+            .wait(r"^\[dev\] role: alarm set")
+            .tap("t")
+            .wait(r"^\[dev\] role: the alarm has gone off: true")
+            .wait(r"^\[dev\] role: it interrupts nobody: true")
+            .wait(r"^\[dev\] role: until it is enabled: true"),
         // A device's interrupt is pending in one life and active in the next.
         case("device-restarts", "neighbour")
             .guest("bad", "guest-tests", &[1], "8M")
@@ -174,11 +252,42 @@ fn neighbours() -> Vec<Case> {
     ]
 }
 
+/// Attackers (`guests/hostile`) beside a witness that looks whether anything of its own changes. An attacker that has
+/// caught itself misses its heartbeat and starts again with other choices; one that is off is started by the witness.
+fn hostile() -> Vec<Case> {
+    let attack = |name, cpus: &[u8], witness: &[u8]| {
+        case(name, "hostile")
+            .pi()
+            .guest("attacker", "hostile", cpus, "8M")
+            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
+            .guest("witness", "hostile", witness, "8M")
+            .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
+            .allow_panic()
+            .forbid(r"^\[bulkhead\].*PANIC")
+            .forbid(r"^\[witness\].*NOTICED")
+            .wait(r"hostile: \d+ attacks, \d+ exceptions")
+            .wait(r"^\[witness\] witness: done, noticed nothing")
+    };
+    let samples =
+        "[[channel]]\nname = \"samples\"\nbetween = [\"sensor\", \"witness\"]\nsize = \"4K\"";
+    let own = "[[channel]]\nname = \"own\"\nbetween = [\"attacker\", \"sensor\"]\nsize = \"4K\"\nrw = \"both\"";
+    vec![
+        attack("one-cpu", &[0], &[1]),
+        attack("two-cpus", &[0, 1], &[2])
+            .guest("sensor", "sensor", &[3], "4M")
+            .with(samples)
+            .with(own)
+            .quick(),
+        attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
+    ]
+}
+
 /// Lives of partitions: who may change them, what is left of them, and who else notices.
 fn lifecycle() -> Vec<Case> {
     vec![
         // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
         case("monitor", "lifecycle")
+            .pi()
             .guest("flood", "guest-tests", &[0], "8M")
             .with("bootargs = \"role=flood\"")
             .guest("spin", "guest-tests", &[1], "8M")
@@ -244,6 +353,7 @@ fn lifecycle() -> Vec<Case> {
             .seconds(300),
         // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
         case("crash-and-restart", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1, 2], "8M")
             .with("bootargs = \"role=fault-exit\"")
             .with("on_crash = { restart = 2, within = \"60s\" }")
@@ -263,6 +373,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[bad\] # role fault-exit")
             .tap("t"),
         case("heartbeat", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-silent heartbeat=200\"")
             .with("heartbeat = \"1s\"")
@@ -309,6 +420,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[monitor\] this system's manifest does not ask for the self-test"),
         // Whatever a guest prints, nobody reads it.
         case("guests-do-not-command", "lifecycle")
+            .pi()
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=commands\"")
             .guest("t", "guest-tests", &[0], "8M")
@@ -353,6 +465,7 @@ fn counted() -> Vec<Case> {
             .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
+            .with("devices = [\"/pl061@9030000\"]")
             .wait(r"^\[bench\] bench: done")
             .claim(counts::budgets_are_kept),
         case("linux-exits-seldom", "counted")
@@ -363,26 +476,96 @@ fn counted() -> Vec<Case> {
     ]
 }
 
+/// What the Raspberry Pi 4 alone has.
+fn pi() -> Vec<Case> {
+    vec![
+        // The console is the mini UART; the other PL011s of this one's page and interrupt are disabled.
+        case("devices", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/soc/serial@7e201000\"]")
+            .with("bootargs = \"tests=serial\"")
+            .pi_alone()
+            .tap("t"),
+        case("demo", "systems")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] bulkhead: shell ready")
+            .wait(r"^\[linux\] # $")
+            .send("echo $((6 * 7)) is the answer\n")
+            .wait(r"^\[linux\] 42 is the answer")
+            .wait(r"^\[control\] ")
+            .quick(),
+        // The image of a card is made, read back, listed, and what is on it is booted.
+        case("card", "boot")
+            .manifest("platform/rpi4/demo.toml", 4)
+            .pi_alone()
+            .entry(Entry::Card)
+            .wait(r"^\[control\] control: sensor at .* [1-9]\d* doorbells")
+            .wait(r"^\[linux\] .*Booting Linux"),
+        // PSCI below: cores are started and the board is switched off by it, since the tree says so.
+        case("tf-a", "boot")
+            .guest("t", "guest-tests", &[1, 3], "8M")
+            .pi_alone()
+            .entry(Entry::TfA)
+            .tap("t")
+            .wait("board off")
+            .end(),
+        case("cpu-missing", "boot")
+            .with("selftest = true")
+            .guest("t", "control-loop", &[0], "4M")
+            .pi_alone()
+            .entry(Entry::WithoutCpu3)
+            .forbid(r"^\[t\]")
+            .wait("self-test: core 2: ok")
+            .wait("self-test: core 3: FAILED: it did not come")
+            .wait("refused: the self-test failed")
+            .end(),
+    ]
+}
+
 /// What the hypervisor refuses to boot.
 fn boot() -> Vec<Case> {
-    let refused = |name| case(name, "boot").guest("control", "control-loop", &[0], "4M");
+    let refused = |name| {
+        case(name, "boot")
+            .guest("control", "control-loop", &[0], "4M")
+            .pi()
+    };
     vec![
         refused("bundle-missing")
             .bundle(Bundle::Missing)
             .wait("(?i)no bundle")
             .quick(),
         refused("bundle-damaged")
-            .bundle(Bundle::Changed(|bundle| flip(bundle, b"qemu-vir")))
+            .bundle(Bundle::Changed(|bundle| flip(bundle, b"contro")))
             .wait("(?i)bundle, .*digest")
             .quick(),
         refused("bundle-no-tree")
             .bundle(Bundle::Changed(|bundle| bundle.truncate(64)))
             .wait("(?i)bundle"),
+        refused("before-the-mmu")
+            .entry(Entry::Listed)
+            .wait(r"^\[control\] control: 1000 Hz"),
+        case("selftest", "boot")
+            .with("selftest = true")
+            .guest("one", "control-loop", &[2], "4M")
+            .guest("two", "control-loop", &[0], "64M")
+            .pi()
+            .forbid("FAILED")
+            .wait("self-test: interrupt controller: ok: GICv[23], [1-9][0-9]* list registers")
+            .wait("self-test: core 0: ok: counter, EL2 timer, virtual timer, physical timer, list registers, interrupt")
+            .wait("self-test: core 3: ok: ")
+            .wait("self-test: partition one: ok: stage 2, 4096 KiB of RAM")
+            .wait("self-test: partition two: ok: stage 2, 65536 KiB of RAM")
+            .wait("self-test: passed")
+            .wait(r"^\[one\] control: \d+ ticks")
+            .quick(),
         refused("payload-damaged")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"lateness")))
             .wait("(?i)sha-?256|digest|damaged"),
         // What a kernel says of itself is damaged: still its own partition's trouble alone.
         case("kernel-header-damaged", "boot")
+            .pi()
             .linux("linux", &[1], "128M")
             .guest("control", "control-loop", &[0], "4M")
             .bundle(Bundle::Changed(|bundle| flip(bundle, b"\0\0\0\0AR")))
@@ -397,9 +580,11 @@ fn boot() -> Vec<Case> {
             .entry(Entry::With(&["-m", "512"]))
             .wait("control.*900 MiB"),
         refused("entered-at-el1")
+            .virt_alone()
             .entry(Entry::With(&["-machine", "virtualization=off"]))
             .wait("entered at EL1, but it needs EL2"),
         refused("entered-at-el3")
+            .virt_alone()
             .entry(Entry::El3)
             .wait("entered at EL3, but it needs EL2"),
     ]

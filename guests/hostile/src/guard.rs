@@ -1,0 +1,109 @@
+//! Runs code that may do anything to its own CPU, and comes back.
+//!
+//! Invariant: each CPU uses its own place alone; what an attack leaves of a CPU, `guard.S` puts right.
+
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+
+use bulkhead_rt::abi::psci::CPU_OFF;
+use bulkhead_rt::cpu::MAX_CPUS;
+use bulkhead_rt::mmu;
+
+/// Instructions of an attack, its return included.
+pub const WORDS: usize = 32;
+/// `RET`.
+const RET: u32 = 0xd65f_03c0;
+
+/// What a CPU needs to come back, and what it attacks with.
+#[repr(C, align(4096))]
+struct Place {
+    code: [u32; WORDS],
+    saved: [u64; 20],
+    stack: [u64; 256],
+}
+
+#[repr(C)]
+struct Places([UnsafeCell<Place>; MAX_CPUS]);
+
+// SAFETY: each CPU uses the place of its own index; what attacks write there by chance is their business.
+unsafe impl Sync for Places {}
+
+static PLACES: Places = Places(
+    [const {
+        UnsafeCell::new(Place {
+            code: [RET; WORDS],
+            saved: [0; 20],
+            stack: [0; 256],
+        })
+    }; MAX_CPUS],
+);
+
+global_asm!(
+    include_str!("guard.S"),
+    SAVED = const offset_of!(Place, saved),
+    CONTEXTS = sym PLACES,
+    CONTEXT_SIZE = const size_of::<Place>(),
+    // DAIFSet takes D, A, I, F as bits 3:0 (Arm ARM C5.2).
+    DAIF_ALL = const 0b1111,
+    // SCTLR_EL1.EE (Arm ARM D24.2.175).
+    SCTLR_EE = const 1 << 25,
+    // MPIDR_EL1.Aff0 numbers a partition's CPUs.
+    AFFINITY = const MAX_CPUS - 1,
+    CPU_OFF_LOW = const CPU_OFF & 0xffff,
+    CPU_OFF_HIGH = const CPU_OFF >> 16,
+);
+
+unsafe extern "C" {
+    fn hostile_run(code: u64, registers: &[u64; 29], place: *mut Place, stack: u64) -> u64;
+    fn hostile_stray();
+}
+
+/// Where a CPU may be started that is to switch itself off again.
+pub fn stray() -> u64 {
+    mmu::address(hostile_stray as *const ())
+}
+
+/// How an attack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its code returned.
+    Returned,
+    /// By an IRQ or FIQ.
+    Interrupted,
+    /// By another exception.
+    Exception,
+}
+
+/// The address of `cpu`'s code, which others may overwrite while it runs.
+pub fn code_of(cpu: usize) -> u64 {
+    mmu::address(PLACES.0[cpu % MAX_CPUS].get())
+}
+
+/// Runs `words` with x0-x28 as given on this CPU, number `cpu`.
+pub fn run(cpu: usize, words: &[u32], registers: &[u64; 29]) -> End {
+    let place = PLACES.0[cpu % MAX_CPUS].get();
+    let base = mmu::address(place);
+    for (index, word) in words.iter().chain([&RET]).take(WORDS).enumerate() {
+        bulkhead_rt::mmio::write32(base + index as u64 * 4, *word);
+    }
+    run_at(cpu, base, registers)
+}
+
+/// Runs the code at `address` as [`run`] does.
+pub fn run_at(cpu: usize, address: u64, registers: &[u64; 29]) -> End {
+    let place = PLACES.0[cpu % MAX_CPUS].get();
+    mmu::synchronize_instructions(
+        core::ptr::with_exposed_provenance(usize::try_from(address).unwrap_or(0)),
+        WORDS * 4,
+    );
+    let stack = mmu::address(place) + size_of::<Place>() as u64;
+    let stack = stack - stack % 16;
+    // SAFETY: the place is this CPU's own; guard.S comes back with what Rust relies on as it was, unless the code
+    // has written over this program's memory, which is the risk this guest is for.
+    match unsafe { hostile_run(address, registers, place, stack) } {
+        0 => End::Returned,
+        vector if matches!((vector - 1) % 4, 1 | 2) => End::Interrupted,
+        _ => End::Exception,
+    }
+}
