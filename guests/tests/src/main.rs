@@ -10,6 +10,7 @@
 mod access;
 mod boot;
 mod code;
+mod cold;
 mod debug;
 mod devices;
 mod fp;
