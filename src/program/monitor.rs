@@ -112,6 +112,7 @@ fn carry_out(command: Command) {
         Command::Stats(None) => partitions().for_each(show::statistics),
         Command::Stats(Some(name)) => with(&name, show::statistics),
         Command::Memory => show::memory(),
+        Command::Audit => show::audit(),
         Command::Interrupts => partitions().for_each(show::interrupts),
         Command::Log => CONSOLE.replay(Speaker::Hypervisor, "log"),
         Command::Fault(what) => fail(&what),

@@ -312,6 +312,8 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[monitor\] spin vCPU 0: \d+ exits/s, exits \d+")
             .send("irqs\n")
             .wait(r"^\[monitor\] both INTID 27 vCPU 1: physical level, priority 0x00$")
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s; \d+ MiB mapped")
             .send("memory\n")
             .wait(r"^\[monitor\] 0x[0-9a-f]{10}\.\.0x[0-9a-f]{10} both, RAM at its 0x40000000$")
             .send("restart spin\n")
