@@ -58,6 +58,7 @@
 //!   not reset, since nobody here knows how: its next owner finds it as it was left.
 //!
 //! DMA goes past stage 2: a master is handed over only where the bundle says `dma-unconfined`, and sees physical addresses.
+//! Its node is on a bus of its own whose `dma-ranges` says where on it the guest's RAM is.
 //!
 //! ## Locks
 //! A core's own state is not locked. A partition's cores share its virtual GIC and its UART, each behind a spin lock of

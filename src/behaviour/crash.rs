@@ -5,7 +5,7 @@
 
 mod words;
 
-pub use words::{Place, Sentence, lines, place};
+pub use words::{Place, Sentence, lines, name_of, place};
 
 use crate::arm::registers::{El1, Registers};
 use crate::model::recorder::Event;

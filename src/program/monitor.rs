@@ -4,6 +4,9 @@
 //! are changed as a manager's call changes them, locks of a partition are only tried.
 
 mod show;
+mod trace;
+
+pub use trace::go_on;
 
 use super::state::{self, CONSOLE, partitions};
 use super::{fault, system};
@@ -72,6 +75,11 @@ pub fn run() -> bool {
     let command = parse(core::str::from_utf8(&line).unwrap_or_default());
     let stays = match command {
         Ok(Command::Focus(name)) => !focus(&name),
+        Ok(Command::Trace) => {
+            // The prompt comes when it is over.
+            trace::begin();
+            return true;
+        }
         Ok(command) => {
             carry_out(command);
             true
@@ -98,15 +106,15 @@ pub fn run() -> bool {
 fn carry_out(command: Command) {
     match command {
         Command::List => show::list(),
-        Command::Focus(_) => {}
+        Command::Focus(_) | Command::Trace => {}
         Command::Life(order, name) => life(order, &name),
         Command::Crashes(name) => with(&name, show::crashes),
         Command::Stats(None) => partitions().for_each(show::statistics),
         Command::Stats(Some(name)) => with(&name, show::statistics),
         Command::Memory => show::memory(),
+        Command::Audit => show::audit(),
         Command::Interrupts => partitions().for_each(show::interrupts),
         Command::Log => CONSOLE.replay(Speaker::Hypervisor, "log"),
-        Command::Trace => say!("not there yet"),
         Command::Fault(what) => fail(&what),
         Command::Help => HELP.iter().for_each(|line| say!("{line}")),
     }

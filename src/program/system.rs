@@ -272,6 +272,7 @@ pub fn serve_console() {
     for speaker in [Speaker::Hypervisor, Speaker::Monitor, Speaker::Replay] {
         serve(speaker);
     }
+    monitor::go_on();
 }
 
 /// Carries out what was typed, as far as that takes no time.

@@ -10,6 +10,7 @@
 mod access;
 mod boot;
 mod code;
+mod cold;
 mod debug;
 mod devices;
 mod fp;
@@ -58,6 +59,11 @@ const SUBJECTS: &[Subject] = &[
     Subject {
         name: "devices",
         run: devices::run,
+        default: false,
+    },
+    Subject {
+        name: "dma",
+        run: devices::run_dma,
         default: false,
     },
     Subject {

@@ -7,7 +7,7 @@ use bulkhead_rt::abi::bulkhead::BOARD;
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
 use bulkhead_rt::{Machine, cpu, hypervisor, machine, mmio, println, psci, timer};
 
-use crate::{poll, smp, trap};
+use crate::{cold, poll, smp, trap};
 
 /// An IPA where no machine of ours has anything.
 const NOWHERE: u64 = 0x0f80_0000;
@@ -16,7 +16,7 @@ const NOWHERE: u64 = 0x0f80_0000;
 const SCTLR_OFF: u64 = 0x30d0_0800;
 
 /// Plays a role; returns when the machine is to be switched off.
-pub fn run(role: &str, machine: &Machine) {
+pub fn run(role: &str, machine: &'static Machine) {
     println!("# role {role}");
     match role {
         "flood" => flood(),
@@ -25,6 +25,7 @@ pub fn run(role: &str, machine: &Machine) {
         "fault-exit" => fault_exit(NOWHERE),
         "fault-silent" => silent(machine),
         "spin" => spin(),
+        "cold" => cold::run(machine),
         "commands" => commands(),
         "reset" => reset(machine, machine.arguments.number("starts").unwrap_or(3)),
         "device-restart" => {

@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, sdcard, symbolize, test, workspace};
+use crate::{build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +55,27 @@ enum Command {
     Sdcard(sdcard::Arguments),
     /// Make the demo's initial ramdisk
     Initramfs,
+    /// Run a system, take its flight recorders, and write a trace for Perfetto with a summary by cause
+    Trace {
+        /// The manifest [default: the demo]
+        manifest: Option<PathBuf>,
+        #[command(flatten)]
+        machine: MachineArguments,
+        /// Take the recorders after the first console line that matches
+        #[arg(long, value_name = "REGEX", default_value = "shell ready")]
+        after: Regex,
+        /// Give up after so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
+        timeout: Duration,
+        /// Where to put the trace
+        #[arg(
+            short,
+            long,
+            value_name = "FILE",
+            default_value = "target/bulkhead/trace.json"
+        )]
+        output: PathBuf,
+    },
     /// Name the addresses (image+0x...) in what the hypervisor said of its own failure
     Symbolize {
         /// A file with the console's text [default: standard input]
@@ -144,6 +165,19 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
+        Command::Trace {
+            manifest,
+            machine,
+            after,
+            timeout,
+            output,
+        } => trace::run(&trace::Options {
+            manifest,
+            choice: machine.choice(),
+            after,
+            timeout,
+            output,
+        })?,
         Command::Sdcard(arguments) => return sdcard::main(&arguments),
         Command::Symbolize { file, image } => {
             symbolize::run(file.as_deref(), image.as_deref())?;

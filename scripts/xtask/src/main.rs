@@ -6,7 +6,7 @@
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
 //! - `sdcard`: a card a board's firmware boots from.
-//! - `symbolize`: names for the addresses in a report of the hypervisor's own failure.
+//! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
 //! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
 mod apt;
@@ -29,6 +29,7 @@ mod run;
 mod sdcard;
 mod symbolize;
 mod test;
+mod trace;
 mod tree;
 mod uio;
 mod workspace;

@@ -45,7 +45,7 @@ pub struct Options {
 /// # Errors
 /// It is refused, does not build, or QEMU cannot be started.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let manifest = manifest(options)?;
+    let manifest = manifest(options.manifest.as_deref(), options.board.as_deref())?;
     let checked = check::file(&manifest, options.board.as_deref(), &options.choice)?;
     let image = build::hypervisor()?;
     let bundle = keep(&manifest, &checked)?;
@@ -85,11 +85,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 /// The manifest to run.
-fn manifest(options: &Options) -> anyhow::Result<PathBuf> {
-    if let Some(manifest) = &options.manifest {
-        return Ok(manifest.clone());
+pub fn manifest(named: Option<&Path>, board: Option<&str>) -> anyhow::Result<PathBuf> {
+    if let Some(manifest) = named {
+        return Ok(manifest.to_path_buf());
     }
-    let board = options.board.as_deref().unwrap_or("qemu-virt");
+    let board = board.unwrap_or("qemu-virt");
     let demo = workspace::root()
         .join("platform")
         .join(board)
@@ -104,7 +104,7 @@ fn manifest(options: &Options) -> anyhow::Result<PathBuf> {
 }
 
 /// Writes the bundle where QEMU can read it, one place for each manifest and machine.
-fn keep(manifest: &Path, checked: &Checked) -> anyhow::Result<PathBuf> {
+pub fn keep(manifest: &Path, checked: &Checked) -> anyhow::Result<PathBuf> {
     let machine = &checked.machine;
     let origin = manifest.canonicalize()?;
     let key = format!(

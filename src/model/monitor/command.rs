@@ -14,6 +14,7 @@ pub const HELP: &[&str] = &[
     "crashes NAME              its last four crashes, in words",
     "stats [NAME]              exits by cause and per second since the last look, interrupts",
     "memory                    whose RAM lies where",
+    "audit                     proves from the tables that nobody can reach what is another's",
     "irqs                      whose interrupts are in which state",
     "log                       what the hypervisor said last",
     "trace                     the flight recorders, for `cargo xtask trace`",
@@ -50,6 +51,8 @@ pub enum Command {
     Stats(Option<Name>),
     /// `memory`.
     Memory,
+    /// `audit`.
+    Audit,
     /// `irqs`.
     Interrupts,
     /// `log`.
@@ -101,6 +104,7 @@ pub fn parse(line: &str) -> Result<Command, Unknown> {
         "crashes" => Ok(Command::Crashes(needed()?)),
         "stats" => Ok(Command::Stats(name)),
         "memory" => alone(Command::Memory),
+        "audit" => alone(Command::Audit),
         "irqs" => alone(Command::Interrupts),
         "log" => alone(Command::Log),
         "trace" => alone(Command::Trace),

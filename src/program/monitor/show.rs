@@ -4,6 +4,7 @@ use super::{reason_name, say, state_name};
 use crate::behaviour::crash;
 use crate::behaviour::partition::{COUNTERS, Counter, Partition, Vcpu};
 use crate::edge::{boot, init, timer};
+use crate::program::audit::{self, Summary};
 use crate::program::state::{self, LINKS, partitions};
 use crate::words::limits::MAX_CPUS;
 use arrayvec::ArrayString;
@@ -96,6 +97,22 @@ fn rate(vcpu: &Vcpu, now: u64) -> u64 {
     let (before, at) = core::mem::replace(look, (exits, now));
     let more = exits.saturating_sub(before).saturating_mul(MILLISECONDS);
     more / now.saturating_sub(at).max(1)
+}
+
+/// `audit`.
+pub fn audit() {
+    match audit::run() {
+        Ok(Summary {
+            grants,
+            mapped,
+            own,
+        }) => say!(
+            "audit: {grants} grants, none overlaps another's; {} MiB mapped by stage 2, all of it granted; {} MiB by EL2, none both writable and executable",
+            mapped >> MIB,
+            own >> MIB
+        ),
+        Err(finding) => say!("audit: FAILED: {finding}"),
+    }
 }
 
 /// `memory`.
