@@ -517,6 +517,7 @@ fn pi() -> Vec<Case> {
         // PSCI below: cores are started and the board is switched off by it, since the tree says so.
         case("tf-a", "boot")
             .guest("t", "guest-tests", &[1, 3], "8M")
+            .with("bootargs = \"tests=boot,smccc,psci,timer,uart\"")
             .pi_alone()
             .entry(Entry::TfA)
             .tap("t")
