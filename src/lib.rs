@@ -58,6 +58,7 @@
 //!   not reset, since nobody here knows how: its next owner finds it as it was left.
 //!
 //! DMA goes past stage 2: a master is handed over only where the bundle says `dma-unconfined`, and sees physical addresses.
+//! Its node is on a bus of its own whose `dma-ranges` says where on it the guest's RAM is.
 //!
 //! ## Locks
 //! A core's own state is not locked. A partition's cores share its virtual GIC and its UART, each behind a spin lock of
@@ -76,6 +77,10 @@
 //! Ctrl-] at the board's terminal opens it: keys become lines ([`model::monitor`]), `program::monitor` carries them out, on
 //! the core that has the console, a core without a vCPU where there is one. It is a speaker of its own on the console, and no
 //! guest can reach it. `trace` dumps the flight recorders for `cargo xtask trace`.
+//!
+//! Before any of that a self-test may look at the board, a line for each thing found ([`model::selftest`]). When no
+//! partition runs any more, or the manager of all others asks for it, the board is switched off or reset by what its tree
+//! offers: PSCI, or the BCM2835's watchdog (`program::power`).
 //!
 //! ## Errors
 //! The guest's mistake ends in that guest. A bad bundle, tree or board refuses to boot and names the place. Our own

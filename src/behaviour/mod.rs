@@ -2,6 +2,7 @@
 //!
 //! Everything here works on numbers, the models and a [`Machine`](machine::Machine), so the host tests it.
 
+pub mod audit;
 pub mod channel;
 pub mod console;
 pub mod crash;

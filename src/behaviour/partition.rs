@@ -19,7 +19,7 @@ use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
-use crate::words::{CpuId, Ipa, Pa, VcpuId};
+use crate::words::{CpuId, Ipa, Pa, Range, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
@@ -125,6 +125,10 @@ pub struct Partition<'b> {
     pub share: Share,
     /// Its stage-2 tables.
     pub stage2: Tree,
+    /// Where they lie: the root, the rest.
+    pub tables: [Range; 2],
+    /// The page of zeros its blank flash is made of.
+    pub blank: Range,
     /// Its vCPUs.
     pub vcpus: ArrayVec<Vcpu, MAX_VCPUS>,
     /// Physical CPUs by vCPU.

@@ -435,6 +435,8 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
             .collect(),
         share: crate::model::share::Share::default(),
         stage2: Tree::new_stage2(Pa::new(0x7000_0000), 40),
+        tables: [crate::words::Range::default(); 2],
+        blank: crate::words::Range::default(),
         vcpus: cpus.iter().map(vcpu).collect(),
         cpus,
         gic_version: version,

@@ -6,7 +6,8 @@ use crate::words::{CpuId, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
 
 const PAGE: usize = PAGE_BYTES;
-const MAIN_STACK: usize = 8 * PAGE;
+/// Writing a guest's tree goes deepest: 27 KiB by the frames' sizes, with nodes copied out of the board's.
+const MAIN_STACK: usize = 12 * PAGE;
 const FAST_STACK: usize = 4 * PAGE;
 const FAULT_STACK: usize = 4 * PAGE;
 

@@ -109,7 +109,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     }
     let kept = [boot::image(), tree, ramdisk];
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
-    if let Err(error) = partitions::make(&system, &board, host, &kept) {
+    if let Err(error) = partitions::make(&system, &board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));
     }
     if system.selftest {

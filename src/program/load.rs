@@ -14,7 +14,7 @@ use crate::model::pl011::Pl011;
 use crate::model::placement::Extent;
 use crate::model::power::Start;
 use crate::model::vgic::{Effects, GicVersion};
-use crate::words::limits::MAX_CHANNELS;
+use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
 use crate::words::{Ipa, Nodes};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
@@ -219,10 +219,13 @@ fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Resul
         channels: &channels,
         pmu: partition.pmu,
     };
+    let extents = partition.extents.iter();
+    let memory: ArrayVec<_, MAX_EXTENTS> = extents.map(|own| (own.range, own.ipa)).collect();
     let copies = Copies {
         paths: &plan.devices,
         place: &|range| partition.share.ipa(range),
         gic: guest_tree::GIC,
+        memory: &memory,
     };
     let devices = |nodes: &mut dyn Nodes| {
         plan.devices.is_empty() || board::copy(board, &copies, nodes).is_ok()

@@ -1,5 +1,6 @@
 //! Layer 5: the program. Boot order, the loop of each core, the short path, faults and panics.
 
+pub mod audit;
 pub mod boot;
 pub mod core;
 pub mod crash;

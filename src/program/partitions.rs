@@ -1,6 +1,7 @@
 //! Making the partitions of a system: memory, stage 2, interrupts; nothing runs yet.
 
 use super::state::{self, Host, LINKS, PARTITIONS};
+use crate::behaviour::audit::Finding;
 use crate::behaviour::channel::{Link, Port};
 use crate::behaviour::crash::Crashes;
 use crate::behaviour::heartbeat::Heartbeat;
@@ -48,12 +49,16 @@ pub enum SetUpError {
     /// A device cannot be handed over.
     #[error("{0}")]
     Share(#[from] ShareError),
+    /// What was made is not isolated: this image's own mistake, found before anything starts.
+    #[error("audit: {0}")]
+    Audit(#[from] Finding),
     /// No room for translation tables.
     #[error("partition {0}: its stage-2 tables: {1}")]
     Stage2(ArrayString<32>, MapError),
 }
 
-/// Makes every partition of `system`. `kept` is what no partition may have, beyond what the tree reserves.
+/// Makes every partition of `system`. `kept` is what no partition may have, beyond what the tree reserves; `own_tables`
+/// the root of EL2's own.
 ///
 /// # Errors
 /// See [`SetUpError`]; nothing was started.
@@ -62,6 +67,7 @@ pub fn make(
     board: &Board<'_>,
     host: &'static Host,
     kept: &[Range],
+    own_tables: u64,
 ) -> Result<(), SetUpError> {
     let reserved = board
         .reserved
@@ -81,10 +87,21 @@ pub fn make(
             slot.call_once(|| partition);
         }
     }
+    let virtual_cpu = match &board.gic {
+        Gic::V2 { virtual_cpu, .. } => interface(*virtual_cpu),
+        Gic::V3 { .. } => None,
+    };
+    super::audit::prepare(kept.iter().copied(), virtual_cpu, own_tables);
+    super::audit::run()?;
     for partition in state::partitions() {
         partition.life.start();
     }
     Ok(())
+}
+
+/// The page of GICV that guests use directly.
+fn interface(virtual_cpu: Range) -> Option<Range> {
+    Range::new(virtual_cpu.base(), virtual_cpu.size().min(PAGE_SIZE))
 }
 
 /// Makes the channels of `system`, their memory zero.
@@ -115,7 +132,7 @@ fn one(
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let stage2 = stage2(plan, &extents, &share, &channels, board, free)
+    let (stage2, tables, blank) = stage2(plan, &extents, &share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -132,6 +149,8 @@ fn one(
         layout,
         extents,
         stage2,
+        tables,
+        blank,
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
@@ -219,10 +238,10 @@ fn stage2(
     channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
-) -> Result<Tree, MapError> {
+) -> Result<(Tree, [Range; 2], Range), MapError> {
     let bits = init::pa_bits().min(IPA_BITS);
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
-    let tables = plan.memory / GIB
+    let count = plan.memory / GIB
         + FIXED_TABLES
         + 2 * extents.len() as u64
         + share
@@ -233,8 +252,9 @@ fn stage2(
         + channels.iter().map(Port::tables).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
-        .take(tables * PAGE_SIZE, PAGE_SIZE)
+        .take(count * PAGE_SIZE, PAGE_SIZE)
         .ok_or(MapError::NoMemory)?;
+    let tables = [root, pages];
     takeover::guest_ram(root).zero(root.base(), root.size());
     let mut pages = takeover::stage2_tables(pages);
     let tree = Tree::new_stage2(root.base(), bits);
@@ -266,15 +286,10 @@ fn stage2(
     }
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".
-        let size = virtual_cpu.size().min(PAGE_SIZE);
+        let page = interface(*virtual_cpu).ok_or(MapError::TooHigh)?;
         let leaf = stage2_leaf(Memory::Device, Access::ReadWrite);
-        tree.map(
-            &mut pages,
-            layout::GICC_BASE,
-            virtual_cpu.base(),
-            size,
-            leaf,
-        )?;
+        let (base, size) = (page.base(), page.size());
+        tree.map(&mut pages, layout::GICC_BASE, base, size, leaf)?;
     }
-    Ok(tree)
+    Ok((tree, tables, blank))
 }

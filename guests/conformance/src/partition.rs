@@ -67,11 +67,28 @@ pub fn run(suite: &mut Suite) {
                 })
             },
         );
+        suite.own(
+            CONTROL,
+            "the board is DENIED to who does not manage every other partition",
+            |_| (0..6).try_for_each(|action| denied(id::PARTITION_CONTROL, &[id::BOARD, action])),
+        );
         if let Some(peer) = peer {
             seen_by_its_peer(suite, peer);
         }
         return;
     }
+    suite.own(
+        CONTROL,
+        "an action the board has not is INVALID_PARAMETER to who manages every other partition",
+        |_| {
+            [action::START, action::PAUSE, action::RESUME, 5, u64::MAX]
+                .into_iter()
+                .try_for_each(|action| {
+                    let code = own(id::PARTITION_CONTROL, &[id::BOARD, action]).0;
+                    expect(action, code, id::INVALID_PARAMETER)
+                })
+        },
+    );
     match peer {
         Some(peer) => managed(suite, peer),
         None => suite.skip(CONTROL, "control of a managed partition", "no peer"),

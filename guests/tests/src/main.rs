@@ -62,6 +62,11 @@ const SUBJECTS: &[Subject] = &[
         default: false,
     },
     Subject {
+        name: "dma",
+        run: devices::run_dma,
+        default: false,
+    },
+    Subject {
         name: "off",
         run: devices::run_off,
         default: false,

@@ -4,13 +4,16 @@
 //! guest's GIC, phandles that no node of the guest's own has, clocks as clocks of a fixed rate. Invariant: no reference
 //! that this knows leads to a node the guest does not have; such a property is left out.
 //!
+//! Functions are not inlined, so that what one keeps does not lie on the stack while another walks the tree.
+//!
 //! Bindings: Devicetree Specification 2.3 and 2.4; `clock/fixed-clock.yaml`, `interrupt-controller/arm,gic.yaml`.
 
 use arrayvec::ArrayVec;
 
+use super::dma::dma;
 use super::interrupts;
 use super::tree::{Place, Tree, cell};
-use super::{BoardError, DevicePath, gic};
+use super::{BoardError, DevicePath, Dma, gic};
 use crate::words::{Ipa, Nodes, Range};
 
 /// Added to a phandle of the board's: the guest's own are below, and the board's trees number from 1 or 0x8000 up.
@@ -80,7 +83,15 @@ pub struct Copies<'c> {
     pub place: &'c dyn Fn(Range) -> Option<Ipa>,
     /// The phandle of the guest's GIC.
     pub gic: u32,
+    /// The guest's RAM, and where the guest sees it; none if what masters a bus is of no interest.
+    pub memory: &'c [(Range, Ipa)],
 }
+
+/// Pieces of RAM as a device that masters the bus sees them.
+const MAX_PIECES: usize = 16;
+
+/// A piece of the guest's RAM: its address on a bus, its address in the guest, its bytes.
+type Piece = (u64, u64, u64);
 
 /// A clock made for the guest.
 #[derive(Clone, Copy)]
@@ -106,6 +117,7 @@ struct Copier<'c, 't> {
 ///
 /// # Errors
 /// `tree` is no device tree. What else is wrong in it leaves out a property.
+#[inline(never)]
 pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<(), BoardError> {
     let tree = Tree::new(tree)?;
     let mut copier = Copier {
@@ -114,7 +126,7 @@ pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<()
         clocks: ArrayVec::new(),
     };
     // How deep the nodes lie that are open now: each deeper than the one before.
-    let mut open: ArrayVec<usize, { super::tree::MAX_DEPTH }> = ArrayVec::new();
+    let mut open: ArrayVec<usize, { super::tree::MAX_DEPTH + 1 }> = ArrayVec::new();
     for place in tree.walk() {
         if !copier.is_copied(&place) {
             continue;
@@ -128,6 +140,9 @@ pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<()
         {
             open.pop();
             sink.end();
+        }
+        if top && copier.begin_bus(&place, sink) {
+            let _ = open.try_push(place.depth());
         }
         let _ = open.try_push(place.depth());
         copier.node(&place, top, sink);
@@ -149,7 +164,61 @@ impl<'t> Copier<'_, 't> {
                 .any(|own| is_at_or_below(&path, own))
     }
 
+    /// Opens a bus for a device that may master it, and says where on it the guest's RAM is: a device sees no guest's
+    /// addresses. Of other devices nothing is written.
+    #[inline(never)]
+    fn begin_bus(&self, place: &Place<'t>, sink: &mut dyn Nodes) -> bool {
+        if dma(place) == Dma::Never || self.copies.memory.is_empty() {
+            return false;
+        }
+        let at = self.registers(place).first().map(|(at, _)| at.get());
+        sink.begin("dma-bus", at);
+        sink.property("compatible", b"simple-bus\0");
+        sink.cells("#address-cells", &[2]);
+        sink.cells("#size-cells", &[2]);
+        sink.property("ranges", &[]);
+        let pieces = self.reach(place);
+        let mut bytes: ArrayVec<u8, { MAX_PIECES * 6 * CELL }> = ArrayVec::new();
+        for (bus, guest, size) in &pieces {
+            let entry = [bus, guest, size].map(|number| number.to_be_bytes());
+            let _ = bytes.try_extend_from_slice(entry.as_flattened());
+        }
+        if pieces.is_empty() {
+            // Without `dma-ranges` a guest would take its own addresses for the bus's.
+            sink.property("status", b"disabled\0");
+        } else {
+            sink.property("dma-ranges", &bytes);
+        }
+        true
+    }
+
+    /// The guest's RAM as the device sees it, through `dma-ranges` of each bus above it (2.3.9).
+    #[inline(never)]
+    fn reach(&self, place: &Place<'t>) -> ArrayVec<Piece, MAX_PIECES> {
+        let whole = self.copies.memory.iter();
+        let mut pieces: ArrayVec<Piece, MAX_PIECES> = whole
+            .map(|(range, ipa)| (range.base().get(), ipa.get(), range.size()))
+            .take(MAX_PIECES)
+            .collect();
+        for depth in 1..place.depth() {
+            let bus = place.above(depth);
+            let Some(windows) = bus.dma_windows() else {
+                continue;
+            };
+            let mut through = ArrayVec::new();
+            for window in windows {
+                let seen = pieces.iter().filter_map(|piece| within(*piece, window));
+                seen.for_each(|piece| {
+                    let _ = through.try_push(piece);
+                });
+            }
+            pieces = through;
+        }
+        pieces
+    }
+
     /// Opens a copy of the node and writes its properties.
+    #[inline(never)]
     fn node(&mut self, place: &Place<'t>, top: bool, sink: &mut dyn Nodes) {
         let registers = self.registers(place);
         match registers.first() {
@@ -226,6 +295,7 @@ impl<'t> Copier<'_, 't> {
 
     /// A list of references, each followed by as many cells as its target's `counter` says (none for an empty one); nothing
     /// if one leads to a node that is not copied.
+    #[inline(never)]
     fn list(&self, value: &[u8], counter: &str) -> Option<Cells> {
         let mut rest = value;
         let mut cells = Cells::new();
@@ -259,6 +329,7 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// A list of clocks; those of providers that are not copied become clocks of a fixed rate.
+    #[inline(never)]
     fn clock_list(&mut self, value: &[u8]) -> Option<Cells> {
         let mut rest = value;
         let mut cells = Cells::new();
@@ -306,6 +377,7 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// The node's interrupts, all of them or none.
+    #[inline(never)]
     fn interrupts(&self, place: &Place<'t>, sink: &mut dyn Nodes) {
         let written = match (
             place.value("interrupts-extended"),
@@ -368,6 +440,19 @@ impl<'t> Copier<'_, 't> {
 pub fn is_at_or_below(path: &DevicePath, above: &str) -> bool {
     let rest = path.as_str().strip_prefix(above);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The part of a piece that a bus lets through, at its address on that bus.
+fn within(piece: Piece, (child, parent, length): (u64, u64, u64)) -> Option<Piece> {
+    let (at, guest, size) = piece;
+    let from = at.max(parent);
+    let to = at.checked_add(size)?.min(parent.saturating_add(length));
+    let size = to.checked_sub(from).filter(|size| *size > 0)?;
+    Some((
+        child.checked_add(from - parent)?,
+        guest.checked_add(from - at)?,
+        size,
+    ))
 }
 
 /// Writes `reg` for a parent with two cells of address and two of size.

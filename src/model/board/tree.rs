@@ -189,6 +189,13 @@ impl<'t> Place<'t> {
         Some(parent)
     }
 
+    /// The node above this one, or this one, that has `depth` nodes between it and the root, itself included.
+    pub(super) fn above(&self, depth: usize) -> Self {
+        let mut above = self.clone();
+        above.below.truncate(depth);
+        above
+    }
+
     /// The nodes below this one.
     pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'_, 't> {
         self.node().children().filter_map(|node| {
@@ -369,6 +376,26 @@ impl<'t> Place<'t> {
         range
             .map(Some)
             .ok_or_else(|| self.error(BoardProblem::Malformed("reg")))
+    }
+
+    /// The entries of this bus's `dma-ranges` that are numbers (2.3.9): an address on the bus, the same one level up, bytes.
+    /// `None` if the bus passes addresses on as they are.
+    pub(super) fn dma_windows(&self) -> Option<impl Iterator<Item = (u64, u64, u64)> + use<'t>> {
+        const NAME: &str = "dma-ranges";
+        self.value(NAME).filter(|value| !value.is_empty())?;
+        let cells = self.cells().ok();
+        let above = self.parent().and_then(|parent| parent.cells().ok());
+        // What is malformed lets nothing through.
+        let (child, above, length) = match (cells, above) {
+            (Some((child, length)), Some((above, _))) => (child, above, length),
+            _ => (0, 0, 0),
+        };
+        let entries = self.groups(NAME, child + above + length);
+        let windows = entries.into_iter().flatten().filter_map(move |entry| {
+            let window = Window::read(entry, child, above)?;
+            Some((window.child, window.parent, window.length))
+        });
+        Some(windows)
     }
 
     /// Takes an address on this bus to `parent`'s, if one of its `ranges` covers it.

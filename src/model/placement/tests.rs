@@ -128,6 +128,35 @@ fn scattered_ram_gives_contiguous_guest_addresses() {
     assert_eq!(placement.channels.as_slice(), [range(33 * MIB, MIB)]);
 }
 
+/// A Raspberry Pi 4 of 8 GiB: RAM below the VideoCore's, below the peripherals, and above 4 GiB; page 0 has the spin
+/// table, the image lies at 2 MiB, the bundle at 128 MiB.
+#[test]
+fn a_pi_of_8_gib_gives_each_partition_ram_in_one_piece_outside_what_is_kept() {
+    let ram = [
+        range(0, 0x3b40_0000),
+        range(0x4000_0000, 0xbc00_0000),
+        range(0x1_0000_0000, 0x1_0000_0000),
+    ];
+    let kept = [
+        range(0, 0x1000),
+        range(0x20_0000, 0x20_0000),
+        range(0x800_0000, 0x300_0000),
+    ];
+    let sizes = [0xc000_0000, 0x8000_0000, 256 << 20, 4 << 20];
+    let mut free = free(&ram, &kept);
+    let placement = place(&mut free, &system(&sizes, &[])).unwrap();
+    for (extents, size) in placement.extents.iter().zip(sizes) {
+        let [extent] = extents.as_slice() else {
+            panic!("{extents:?}")
+        };
+        assert_eq!(extent.range.size(), size);
+        assert!(ram.iter().any(|ram| ram.contains(extent.range)));
+        assert!(!kept.iter().any(|kept| kept.overlaps(extent.range)));
+    }
+    // 3 GiB in one piece are above 4 GiB only.
+    assert!(placement.extents[0][0].range.base() >= Pa::new(1 << 32));
+}
+
 #[test]
 fn what_does_not_fit_is_named_with_its_numbers_and_takes_nothing() {
     let mut memory = free(&[range(MIB, 8 * MIB)], &[]);

@@ -4,10 +4,12 @@
 //! while nothing walks it, from empty, each address mapped at most once, so no break-before-make is ever needed.
 
 mod attributes;
+mod leaves;
 #[cfg(test)]
 mod tests;
 
 pub use attributes::{Access, Memory, el2_leaf, stage2_leaf};
+pub use leaves::{Leaf, WalkEnd};
 
 use crate::words::{PAGE_SIZE, Pa};
 use thiserror::Error;
@@ -79,6 +81,16 @@ impl Tree {
             bits: 48,
             start_level: 0,
         })
+    }
+
+    /// The EL2 stage-1 tree whose root is at `root`, as [`Self::new_el2`] has made it.
+    #[must_use]
+    pub const fn of_el2(root: Pa) -> Self {
+        Self {
+            root,
+            bits: 48,
+            start_level: 0,
+        }
     }
 
     /// Makes a stage-2 tree over `root`, whose walk starts at level 1. `bits` of intermediate physical address, 31 to

@@ -5,6 +5,7 @@
 //! pin that rests low is said to interrupt. Invariant: [`HANDLED`] counts what the handler took from a device that had
 //! asked for it, [`SPURIOUS`] everything else.
 
+mod dma;
 mod gpio;
 mod many;
 mod off;
@@ -25,6 +26,7 @@ use dtoolkit::standard::NodeStandard;
 use crate::environment::Environment;
 use crate::tap::Tap;
 
+pub use dma::run as run_dma;
 pub use off::{role as role_off, run as run_off};
 pub use restart::role;
 pub use serial::run as run_serial;

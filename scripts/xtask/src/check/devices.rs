@@ -95,6 +95,7 @@ fn unknown_rates(manifest: &Manifest, tree: &[u8], problems: &mut Vec<Problem>) 
             paths: &[&device.value],
             place: &|range| Some(Ipa::new(range.base().get())),
             gic: 1,
+            memory: &[],
         };
         let mut rates = Rates::default();
         if copy(tree, &copies, &mut rates).is_ok() && rates.unknown {

@@ -80,8 +80,8 @@ impl Results {
     /// Takes what the suite said in `log`, the console of `variant`.
     fn take(&mut self, variant: &Variant, log: &str) {
         let machine = self.machines.len();
-        let (case, gic, cpu) = (variant.case.name, variant.gic, variant.cpu);
-        self.machines.push(format!("{case}, GICv{gic}, {cpu}"));
+        let name = format!("{}, {}", variant.case.name, variant.machine());
+        self.machines.push(name);
         for line in log.lines() {
             let line = line.trim_end();
             let speaker = SPEAKERS.iter().find_map(|name| tap::own_line(line, name));

@@ -88,6 +88,14 @@ impl Variant {
         }
     }
 
+    /// Its machine, for people.
+    pub fn machine(&self) -> String {
+        match self.board {
+            Some(board) => board.to_string(),
+            None => format!("GICv{}, {}", self.gic, self.cpu),
+        }
+    }
+
     /// What of the machine is chosen.
     fn choice(&self) -> Choice {
         match self.board {

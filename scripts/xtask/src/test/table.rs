@@ -1,5 +1,7 @@
 //! The emulator tests. The folder's documentation says how to add one.
 
+use bulkhead::model::bundle::digest;
+
 use super::case::{Bundle, Case, Entry, case};
 use super::counts;
 
@@ -24,6 +26,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(neighbours());
     cases.extend(lifecycle());
     cases.extend(boot());
+    cases.extend(forged());
     cases.extend(hostile());
     cases.extend(counted());
     cases.extend(conformance());
@@ -170,6 +173,12 @@ fn guests() -> Vec<Case> {
             .with("bootargs = \"tests=devices\"")
             .on(EVERY_CPU)
             .seconds(240)
+            .tap("t"),
+        case("devices-dma", "guest")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("devices = [\"/fw-cfg@9020000\"]")
+            .with("dma = \"unconfined\"")
+            .with("bootargs = \"tests=dma\"")
             .tap("t"),
         case("devices-one-cpu", "guest")
             .guest("t", "guest-tests", &[3], "8M")
@@ -588,6 +597,51 @@ fn boot() -> Vec<Case> {
             .entry(Entry::El3)
             .wait("entered at EL3, but it needs EL2"),
     ]
+}
+
+/// Bundles that no checker let through: their plan has its digest, and asks for devices that cannot be had.
+fn forged() -> Vec<Case> {
+    let pair = |name| {
+        case(name, "boot")
+            .guest("one", "control-loop", &[0], "4M")
+            .with("devices = [\"/pl061@9030000\"]")
+            .guest("two", "control-loop", &[1], "4M")
+            .with("devices = [\"/pl031@9010000\"]")
+    };
+    vec![
+        pair("device-twice")
+            .bundle(Bundle::Changed(|bundle| {
+                forge(bundle, b"/pl031@9010000", b"/pl061@9030000")
+            }))
+            .wait("device /pl061@9030000 for partition 1: it is partition 0's too"),
+        pair("device-of-the-hypervisor")
+            .bundle(Bundle::Changed(|bundle| {
+                forge(bundle, b"/pl031@9010000", b"/pl011@9000000")
+            }))
+            .wait("device /pl011@9000000 for partition 1: the hypervisor needs it itself"),
+        case("device-with-dma", "boot")
+            .guest("one", "control-loop", &[0], "4M")
+            .with("devices = [\"/fw-cfg@9020000\"]")
+            .with("dma = \"unconfined\"")
+            .bundle(Bundle::Changed(|bundle| {
+                forge(bundle, b"dma-unconfined", b"dma-unconfine_")
+            }))
+            .wait("device /fw-cfg@9020000 for partition 0: it may write memory by itself"),
+    ]
+}
+
+/// Replaces the first `from` in a bundle's plan by `to`, of the same length, and gives the plan its digest again.
+fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
+    let find = |bundle: &[u8], what: &[u8]| {
+        let found = bundle.windows(what.len()).position(|window| window == what);
+        found.expect("the bundle has it")
+    };
+    let old = digest(bundle).expect("a bundle");
+    let seal = find(bundle, &old);
+    let at = find(bundle, from);
+    bundle[at..at + to.len()].copy_from_slice(to);
+    let new = digest(bundle).expect("a bundle still");
+    bundle[seal..seal + new.len()].copy_from_slice(&new);
 }
 
 /// Damages the byte behind the first `mark`.

@@ -1,6 +1,7 @@
 //! Copies written down as text, of trees in the shapes of both boards and of any bytes.
 
 use super::*;
+use crate::words::Pa;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 use std::string::String;
@@ -42,10 +43,16 @@ impl Nodes for Written {
 
 /// The copies of `paths`, registers 0x100_0000 higher than the board's.
 fn copied(tree: &[u8], paths: &[&str]) -> String {
+    copied_with(tree, paths, &[])
+}
+
+/// The same for a guest with this RAM.
+fn copied_with(tree: &[u8], paths: &[&str], memory: &[(Range, Ipa)]) -> String {
     let copies = Copies {
         paths,
         place: &|range| Some(Ipa::new(range.base().get() + 0x100_0000)),
         gic: 1,
+        memory,
     };
     let mut written = Written::default();
     copy(tree, &copies, &mut written).expect("the tree is sound");
@@ -252,6 +259,58 @@ fn a_device_that_is_a_bus_translates_nothing() {
     );
 }
 
+fn ram(base: u64, ipa: u64, size: u64) -> (Range, Ipa) {
+    (Range::new(Pa::new(base), size).unwrap(), Ipa::new(ipa))
+}
+
+/// A device that may master a bus which sees only the board's first 1 GiB, at 0xc000_0000.
+fn master(fdt: &mut Fdt) {
+    cells(fdt, "dma-ranges", &[0xc000_0000, 0, 0, 0x4000_0000]);
+    node(fdt, "usb@7e980000", |fdt| {
+        fdt.property_string("compatible", "a").unwrap();
+        cells(fdt, "reg", &[0x7e98_0000, 0x1000]);
+        cells(fdt, "dma-ranges", &[1, 2, 3, 4]);
+    });
+    node(fdt, "gpio@7e200000", |fdt| {
+        fdt.property_string("compatible", "arm,pl061").unwrap();
+        cells(fdt, "reg", &[0x7e20_0000, 0x1000]);
+    });
+}
+
+#[test]
+fn a_master_of_a_bus_is_told_where_on_it_the_guests_ram_is() {
+    let devices = ["/soc/usb@7e980000", "/soc/gpio@7e200000"];
+    // The second piece ends past what the bus reaches.
+    let memory = [
+        ram(0x1000_0000, 0x4000_0000, 0x20_0000),
+        ram(0x3ff0_0000, 0x4020_0000, 0x20_0000),
+    ];
+    assert_eq!(
+        copied_with(&board(master), &devices, &memory),
+        "dma-bus@8f980000\n \
+         compatible = 73696d70 6c652d62 757300\n \
+         #address-cells = 00000002\n \
+         #size-cells = 00000002\n \
+         ranges =\n \
+         dma-ranges = 00000000 d0000000 00000000 40000000 00000000 00200000 \
+         00000000 fff00000 00000000 40200000 00000000 00100000\n \
+         usb@8f980000\n  \
+         reg = 00000000 8f980000 00000000 00001000\n  \
+         compatible = 6100\n\
+         gpio@8f200000\n \
+         reg = 00000000 8f200000 00000000 00001000\n \
+         compatible = 61726d2c 706c3036 3100\n"
+    );
+}
+
+#[test]
+fn a_master_that_reaches_none_of_the_guests_ram_is_switched_off() {
+    let memory = [ram(0x8000_0000, 0x4000_0000, 0x20_0000)];
+    let text = copied_with(&board(master), &["/soc/usb@7e980000"], &memory);
+    assert!(text.contains("status = 64697361 626c6564 00\n"), "{text}");
+    assert!(!text.contains("dma-ranges"), "{text}");
+}
+
 #[test]
 fn nothing_is_copied_that_was_not_asked_for() {
     assert_eq!(copied(&board(gpio_and_user), &["/soc/gpio@7e20000"]), "");
@@ -272,6 +331,7 @@ proptest! {
             paths: &["/soc/spi@7e204000", "/soc/gpio@7e200000"],
             place: &|range| Some(Ipa::new(range.base().get())),
             gic: 1,
+            memory: &[ram(0x4080_0000, 0x4000_0000, 0x20_0000)],
         };
         let mut written = Written::default();
         let _ = copy(&tree, &copies, &mut written);

@@ -2,8 +2,11 @@
 
 use super::*;
 
+/// The cells of a tree's `reg`, and the ranges of RAM they make, base and size.
+type Memory = (&'static [u32], &'static [(u64, u64)]);
+
 /// What the firmware writes into `memory@0`, which has one cell for a size, and the RAM that makes.
-const BOARDS: [(&[u32], &[(u64, u64)]); 4] = [
+const BOARDS: [Memory; 4] = [
     // 1 GiB.
     (&[0, 0, 0x3b40_0000], &[(0, 0x3b40_0000)]),
     // 2 GiB.

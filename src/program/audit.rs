@@ -1,0 +1,98 @@
+//! The audit of this board: before the first partition starts, and whenever the monitor is asked for it.
+
+use super::state::partitions;
+use crate::behaviour::audit::{self, Finding, Grant};
+use crate::behaviour::partition::Partition;
+use crate::edge::memory::TableView;
+use crate::model::share::MAX_INTERRUPTS;
+use crate::model::translation::Tree;
+use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
+use crate::words::{Pa, PartitionId, Range};
+use arrayvec::ArrayVec;
+use spin::Once;
+
+/// Most grants there are: each partition's RAM, interface and flash, its devices, and every channel's two ends.
+const MAX_GRANTS: usize = MAX_PARTITIONS * 32 + 2 * MAX_CHANNELS;
+/// Most ranges that are the hypervisor's.
+const MAX_KEPT: usize = 16;
+
+/// What the audit needs of the board.
+#[derive(Debug)]
+struct Known {
+    /// What no partition may have.
+    kept: ArrayVec<Range, MAX_KEPT>,
+    /// GICV, where guests use it directly.
+    virtual_cpu: Option<Range>,
+    /// The root of EL2's own tables.
+    own_root: Pa,
+}
+
+static KNOWN: Once<Known> = Once::new();
+
+/// Tells the audit what the hypervisor keeps, which page of GICV guests use, and where EL2's own tables are.
+pub fn prepare(kept: impl Iterator<Item = Range>, virtual_cpu: Option<Range>, own_root: u64) {
+    KNOWN.call_once(|| Known {
+        kept: kept.take(MAX_KEPT).collect(),
+        virtual_cpu,
+        own_root: Pa::new(own_root),
+    });
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Grants of all partitions.
+    pub grants: usize,
+    /// Bytes the partitions' tables map.
+    pub mapped: u64,
+    /// Bytes EL2's own tables map.
+    pub own: u64,
+}
+
+/// Every interrupt of a device with its owner.
+fn devices_interrupts() -> ArrayVec<(PartitionId, u32), { MAX_PARTITIONS * MAX_INTERRUPTS }> {
+    let of = |one: &'static Partition<'static>| {
+        let own = one.share.interrupts.iter();
+        own.map(|interrupt| (one.plan.id, interrupt.intid))
+    };
+    partitions().flat_map(of).collect()
+}
+
+/// Audits every partition and EL2 itself.
+///
+/// # Errors
+/// The first finding.
+pub fn run() -> Result<Summary, Finding> {
+    let Some(known) = KNOWN.get() else {
+        return Ok(Summary::default());
+    };
+    let mut grants: ArrayVec<Grant, MAX_GRANTS> = ArrayVec::new();
+    for grant in partitions().flat_map(|one| audit::grants(one, known.virtual_cpu)) {
+        if grants.try_push(grant).is_err() {
+            return Err(Finding::Kept(grant.owner, grant.range.base().get()));
+        }
+    }
+    let tables = |one: &'static Partition<'static>| one.tables.iter().copied();
+    let mut kept: ArrayVec<Range, { MAX_KEPT + 2 * MAX_PARTITIONS }> = ArrayVec::new();
+    let room = kept.remaining_capacity();
+    kept.extend(
+        known
+            .kept
+            .iter()
+            .copied()
+            .chain(partitions().flat_map(tables))
+            .take(room),
+    );
+    audit::owners(&grants, &kept)?;
+    audit::interrupts(&devices_interrupts())?;
+    let mut summary = Summary {
+        grants: grants.len(),
+        ..Summary::default()
+    };
+    for one in partitions() {
+        let view = TableView;
+        summary.mapped += audit::tables(one.plan.id, &one.stage2, &view, &one.tables, &grants)?;
+    }
+    summary.own = audit::own(&Tree::of_el2(known.own_root), &TableView)?;
+    Ok(summary)
+}
