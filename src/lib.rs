@@ -69,7 +69,14 @@
 //! ## Life
 //! A partition is loaded by the core of its vCPU 0: RAM zeroed, payloads hashed and copied, tree written, interrupts reset.
 //! It stops when its guest asks for it or crashes: its cores are called in, park, and the same core starts it again if
-//! policy says so ([`behaviour::lifecycle`]). Nobody waits for a guest: a kick brings its core to EL2.
+//! policy says so ([`behaviour::lifecycle`]). Nobody waits for a guest: a kick brings its core to EL2. A stop by a fault
+//! leaves a record ([`behaviour::crash`]) with the last exits out of the core's flight recorder ([`model::recorder`]); a guest
+//! that loops in its own vectors and never exits is found by its silence ([`model::watch`]).
+//!
+//! ## The monitor
+//! Ctrl-] at the board's terminal opens it: keys become lines ([`model::monitor`]), `program::monitor` carries them out, on
+//! the core that has the console, a core without a vCPU where there is one. It is a speaker of its own on the console, and no
+//! guest can reach it. `trace` dumps the flight recorders for `cargo xtask trace`.
 //!
 //! Before any of that a self-test may look at the board, a line for each thing found ([`model::selftest`]). When no
 //! partition runs any more, or the manager of all others asks for it, the board is switched off or reset by what its tree
@@ -77,7 +84,9 @@
 //!
 //! ## Errors
 //! The guest's mistake ends in that guest. A bad bundle, tree or board refuses to boot and names the place. Our own
-//! mistake panics, and the panic names itself; an exception at EL2 prints its registers on the core's fault stack.
+//! mistake panics, and the panic names itself; an exception at EL2 prints its registers and the calls under way on the core's
+//! fault stack (`cargo xtask symbolize` names them). Either costs that core and its partition; if it had the console,
+//! another takes it.
 #![cfg_attr(not(test), no_std)]
 
 #[forbid(unsafe_code)]

@@ -22,22 +22,14 @@ pub enum What {
     Interrupt,
     /// An SError out of the guest; the detail is ESR_EL2.
     SystemError,
-    /// An exception put into the guest; the detail is ESR_EL1.
-    Injected,
     /// The partition's life goes on; the detail is a [`Stage`]'s number.
     Life,
 }
 
 impl What {
-    const ALL: [Self; 5] = [
-        Self::Exit,
-        Self::Interrupt,
-        Self::SystemError,
-        Self::Injected,
-        Self::Life,
-    ];
+    const ALL: [Self; 4] = [Self::Exit, Self::Interrupt, Self::SystemError, Self::Life];
 
-    /// Its number, for tools: 0 to 4 in the order above.
+    /// Its number, for tools: 0 to 3 in the order above.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8

@@ -433,6 +433,7 @@ impl Core {
 
     /// Holds the vCPU where it is until its manager lets it go on or stops it.
     fn hold(&mut self) {
+        self.note_life(Stage::Paused);
         while self.here.partition.life.state() == State::Paused {
             wfi();
             self.take_interrupts();

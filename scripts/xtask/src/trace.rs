@@ -232,7 +232,6 @@ fn cause(event: &Record) -> String {
         0 => name_of(Syndrome::new(event.detail).class()).to_string(),
         1 => format!("interrupt {}", event.detail),
         2 => "SError".to_string(),
-        3 => "exception injected".to_string(),
         _ => ["loading", "running", "stopping", "down", "paused"]
             .get(usize::try_from(event.detail).unwrap_or(usize::MAX))
             .map_or_else(|| "life".to_string(), |stage| format!("life: {stage}")),
@@ -252,7 +251,7 @@ mod tests {
             "2 1000 50 1 1 0 40200000 1a",
             "2 1500 25 1 1 0 40200000 1a",
             "2 1750 250 1 1 0 40200000 1a",
-            "0 500 0 4 0 0 0 1",
+            "0 500 0 3 0 0 0 1",
             "end",
         ];
         Trace::parse(&lines.map(str::to_string)).unwrap()

@@ -331,7 +331,6 @@ fn exit(event: &Event, newest: u64, frequency: u64, each: &mut impl FnMut(&str))
             write!(text, "{}", name_of(Syndrome::new(event.detail).class()))
         }
         What::Interrupt => write!(text, "interrupt {}", event.detail),
-        What::Injected => write!(text, "exception injected"),
         What::Life => write!(text, "life"),
     };
     let _ = write!(text, ", {:#x}, pc {:#x}", event.detail, event.pc);

@@ -70,7 +70,7 @@ fn item(record: &Record, item: u64, frequency: u64) -> Values {
 
 fn exit(event: &Event, frequency: u64) -> [u64; 3] {
     let kind: u64 = match event.what {
-        What::Exit | What::Injected | What::Life => 0,
+        What::Exit | What::Life => 0,
         What::Interrupt => 1,
         What::SystemError => 2,
     };
