@@ -342,7 +342,7 @@ pub fn open_everything() {
     for index in 2..mmu::ENTRIES {
         root.set(
             index,
-            index as u64 * mmu::ROOT_BLOCK | mmu::descriptor::DEVICE_BLOCK,
+            (index as u64 * mmu::ROOT_BLOCK) | mmu::descriptor::DEVICE_BLOCK,
         );
     }
     mmu::synchronize();

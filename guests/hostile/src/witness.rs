@@ -119,10 +119,11 @@ fn memory(findings: &mut Findings, generations: &mut [u64; SLICES]) {
     findings.looks += 1;
     let generation = generations[slice];
     generations[slice] += 1;
-    for index in slice * SLICE..(slice + 1) * SLICE {
-        let value = MEMORY[index].load(Relaxed);
+    let words = MEMORY.iter().enumerate();
+    for (index, word) in words.skip(slice * SLICE).take(SLICE) {
+        let value = word.load(Relaxed);
         findings.check("memory is another", value == pattern(index, generation));
-        MEMORY[index].store(pattern(index, generation + 1), Relaxed);
+        word.store(pattern(index, generation + 1), Relaxed);
     }
 }
 
