@@ -9,7 +9,7 @@
 mod interrupts;
 
 use bulkhead_rt::abi::layout::{GICD_BASE, UART_BASE};
-use bulkhead_rt::abi::{psci, smccc};
+use bulkhead_rt::abi::{bulkhead, psci, smccc};
 use bulkhead_rt::call::Conduit;
 use bulkhead_rt::gic::{Gic, distributor};
 use bulkhead_rt::{Machine, entry, mmio, println, timer};
@@ -113,6 +113,16 @@ const ROWS: &[Row] = &[
     row!(19, "ipi-round-trip", interrupts::there_and_back()),
     row!(20, "cpu-on", interrupts::switch_on()),
     row!(21, "device-interrupt", interrupts::device()),
+    row!(
+        22,
+        "hvc-features",
+        call(Conduit::Hvc, bulkhead::FEATURES, bulkhead::HEARTBEAT)
+    ),
+    row!(
+        23,
+        "hvc-heartbeat",
+        call(Conduit::Hvc, bulkhead::HEARTBEAT, 60_000)
+    ),
 ];
 
 fn main(machine: &'static Machine) {
@@ -158,11 +168,11 @@ fn call(conduit: Conduit, function: u32, argument: u32) -> u64 {
     match conduit {
         // SAFETY: the convention preserves all but x0-x17.
         Conduit::Hvc => unsafe {
-            core::arch::asm!("hvc #0", inout("x0") x0, inout("x1") x1 => _, clobber_abi("C"));
+            core::arch::asm!("hvc #0", inout("x0") x0, inout("x1") x1 => _, inout("x2") 0_u64 => _, clobber_abi("C"));
         },
         // SAFETY: as above.
         Conduit::Smc => unsafe {
-            core::arch::asm!("smc #0", inout("x0") x0, inout("x1") x1 => _, clobber_abi("C"));
+            core::arch::asm!("smc #0", inout("x0") x0, inout("x1") x1 => _, inout("x2") 0_u64 => _, clobber_abi("C"));
         },
     }
     x0

@@ -48,13 +48,15 @@ pub(super) fn answer(
     call: &Call,
 ) -> Option<Answer> {
     let values = match call.function {
-        bulkhead::FEATURES => features(call),
+        bulkhead::FEATURES => features(lower(call.argument(1))),
         bulkhead::PARTITION_INFO => partition_info(here),
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
         bulkhead::CHANNEL_INFO => channels::info(here, call),
         bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, call),
-        bulkhead::HEARTBEAT => managing::heartbeat(here, machine, call),
+        bulkhead::HEARTBEAT => {
+            managing::heartbeat(here, machine, call.argument(1), call.argument(2))
+        }
         bulkhead::PARTITION_STATUS => managing::status(here, call),
         bulkhead::PARTITION_CONTROL => managing::control(here, machine, call),
         bulkhead::STATISTIC => managing::statistic(here, call),
@@ -67,9 +69,25 @@ pub(super) fn answer(
     })
 }
 
+/// The code of a call that takes no more than X1 and X2, if it is one: FEATURES, HEARTBEAT.
+#[inline(always)]
+pub(super) fn at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    function: u32,
+    [x1, x2]: [u64; 2],
+) -> Option<i64> {
+    let values = match function {
+        bulkhead::FEATURES => features(lower(x1)),
+        bulkhead::HEARTBEAT => managing::heartbeat(here, machine, x1, x2),
+        _ => return None,
+    };
+    Some(values.map_or_else(CallError::code, |_| bulkhead::SUCCESS))
+}
+
 /// `FEATURES(function)`: whether the function is one of this service that [`answer`] knows.
-fn features(call: &Call) -> Values {
-    match lower(call.argument(1)) {
+fn features(function: u32) -> Values {
+    match function {
         bulkhead::FEATURES
         | bulkhead::PARTITION_INFO
         | bulkhead::CONSOLE_WRITE

@@ -17,12 +17,18 @@ use spin::Once;
 ///
 /// # Errors
 /// `InvalidParameter` for argument 2 or beyond the manifest's limit; `Denied` if the manifest grants no heartbeat.
-pub(super) fn heartbeat(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Values {
-    if call.argument(2) != 0 {
+#[inline(always)]
+pub(super) fn heartbeat(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    milliseconds: u64,
+    zero: u64,
+) -> Values {
+    if zero != 0 {
         return Err(CallError::InvalidParameter);
     }
     let limit = here.partition.plan.heartbeat_ms.ok_or(CallError::Denied)?;
-    let milliseconds = u32::try_from(call.argument(1))
+    let milliseconds = u32::try_from(milliseconds)
         .ok()
         .filter(|milliseconds| *milliseconds <= limit)
         .ok_or(CallError::InvalidParameter)?;

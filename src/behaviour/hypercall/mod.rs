@@ -131,9 +131,27 @@ pub fn at_once(registers: &mut Registers) -> bool {
             None => return false,
         },
     };
-    let [x0, x1, x2, x3, ..] = &mut registers.x;
-    (*x0, *x1, *x2, *x3) = (value.cast_unsigned(), 0, 0, 0);
+    put_code(registers, value);
     true
+}
+
+/// Answers FEATURES and HEARTBEAT, which take no more than their arguments and the core's own timer; else nothing has
+/// changed.
+#[inline(always)]
+pub fn own_at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+) -> bool {
+    let [x0, x1, x2, ..] = registers.x;
+    let code = bulkhead::at_once(here, machine, lower(x0), [x1, x2]);
+    code.inspect(|code| put_code(registers, *code)).is_some()
+}
+
+#[inline(always)]
+fn put_code(registers: &mut Registers, code: i64) {
+    let [x0, x1, x2, x3, ..] = &mut registers.x;
+    (*x0, *x1, *x2, *x3) = (code.cast_unsigned(), 0, 0, 0);
 }
 
 /// Asks the services in turn; `None` if nobody knows the function.

@@ -176,6 +176,8 @@ const BUDGETS: &[Budget] = &[
     budget(17, "physical timer", 60, 190),
     budget(18, "IPI, both sides", 360, 475),
     // More than a private one: whose it is has to be looked up.
+    budget(22, "HVC FEATURES", 120, 120),
+    budget(23, "HVC HEARTBEAT", 160, 160),
     budget(21, "passed-through SPI", 72, 196),
 ];
 

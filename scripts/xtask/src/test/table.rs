@@ -476,6 +476,7 @@ fn counted() -> Vec<Case> {
             .claim(counts::control_is_left_alone),
         case("budgets", "counted")
             .guest("bench", "bench", &[0, 1], "4M")
+            .with("heartbeat = \"60s\"")
             .with("devices = [\"/pl061@9030000\"]")
             .wait(r"^\[bench\] bench: done")
             .claim(counts::budgets_are_kept),
