@@ -285,8 +285,7 @@ fn hostile() -> Vec<Case> {
         attack("two-cpus", &[0, 1], &[2])
             .guest("sensor", "sensor", &[3], "4M")
             .with(samples)
-            .with(own)
-            .quick(),
+            .with(own),
         attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
     ]
 }
@@ -506,8 +505,7 @@ fn pi() -> Vec<Case> {
             .wait(r"^\[linux\] # $")
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
-            .wait(r"^\[control\] ")
-            .quick(),
+            .wait(r"^\[control\] "),
         // The image of a card is made, read back, listed, and what is on it is booted.
         case("card", "boot")
             .manifest("platform/rpi4/demo.toml", 4)
