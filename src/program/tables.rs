@@ -4,7 +4,7 @@ use crate::arm::control;
 use crate::edge::boot::{self, Regime};
 use crate::edge::core as cores;
 use crate::edge::memory::TablePages;
-use crate::model::board::{Board, BoardPower, Gic};
+use crate::model::board::Board;
 use crate::model::translation::{Access, MapError, Memory, Tree, el2_leaf};
 use crate::words::{PAGE_SIZE, Pa, Range};
 use arrayvec::ArrayVec;
@@ -88,7 +88,7 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
     });
     let device = el2_leaf(Memory::Device, Access::ReadWrite);
     let mut devices: ArrayVec<Range, 16> = ArrayVec::new();
-    for range in devices_of(board).filter_map(pages_of) {
+    for range in board.own_registers().filter_map(pages_of) {
         if !devices.iter().any(|other| other.overlaps(range)) {
             let _ = devices.try_push(range);
             let _ = pieces.try_push(Piece {
@@ -98,35 +98,6 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
         }
     }
     pieces
-}
-
-/// The registers EL2 drives.
-fn devices_of(board: &Board<'_>) -> impl Iterator<Item = Range> {
-    let gic: ArrayVec<Range, 8> = match &board.gic {
-        Gic::V2 {
-            distributor,
-            cpu_interface,
-            hypervisor,
-            virtual_cpu,
-            ..
-        } => [*distributor, *cpu_interface, *hypervisor, *virtual_cpu]
-            .into_iter()
-            .collect(),
-        Gic::V3 {
-            distributor,
-            redistributors,
-            ..
-        } => core::iter::once(*distributor)
-            .chain(redistributors.iter().copied())
-            .collect(),
-    };
-    let power = match board.power {
-        Some(BoardPower::Bcm2835Pm { registers }) => Some(registers),
-        Some(BoardPower::Psci(_)) | None => None,
-    };
-    gic.into_iter()
-        .chain(board.console.map(|console| console.registers))
-        .chain(power)
 }
 
 /// The whole pages `range` touches.

@@ -282,6 +282,38 @@ impl Board<'_> {
     }
 }
 
+impl Board<'_> {
+    /// The registers EL2 drives, which it maps and no partition may have: the GIC's, the console's, and those of a power
+    /// manager, since whoever has it can end the board for all.
+    pub fn own_registers(&self) -> impl Iterator<Item = Range> {
+        let gic: ArrayVec<Range, { MAX_REDISTRIBUTOR_REGIONS + 1 }> = match &self.gic {
+            Gic::V2 {
+                distributor,
+                cpu_interface,
+                hypervisor,
+                virtual_cpu,
+                ..
+            } => [*distributor, *cpu_interface, *hypervisor, *virtual_cpu]
+                .into_iter()
+                .collect(),
+            Gic::V3 {
+                distributor,
+                redistributors,
+                ..
+            } => core::iter::once(*distributor)
+                .chain(redistributors.iter().copied())
+                .collect(),
+        };
+        let power = match self.power {
+            Some(BoardPower::Bcm2835Pm { registers }) => Some(registers),
+            Some(BoardPower::Psci(_)) | None => None,
+        };
+        gic.into_iter()
+            .chain(self.console.map(|console| console.registers))
+            .chain(power)
+    }
+}
+
 /// The console alone, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {

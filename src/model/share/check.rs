@@ -1,10 +1,10 @@
 //! Reads the devices out of the board's tree, and refuses what cannot be handed over.
 
 use super::{Share, ShareError, ShareProblem, Shares, pages};
-use crate::model::board::{Board, BoardPower, DeviceInfo, Dma, Gic, devices, is_at_or_below};
+use crate::model::board::{Board, DeviceInfo, Dma, devices, is_at_or_below};
 use crate::model::bundle::{Plan, System};
 use crate::words::limits::MAX_PARTITIONS;
-use crate::words::{PAGE_SIZE, Range, Text};
+use crate::words::{PAGE_SIZE, Text};
 use arrayvec::ArrayVec;
 use bulkhead_abi::layout;
 
@@ -171,31 +171,7 @@ fn take_interrupts(
 /// Whether the hypervisor drives the device.
 fn is_hypervisors(info: &DeviceInfo<'_>, board: &Board<'_>) -> bool {
     let console = board.console.iter();
-    let own = console.clone().map(|console| console.registers);
-    let gic: ArrayVec<Range, 8> = match &board.gic {
-        Gic::V2 {
-            distributor,
-            cpu_interface,
-            hypervisor,
-            virtual_cpu,
-            ..
-        } => [*distributor, *cpu_interface, *hypervisor, *virtual_cpu]
-            .into_iter()
-            .collect(),
-        Gic::V3 {
-            distributor,
-            redistributors,
-            ..
-        } => core::iter::once(*distributor)
-            .chain(redistributors.iter().copied())
-            .collect(),
-    };
-    let power = match board.power {
-        // Whoever has it can end the board for all.
-        Some(BoardPower::Bcm2835Pm { registers }) => Some(registers),
-        Some(BoardPower::Psci(_)) | None => None,
-    };
-    let mut kept = own.chain(gic).chain(power).filter_map(pages);
+    let mut kept = board.own_registers().filter_map(pages);
     let shares_page = kept.any(|kept| {
         let mut theirs = info.registers.iter().filter_map(|range| pages(*range));
         theirs.any(|theirs| theirs.overlaps(kept))
