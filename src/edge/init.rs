@@ -3,6 +3,7 @@
 use super::context::vector_base;
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
 use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
+use crate::arm::list_register::GicVersion;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
@@ -31,9 +32,10 @@ pub struct Guest {
     pub vcpu: u8,
 }
 
-/// Sets EL2's controls on the calling core, for a guest or, before one is known, for none.
-pub fn el2(features: &HostFeatures) {
-    VBAR_EL2.set(vector_base());
+/// Sets EL2's controls on the calling core, for a guest or, before one is known, for none; and its vectors, which depend on
+/// the interrupt controller.
+pub fn el2(features: &HostFeatures, controller: GicVersion) {
+    VBAR_EL2.set(vector_base(controller));
     HCR_EL2.set((HCR_GUEST | optional_hcr(features)).bits());
     CPTR_EL2.set(control::CPTR_GUEST);
     CNTHCTL_EL2.set(control::CNTHCTL_GUEST);

@@ -1,7 +1,8 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use super::{Frame, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
@@ -48,7 +49,7 @@ static REDISTRIBUTORS: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) };
 /// A GICv3.
 #[derive(Clone, Copy, Debug)]
 pub struct V3 {
-    distributor: Frame,
+    distributor: Frame<0x1_0000>,
     list_registers: usize,
     priority_bits: u8,
 }
@@ -75,7 +76,7 @@ impl V3 {
         }
         let vtr = crate::read_register!("ich_vtr_el2");
         // SAFETY: by this function's contract.
-        let distributor = unsafe { Frame::new(distributor) };
+        let distributor = unsafe { Frame::new(distributor) }?;
         Some(Self {
             distributor,
             list_registers: ((vtr & 0x1f) as usize + 1).min(MAX_LIST_REGISTERS),
@@ -127,7 +128,7 @@ impl V3 {
 
     pub(super) fn reset_virtual(&self) {
         for index in 0..self.list_registers {
-            self.write_list_register(index, 0);
+            SystemRegisters.write_list_register(index, 0);
         }
         crate::write_register!("icc_sre_el1", ICC_SRE_EL1_ON);
         crate::write_register!("ich_vmcr_el2", 0);
@@ -151,27 +152,6 @@ impl V3 {
 
     fn wait(&self) {
         let _ = (0..LOOKS).any(|_| self.distributor.read(GICD_CTLR) & GICD_CTLR_PENDING == 0);
-    }
-
-    #[inline(always)]
-    pub(super) fn acknowledge(&self) -> u32 {
-        lower_half(crate::read_register!("icc_iar1_el1"))
-    }
-
-    /// IAR is the INTID.
-    #[inline(always)]
-    pub(super) const fn intid_mask(&self) -> u32 {
-        u32::MAX
-    }
-
-    #[inline(always)]
-    pub(super) fn drop_priority(&self, iar: u32) {
-        crate::write_register!("icc_eoir1_el1", u64::from(iar));
-    }
-
-    #[inline(always)]
-    pub(super) fn deactivate(&self, iar: u32) {
-        crate::write_register!("icc_dir_el1", u64::from(iar));
     }
 
     pub(super) fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
@@ -199,30 +179,32 @@ impl V3 {
     }
 
     pub(super) fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.write(offset + GICD_ICPENDR, mask);
+        match word {
+            0 => redistributor(cpu).write(GICR_SGI + GICD_ICPENDR, mask),
+            _ => self
+                .distributor
+                .write(GICD_ICPENDR + 4 * word as usize, mask),
+        }
     }
 
     pub(super) fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.write(offset + GICD_ICACTIVER, mask);
+        match word {
+            0 => redistributor(cpu).write(GICR_SGI + GICD_ICACTIVER, mask),
+            _ => self
+                .distributor
+                .write(GICD_ICACTIVER + 4 * word as usize, mask),
+        }
     }
 
     pub(super) fn pending(&self, word: u32, cpu: CpuId) -> u32 {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.read(offset + GICD_ICPENDR)
+        match word {
+            0 => redistributor(cpu).read(GICR_SGI + GICD_ICPENDR),
+            _ => self.distributor.read(GICD_ICPENDR + 4 * word as usize),
+        }
     }
 
     pub(super) fn read_virtual_control(&self) -> u32 {
         lower_half(crate::read_register!("ich_vmcr_el2"))
-    }
-
-    /// Where word `word` of a bit register is: the frame, and what to add to the register's offset.
-    fn bank(&self, word: u32, cpu: CpuId) -> (Frame, usize) {
-        match word {
-            0 => (redistributor(cpu), GICR_SGI),
-            _ => (self.distributor, 4 * word as usize),
-        }
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {
@@ -231,35 +213,35 @@ impl V3 {
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
-        let (frame, base) = if intid < 32 {
-            (redistributor(cpu), GICR_SGI)
+        let register = GICD_ICFGR + 4 * (intid / 16) as usize;
+        if intid < 32 {
+            set_trigger(redistributor(cpu), GICR_SGI + register, intid, edge);
         } else {
-            (self.distributor, 0)
-        };
-        let register = base + GICD_ICFGR + 4 * (intid / 16) as usize;
-        set_trigger(frame, register, intid, edge);
+            set_trigger(self.distributor, register, intid, edge);
+        }
     }
 
-    #[inline]
-    pub(super) fn send(&self, cpu: CpuId, intid: u32) {
-        let affinity = name(cpu);
+    /// ICC_SGI1R_EL1's value (12.2.20) for the SGI `intid` to the core of this affinity: Aff3, RS, Aff2, INTID, Aff1, target list.
+    pub(super) fn order(&self, affinity: u64, intid: u32) -> u64 {
         let (aff0, aff1, aff2, aff3) = (
             affinity & 0xff,
             affinity >> 8 & 0xff,
             affinity >> 16 & 0xff,
             affinity >> 32 & 0xff,
         );
-        // ICC_SGI1R_EL1 (12.2.20): Aff3, RS, Aff2, INTID, Aff1, target list.
-        let value = aff3 << 48
+        aff3 << 48
             | aff0 >> 4 << 44
             | aff2 << 32
             | u64::from(intid & 0xf) << 24
             | aff1 << 16
-            | 1 << (aff0 & 0xf);
-        // What the kicked core is to see must be there before the interrupt.
-        barrier::dsb(barrier::ISHST);
-        crate::write_register!("icc_sgi1r_el1", value);
-        barrier::isb(barrier::SY);
+            | 1 << (aff0 & 0xf)
+    }
+
+    /// The core's own part, for the short path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(&self) -> SystemRegisters {
+        SystemRegisters
     }
 
     pub(super) const fn list_registers(&self) -> usize {
@@ -268,15 +250,6 @@ impl V3 {
 
     pub(super) const fn priority_bits(&self) -> u8 {
         self.priority_bits
-    }
-
-    #[inline(always)]
-    pub(super) fn empty_list_registers(&self) -> u32 {
-        lower_half(crate::read_register!("s3_4_c12_c11_5"))
-    }
-
-    pub(super) fn ended_list_registers(&self) -> u32 {
-        lower_half(crate::read_register!("s3_4_c12_c11_3"))
     }
 
     pub(super) fn read_list_register(&self, index: usize) -> u64 {
@@ -291,8 +264,58 @@ impl V3 {
         read!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     }
 
+    pub(super) fn read_control(&self) -> u32 {
+        lower_half(crate::read_register!("ich_hcr_el2"))
+    }
+
+    pub(super) fn write_control(&self, value: u32) {
+        crate::write_register!("ich_hcr_el2", u64::from(value | ICH_HCR_ENABLE));
+    }
+}
+
+/// The interface of a core to a GICv3: system registers.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemRegisters;
+
+impl Interface for SystemRegisters {
+    /// IAR is the INTID.
+    const INTID: u32 = u32::MAX;
+    const VERSION: GicVersion = GicVersion::V3;
+
     #[inline(always)]
-    pub(super) fn write_list_register(&self, index: usize, value: u64) {
+    fn acknowledge(self) -> u32 {
+        lower_half(crate::read_register!("icc_iar1_el1"))
+    }
+
+    #[inline(always)]
+    fn drop_priority(self, iar: u32) {
+        crate::write_register!("icc_eoir1_el1", u64::from(iar));
+    }
+
+    #[inline(always)]
+    fn deactivate(self, iar: u32) {
+        crate::write_register!("icc_dir_el1", u64::from(iar));
+    }
+
+    #[inline(always)]
+    fn send(self, order: u64) {
+        barrier::dsb(barrier::ISHST);
+        // The next exception return or ISB sends it on its way.
+        crate::write_register!("icc_sgi1r_el1", order);
+    }
+
+    #[inline(always)]
+    fn empty_list_registers(self) -> u32 {
+        lower_half(crate::read_register!("s3_4_c12_c11_5"))
+    }
+
+    #[inline(always)]
+    fn ended_list_registers(self) -> u32 {
+        lower_half(crate::read_register!("s3_4_c12_c11_3"))
+    }
+
+    #[inline(always)]
+    fn write_list_register(self, index: usize, value: u64) {
         macro_rules! write {
             ($($n:literal)*) => {
                 match index {
@@ -303,28 +326,17 @@ impl V3 {
         }
         write!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     }
-
-    pub(super) fn read_control(&self) -> u32 {
-        lower_half(crate::read_register!("ich_hcr_el2"))
-    }
-
-    pub(super) fn write_control(&self, value: u32) {
-        crate::write_register!("ich_hcr_el2", u64::from(value | ICH_HCR_ENABLE));
-    }
 }
 
 /// The redistributor of `cpu`, RD_base and SGI_base frames.
-fn redistributor(cpu: CpuId) -> Frame {
+fn redistributor(cpu: CpuId) -> Frame<{ 2 * GICR_SGI }> {
     let base = REDISTRIBUTORS
         .get(cpu.index())
         .map_or(0, |at| at.load(Ordering::Acquire));
-    Frame {
-        base,
-        size: 2 * GICR_SGI,
-    }
+    Frame { base }
 }
 
-fn wait_for_redistributor(gicr: Frame) {
+fn wait_for_redistributor(gicr: Frame<{ 2 * GICR_SGI }>) {
     let _ = (0..LOOKS).any(|_| gicr.read(GICR_CTLR) & GICR_CTLR_PENDING == 0);
 }
 
@@ -334,9 +346,8 @@ fn find(region: Range, stride: u64, mpidr: Mpidr) -> Option<usize> {
     let stride = usize::try_from(stride).ok()?;
     let frames = usize::try_from(region.size()).ok()? / stride.max(1);
     for index in 0..frames {
-        let frame = Frame {
+        let frame = Frame::<{ 2 * GICR_SGI }> {
             base: base + index * stride,
-            size: 2 * GICR_SGI,
         };
         let affinity = u64::from(frame.read(GICR_TYPER + 4));
         let last = frame.read(GICR_TYPER) & GICR_TYPER_LAST != 0;

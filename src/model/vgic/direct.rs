@@ -30,6 +30,8 @@ pub struct DirectTable {
     slots: [DirectWord; SLOTS],
     /// SGIs posted to each vCPU: a byte of source CPUs for each SGI, eight SGIs a word.
     posted: [[AtomicU64; 2]; PRIVATE_SLOTS],
+    /// GICD_TYPER, fixed once the partition has been given its interrupts.
+    typer: AtomicU32,
 }
 
 /// Thirty-two interrupts of a [`DirectTable`].
@@ -37,6 +39,8 @@ pub struct DirectTable {
 pub struct DirectWord {
     /// Bits whose template may be used.
     ready: AtomicU32,
+    /// Bits that are enabled, as ISENABLER and ICENABLER show them.
+    enabled: AtomicU32,
     /// List-register values in the hardware's format; those of SPIs with the target vCPU in [`TARGET_SHIFT`].
     templates: [AtomicU64; 32],
 }
@@ -45,6 +49,7 @@ impl DirectWord {
     const fn new() -> Self {
         Self {
             ready: AtomicU32::new(0),
+            enabled: AtomicU32::new(0),
             templates: [const { AtomicU64::new(0) }; 32],
         }
     }
@@ -64,6 +69,47 @@ impl DirectWord {
     pub fn private(&self, intid: u32) -> u64 {
         self.template(intid)
     }
+
+    /// As [`DirectTable::take_one`] for the vCPU this word is of, to which `posted` belongs.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_one(&self, posted: &[AtomicU64; 2], version: GicVersion) -> u64 {
+        let (low, high) = (posted[0].load(Relaxed), posted[1].load(Relaxed));
+        let (word, bits) = if high == 0 { (0, low) } else { (1, high) };
+        let bit = bits.trailing_zeros();
+        let all_of_it = 0xffu64 << (bit & 0x38);
+        // GICv2 gives each source apart; GICv3 knows none.
+        let one = match version {
+            GicVersion::V2 => bits & bits.wrapping_sub(1) == 0,
+            GicVersion::V3 => bits & !all_of_it == 0,
+        };
+        if bits == 0 || !one || (low != 0 && high != 0) {
+            return 0;
+        }
+        let value = self.template((bit >> 3) + 8 * u32::from(word == 1));
+        if value == 0 {
+            return 0;
+        }
+        // Another source may post meanwhile: what is not taken here stays posted.
+        posted[word].fetch_and(!bits, Acquire);
+        match version {
+            GicVersion::V3 => value,
+            GicVersion::V2 => {
+                let source = (bit & 7).to_le_bytes()[0];
+                let lr = ListRegister::decode(version, value)
+                    .without_source()
+                    .with_source(source);
+                lr.encode(version)
+            }
+        }
+    }
+
+    /// What the word's ISENABLER and ICENABLER read as.
+    #[must_use]
+    #[inline(always)]
+    pub fn enabled(&self) -> u32 {
+        self.enabled.load(Relaxed)
+    }
 }
 
 /// Where a template names the vCPU it is for: bits that both list-register formats leave zero.
@@ -78,6 +124,7 @@ impl DirectTable {
         Self {
             slots: [const { DirectWord::new() }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
+            typer: AtomicU32::new(0),
         }
     }
 
@@ -100,19 +147,45 @@ impl DirectTable {
     #[inline(always)]
     pub fn shared(&self, vcpu: VcpuId, intid: u32) -> u64 {
         // Nothing is ever ready in the first of the shared words: private interrupts have words of their own.
-        let word = &self.slots[PRIVATE_SLOTS + (intid as usize >> 5 & 31)];
-        let template = word.template(intid);
-        if (template & TARGET_MASK) >> TARGET_SHIFT == u64::from(vcpu.get()) {
-            template & !TARGET_MASK
+        let template = self.shared_word(intid >> 5).template(intid);
+        // Without the name of its vCPU it is the list register's value.
+        let value = template ^ u64::from(vcpu.get()) << TARGET_SHIFT;
+        if template != 0 && value & TARGET_MASK == 0 {
+            value
         } else {
             0
         }
+    }
+
+    /// The shared interrupts from `32 * word` on (its lower five bits); in the first of them nothing is ever enabled.
+    #[must_use]
+    #[inline(always)]
+    pub fn shared_word(&self, word: u32) -> &DirectWord {
+        &self.slots[PRIVATE_SLOTS + (word as usize & 31)]
+    }
+
+    /// What GICD_TYPER reads as.
+    #[must_use]
+    #[inline(always)]
+    pub fn typer(&self) -> u32 {
+        self.typer.load(Relaxed)
+    }
+
+    /// Says what GICD_TYPER reads as.
+    pub(super) fn set_typer(&self, value: u32) {
+        self.typer.store(value, Relaxed);
     }
 
     /// The private interrupts of `vcpu`.
     #[must_use]
     pub fn private(&self, vcpu: VcpuId) -> &DirectWord {
         &self.slots[slot(0, vcpu.index())]
+    }
+
+    /// The words in which SGIs are posted to `vcpu`.
+    #[must_use]
+    pub fn posted(&self, vcpu: VcpuId) -> &[AtomicU64; 2] {
+        &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)]
     }
 
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.
@@ -130,39 +203,21 @@ impl DirectTable {
         }
     }
 
+    /// As [`DirectTable::post`], from the vCPU whose bit is `from` to vCPU `target`.
+    #[inline(always)]
+    pub fn post_one(&self, from: u8, sgi: u32, target: usize) {
+        let (word, shift) = ((sgi >> 3 & 1) as usize, 8 * (sgi & 7));
+        let posted = &self.posted[target & (PRIVATE_SLOTS - 1)];
+        posted[word].fetch_or(u64::from(from) << shift, Release);
+    }
+
     /// Takes the only SGI posted to `vcpu` as a list-register value, or gives 0: then the core must fold and fill.
     ///
     /// Only for a core whose list registers are all out of use, and whose last fill left nothing out.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn take_one(&self, vcpu: VcpuId, version: GicVersion) -> u64 {
-        let posted = &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)];
-        let (low, high) = (posted[0].load(Relaxed), posted[1].load(Relaxed));
-        let (word, bits) = if high == 0 { (0, low) } else { (1, high) };
-        let bit = bits.trailing_zeros();
-        let sgi = u16::from(word == 1) * 8 + u16::from((bit / 8).to_le_bytes()[0]);
-        let all_of_it = 0xffu64 << (bit & 0x38);
-        // GICv2 gives each source apart; GICv3 knows none.
-        let one = match version {
-            GicVersion::V2 => bits & bits.wrapping_sub(1) == 0,
-            GicVersion::V3 => bits & !all_of_it == 0,
-        };
-        let value = self.direct(vcpu, sgi & 15);
-        if bits == 0 || !one || (low != 0 && high != 0) || value == 0 {
-            return 0;
-        }
-        // Another source may post meanwhile: what is not taken here stays posted.
-        posted[word].fetch_and(!bits, Acquire);
-        match version {
-            GicVersion::V3 => value,
-            GicVersion::V2 => {
-                let source = (bit & 7).to_le_bytes()[0];
-                let lr = ListRegister::decode(version, value)
-                    .without_source()
-                    .with_source(source);
-                lr.encode(version)
-            }
-        }
+        self.private(vcpu).take_one(self.posted(vcpu), version)
     }
 
     /// Calls `take` with each SGI posted to a vCPU and its source CPUs, and forgets them.
@@ -182,9 +237,11 @@ impl DirectTable {
         }
     }
 
-    /// Says which bits of a word may be used.
-    pub(super) fn set_ready(&self, slot: usize, bits: u32) {
+    /// Says which bits of a word may be used, and which are enabled.
+    #[inline(always)]
+    pub(super) fn set_ready(&self, slot: usize, bits: u32, enabled: u32) {
         if let Some(word) = self.slots.get(slot) {
+            word.enabled.store(enabled, Relaxed);
             word.ready.store(bits, Relaxed);
         }
     }

@@ -255,6 +255,7 @@ impl Vgic {
         for word in 1..usize::from(self.words_in_use) {
             self.reset_word(word, 0, effects);
         }
+        effects.direct.set_typer(self.typer());
     }
 
     /// Records that `vcpu` was powered down or is about to start, its list registers folded or empty.
