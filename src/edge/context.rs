@@ -1,7 +1,7 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
 use crate::arm::list_register::GicVersion;
-use crate::arm::registers::Registers;
+use crate::arm::registers::{PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::hypercall::{OWN_FUNCTIONS, PSCI_FUNCTIONS};
 use crate::program::short::{self, Guest};
@@ -60,8 +60,9 @@ const CAUSE_IRQ: u64 = 2;
 const CAUSE_FIQ: u64 = 3;
 const CAUSE_SERROR: u64 = 4;
 
-/// ESR_EL2 of HVC #0 from AArch64: class 0x16, 32-bit instruction, immediate 0 (Arm ARM D24.2.45).
+/// ESR_EL2 of HVC #0 and SMC #0 from AArch64: class 0x16 or 0x17, 32-bit instruction, immediate 0 (Arm ARM D24.2.45).
 const ESR_HVC: u32 = 0x16 << 26 | 1 << 25;
+const ESR_SMC: u32 = 0x17 << 26 | 1 << 25;
 
 // `stp` reaches 504 bytes with 64-bit registers.
 const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
@@ -84,6 +85,10 @@ global_asm!(
     cause_fiq = const CAUSE_FIQ,
     cause_serror = const CAUSE_SERROR,
     esr_hvc = const ESR_HVC,
+    esr_smc_bit = const ESR_SMC ^ ESR_HVC,
+    esr_smc_number = const (ESR_SMC ^ ESR_HVC).trailing_zeros(),
+    pstate_ss = const PSTATE_SS,
+    pstate_btype = const PSTATE_BTYPE,
     convention = const CONVENTION,
     psci_service = const psci::VERSION,
     psci_version_value = const psci::VERSION_1_1,

@@ -1,7 +1,7 @@
 //! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
 
 use crate::arm::id::IdRegister;
-use crate::arm::registers::{El1, INSTRUCTION, Registers};
+use crate::arm::registers::{El1, INSTRUCTION, PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::words::{Ipa, Pa, Va};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
@@ -74,16 +74,20 @@ pub fn is_unusual() -> bool {
         || crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
 }
 
-/// SPSR_EL2.nRW, BTYPE and SS.
-const SPSR_ODD: u64 = 1 << 4 | 0b11 << 10 | 1 << 21;
-
-/// As [`is_unusual`], or there is more to going past the instruction than [`skip_plain`] does: a branch target that ends, a
-/// single step that becomes due.
+/// Whether more is to be done to go past the instruction that exited than [`skip_plain`] does: one of AArch32, a branch
+/// target that ends, a single step that becomes due.
 #[inline(always)]
 #[must_use]
 pub fn is_odd() -> bool {
-    crate::read_register!("spsr_el2") & SPSR_ODD != 0
-        || crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
+    const ODD: u64 = 1 << 4 | PSTATE_BTYPE | PSTATE_SS;
+    crate::read_register!("spsr_el2") & ODD != 0
+}
+
+/// Whether data may be big-endian, at EL1 or EL0.
+#[inline(always)]
+#[must_use]
+pub fn is_unusual_data() -> bool {
+    crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
 }
 
 /// Goes past the instruction that exited, where it is not [`is_odd`].

@@ -70,8 +70,9 @@
     .balign 0x80
     save_first
     mrs     x2, esr_el2
-    mov     w1, #{esr_hvc}
-    cmp     w2, w1
+    mov     w3, #{esr_hvc}
+    and     w1, w2, #~{esr_smc_bit}
+    cmp     w1, w3
     b.eq    call_\name
 further_\name:
     synchronous_further \short
@@ -124,10 +125,18 @@ further_\name:
     from_guest_slow {cause_serror}
 .endm
 
-// HVC #0 in AArch64: versions, features and the heartbeat; any other call goes the usual way. In: w0 = the function;
-// x0 to x3 are saved. The answer is four registers, of which x0 says it all. A service's number is the lower half of its functions.
+// HVC #0 or SMC #0 in AArch64: versions, features and the heartbeat; any other call goes the usual way. In: w0 = the
+// function, w2 = the syndrome; x0 to x3 are saved. The answer is four registers, of which x0 says it all.
 .macro calls name
 call_\name:
+    tbnz    w2, #{esr_smc_number}, call_smc_\name
+    answers \name, answered
+call_smc_\name:
+    answers \name, answered_smc
+.endm
+
+// The answers; then goes to `done`.
+.macro answers name, done
     mov     w3, #{own_service}
     sub     w3, w0, w3
     cmp     w3, #{heartbeat}
@@ -142,11 +151,11 @@ call_\name:
     cmp     w0, w3
     b.ne    9f
     ldr     w0, ={smccc_version_value}
-    b       answered
+    b       \done
 1:  ldr     w0, ={psci_version_value}
-    b       answered
+    b       \done
 
-    // Whether PSCI has the function in the guest's w1, of either convention.
+    // Whether PSCI has the function in the guest's w1, of either convention: SUCCESS or NOT_SUPPORTED.
 2:  ldr     w0, [sp, #8 * 1]
     mov     w3, #{psci_service}
     and     w2, w0, #~(1 << {convention})
@@ -157,9 +166,11 @@ call_\name:
     ldr     x0, ={psci_functions}
     orr     w2, w2, w3, lsl #5
     lsr     x0, x0, x2
-    b       known
+    and     x0, x0, #1
+    sub     x0, x0, #1
+    b       \done
 
-    // HEARTBEAT: a deadline that the core's timer is early enough for already.
+    // HEARTBEAT: a deadline that the core's timer is early enough for already. (One that is off is set to the latest time.)
 3:  ldp     x0, x1, [sp, #8 * 1]
     cbnz    x1, 9f
     ldr     x3, [sp, #{guest}]
@@ -171,15 +182,13 @@ call_\name:
     mul     x0, x0, x2
     mrs     x1, cntpct_el0
     add     x1, x1, x0
-    mrs     x2, cnthp_ctl_el2
-    tbz     x2, #0, 9f
     mrs     x2, cnthp_cval_el2
     cmp     x2, x1
     b.hi    9f
     str     x0, [x3, #{beat_period}]
     stlr    x1, [x3]                // Heartbeat::deadline
     mov     x0, xzr
-    b       answered
+    b       \done
 
     // Whether this hypervisor's own service has the function in the guest's w1.
 4:  ldr     w0, [sp, #8 * 1]
@@ -191,7 +200,9 @@ call_\name:
     lsr     w3, w0, #6
     ldr     x3, [x2, w3, uxtw #3]
     lsr     x0, x3, x0
-    b       known
+    and     x0, x0, #1
+    sub     x0, x0, #1
+    b       \done
 
     // Any other call.
 9:  mrs     x2, esr_el2
@@ -204,10 +215,16 @@ call_\name:
     calls vectors_v2
     calls vectors_v3
 
-// Bit 0 of x0 says whether a function is known: SUCCESS or NOT_SUPPORTED.
-known:
-    and     x0, x0, #1
-    sub     x0, x0, #1
+// SMC leaves its instruction to be gone past: a single step becomes due, a branch target ends.
+answered_smc:
+    mrs     x1, elr_el2
+    mrs     x2, spsr_el2
+    add     x1, x1, #4
+    and     x2, x2, #~{pstate_ss}
+    and     x2, x2, #~{pstate_btype}
+    msr     elr_el2, x1
+    msr     spsr_el2, x2
+// Counts the call, and goes back. In: x0 = the answer.
 answered:
     ldr     x1, [sp, #{guest}]
     ldr     x1, [x1, #{answered}]

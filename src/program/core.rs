@@ -330,7 +330,7 @@ impl Core {
         registers.x[0] = start.context;
         registers.pc = start.entry;
         registers.pstate = control::PSTATE_ENTRY;
-        self.guest.learn_orders();
+        self.guest.learn_peers();
         partition.quiesce.set_loaded(self.guest.here.vcpu, true);
         self.guest.here.answer_call(&mut self.guest.hardware);
         self.guest.here.refresh(&mut self.guest.hardware);

@@ -10,7 +10,7 @@ use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround}
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
 use crate::edge::{cache, firmware, guest, init, takeover, timer};
-use crate::model::vgic::{DirectTable, DirectWord, Effect, Filled};
+use crate::model::vgic::{DirectTable, Effect, Filled, Private};
 use crate::words::{CpuId, Ipa, Pa, Range, Va, VcpuId};
 
 /// ICH_HCR_EL2.TDIR: ICC_DIR_EL1 traps.
@@ -35,7 +35,7 @@ pub struct Hardware {
     /// What may be injected directly: nothing at all while the last fill left interrupts out.
     pub direct: &'static DirectTable,
     /// The same, of the vCPU's private interrupts.
-    pub private: &'static DirectWord,
+    pub private: Private<'static>,
     /// Whether the last fill left interrupts out.
     pub overflow: bool,
     /// The vCPU's number.

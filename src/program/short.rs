@@ -14,18 +14,16 @@ use crate::behaviour::{hypercall, mmio, sysreg};
 use crate::edge::context::{ACKNOWLEDGED, Calls, Context};
 use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, SPECIAL, SystemRegisters, V2};
 use crate::edge::{guest, init};
-use crate::model::vgic::Vgic;
+use crate::model::vgic::{Posted, Vgic, post_to};
 use bulkhead_abi::layout;
-use core::sync::atomic::AtomicU64;
 use spin::mutex::SpinMutex;
 
 /// The guest goes on.
 const DONE: u64 = 0;
 /// The loop has to look.
 const LEAVE: u64 = 1;
-/// The first INTID of an SPI, and how many there are.
+/// The first INTID of an SPI.
 const FIRST_SPI: u32 = 32;
-const SPIS: u32 = SPECIAL - FIRST_SPI;
 /// Private interrupts that are no SGIs.
 const PPIS: u32 = FIRST_SPI - FIRST_PPI;
 /// The highest of the registers that are saved in a row.
@@ -50,6 +48,15 @@ const CLEARS: u64 = 0x080;
 /// GICD_SGIR.
 const SGIR: u64 = 0xf00;
 
+/// A vCPU that SGIs are sent to.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    /// Where they are posted; nowhere before it is known how the core is told.
+    posted: Option<&'static Posted>,
+    /// How it is told.
+    order: u64,
+}
+
 /// What the short path knows of the core and its vCPU.
 #[derive(Debug)]
 #[repr(C)]
@@ -65,7 +72,7 @@ pub struct Guest {
     /// The core's interface, if the controller is a GICv2.
     v2: Option<V2>,
     /// What is posted to the vCPU.
-    posted: &'static [AtomicU64; 2],
+    posted: &'static Posted,
     /// The partition's virtual GIC.
     interrupts: &'static SpinMutex<Vgic>,
     /// The list registers there are, as bits.
@@ -73,8 +80,8 @@ pub struct Guest {
     /// The vCPU's bit, and those of the partition's others.
     own: u8,
     others: u8,
-    /// How each vCPU's core is told that something was posted; 0 if that is not known.
-    orders: [u64; 8],
+    /// The partition's vCPUs.
+    peers: [Peer; 8],
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
 }
@@ -110,15 +117,24 @@ impl Guest {
             lists: u32::MAX >> (32 - gic.list_registers().clamp(1, 32)),
             own,
             others: everyone & !own,
-            orders: [0; 8],
+            peers: [Peer {
+                posted: None,
+                order: 0,
+            }; 8],
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
         })
     }
 
     /// Learns how the partition's cores are reached, those that are up.
-    pub fn learn_orders(&mut self) {
-        for (order, vcpu) in self.orders.iter_mut().zip(&self.here.partition.vcpus) {
-            *order = self.hardware.host.gic.order(vcpu.cpu, POSTED).unwrap_or(0);
+    pub fn learn_peers(&mut self) {
+        let partition = self.here.partition;
+        let vcpus = partition.vcpu_ids().zip(&partition.cpus);
+        for (peer, (vcpu, cpu)) in self.peers.iter_mut().zip(vcpus) {
+            let order = self.hardware.host.gic.order(*cpu, POSTED);
+            *peer = Peer {
+                posted: order.map(|_| partition.direct.posted(vcpu)),
+                order: order.unwrap_or(0),
+            };
         }
     }
 
@@ -162,11 +178,11 @@ fn synchronous<I: Interface>(
     interface: I,
     esr: u64,
 ) -> u64 {
-    if syndrome::is_plain_word_access(esr) {
-        return word(context, guest, interface, esr);
-    }
     if I::VERSION == GicVersion::V3 && syndrome::is_sgi1r_write(esr) {
         return sgi1r(context, guest, interface, esr);
+    }
+    if syndrome::is_plain_word_access(esr) {
+        return word(context, guest, interface, esr);
     }
     further(context, guest, Syndrome::new(esr))
 }
@@ -175,7 +191,7 @@ fn synchronous<I: Interface>(
 #[inline(always)]
 fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::transfer_register(esr);
-    if guest::is_odd() || index > LAST_SAVED && index != ZERO {
+    if guest::is_odd() || guest::is_unusual_data() || index > LAST_SAVED && index != ZERO {
         return further(context, guest, Syndrome::new(esr));
     }
     let (far, hpfar) = init::fault_address();
@@ -191,9 +207,9 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
     if !syndrome::is_write(esr) {
         let direct = &guest.here.partition.direct;
         let value = if switches && private {
-            direct.private(guest.here.vcpu).enabled()
+            direct.enabled(0, Some(guest.here.vcpu))
         } else if switches {
-            direct.shared_word(narrow(word)).enabled()
+            direct.enabled(narrow(word), None)
         } else if offset == TYPER && !own {
             direct.typer()
         } else {
@@ -202,20 +218,27 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
         if let Some(register) = register(&mut context.registers, index) {
             *register = value.into();
         }
+        guest.statistics.count(Counter::ShortAccess);
+        guest::skip_plain();
+        DONE
+    } else if switches {
+        switch(context, guest, interface, esr, (word, private), offset)
+    } else if I::VERSION == GicVersion::V2 && offset == SGIR {
+        sgir(context, guest, interface, esr)
     } else {
-        let value = register(&mut context.registers, index).map_or(0, |register| *register);
-        let done = if switches {
-            let on = offset & CLEARS == 0;
-            switch(guest, interface, word, private, narrow(value), on)
-        } else if I::VERSION == GicVersion::V2 && offset == SGIR {
-            let [list, filter] = [value >> 16, value >> 24 & 0b11];
-            filter == 0 && send(guest, interface, value & 0xf, list & 0xff)
-        } else {
-            false
-        };
-        if !done {
-            return further(context, guest, Syndrome::new(esr));
-        }
+        further(context, guest, Syndrome::new(esr))
+    }
+}
+
+/// A write to GICD_SGIR.
+#[inline(always)]
+fn sgir<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
+    let index = syndrome::transfer_register(esr);
+    let value = register(&mut context.registers, index).map_or(0, |register| *register);
+    // The target list filter says that the list is meant (IHI 0048B 4.3.15).
+    let [list, filter] = [value >> 16 & 0xff, value >> 24 & 0b11];
+    if filter != 0 || !send(guest, interface, value & 0xf, list) {
+        return further(context, guest, Syndrome::new(esr));
     }
     guest.statistics.count(Counter::ShortAccess);
     guest::skip_plain();
@@ -256,38 +279,43 @@ fn narrow(value: u64) -> u32 {
     crate::words::lower_half(value)
 }
 
-/// Enables or disables the interrupts `mask` of a register word; `false`, and nothing has changed, if it takes longer.
-#[inline(always)]
+/// A write at `offset`, one of the ISENABLERs and ICENABLERs: of `word`, and whether that is the vCPU's own word 0.
+#[inline(never)]
 fn switch<I: Interface>(
+    context: &mut Context,
     guest: &mut Guest,
     interface: I,
-    word: u64,
-    private: bool,
-    mask: u32,
-    on: bool,
-) -> bool {
-    let vcpu = guest.here.vcpu;
-    // Words of which the distributor has none are nobody's.
-    let index = if private { 0 } else { narrow(word) as usize };
-    if index == 0 && !private {
-        return true;
-    }
-    let direct = &guest.here.partition.direct;
-    let mut vgic = guest.interrupts.lock();
-    let physical = vgic.switch_at_once(index, vcpu, mask, on, || guest.is_idle(interface), direct);
-    let Some(physical) = physical else {
-        return false;
-    };
-    if physical != 0 {
-        // Still under the lock, so that the controller sees the changes in the model's order.
-        let (gic, cpu) = (&guest.hardware.host.gic, guest.hardware.cpu);
-        if on {
-            gic.enable(narrow(word), physical, cpu);
-        } else {
-            gic.disable(narrow(word), physical, cpu);
+    esr: u64,
+    (word, private): (u64, bool),
+    offset: u64,
+) -> u64 {
+    let on = offset & CLEARS == 0;
+    let index = syndrome::transfer_register(esr);
+    let mask = register(&mut context.registers, index).map_or(0, |register| narrow(*register));
+    // A GICv3's distributor has nothing in word 0.
+    if word != 0 || private {
+        let (here, word) = (&guest.here, narrow(word));
+        let idle = || guest.is_idle(interface);
+        let direct = &here.partition.direct;
+        let mut vgic = guest.interrupts.lock();
+        let physical = vgic.switch_at_once(word as usize, here.vcpu, mask, on, idle, direct);
+        let Some(physical) = physical else {
+            drop(vgic);
+            return further(context, guest, Syndrome::new(esr));
+        };
+        if physical != 0 {
+            // Still under the lock, so that the controller sees the changes in the model's order.
+            let (gic, cpu) = (&guest.hardware.host.gic, guest.hardware.cpu);
+            if on {
+                gic.enable(word, physical, cpu);
+            } else {
+                gic.disable(word, physical, cpu);
+            }
         }
     }
-    true
+    guest.statistics.count(Counter::ShortAccess);
+    guest::skip_plain();
+    DONE
 }
 
 /// Sends SGI `sgi` to the vCPU itself or to one other, the bits of `targets`; `false`, and nothing has changed, if there are
@@ -295,24 +323,22 @@ fn switch<I: Interface>(
 #[inline(always)]
 fn send<I: Interface>(guest: &mut Guest, interface: I, sgi: u64, targets: u64) -> bool {
     if targets == u64::from(guest.own) {
-        let value = guest.hardware.private.private(narrow(sgi));
+        let value = guest.hardware.private.direct(narrow(sgi));
         if value == 0 || !guest.is_idle(interface) {
             return false;
         }
         interface.write_list_register(0, value);
         return true;
     }
-    if targets & !u64::from(guest.others) != 0 || !targets.is_power_of_two() {
+    if targets & !u64::from(guest.others) != 0 || targets & targets.wrapping_sub(1) != 0 {
         return false;
     }
-    let target = (targets.trailing_zeros() & 7) as usize;
-    let order = guest.orders[target];
-    if order == 0 {
+    let target = guest.peers[(targets.trailing_zeros() & 7) as usize];
+    let Some(posted) = target.posted.filter(|_| targets != 0) else {
         return false;
-    }
-    let direct = &guest.here.partition.direct;
-    direct.post_one(guest.own, narrow(sgi), target);
-    interface.send(order);
+    };
+    post_to(posted, guest.own, narrow(sgi), I::VERSION);
+    interface.send(target.order);
     true
 }
 
@@ -409,13 +435,11 @@ fn interrupt<I: Interface>(context: &mut Context, guest: &mut Guest, interface: 
     let iar = interface.acknowledge();
     let intid = iar & I::INTID;
     let value = if intid.wrapping_sub(FIRST_PPI) < PPIS {
-        guest.hardware.private.private(intid)
-    } else if intid.wrapping_sub(FIRST_SPI) < SPIS {
-        guest.hardware.direct.shared(guest.here.vcpu, intid)
+        guest.hardware.private.direct(intid)
     } else if intid == POSTED {
         return posted(context, guest, interface, iar);
     } else {
-        0
+        guest.hardware.direct.shared(guest.here.vcpu, intid)
     };
     if value == 0 || interface.empty_list_registers() & 1 == 0 {
         return interrupt_further(context, guest, interface, iar);

@@ -176,8 +176,7 @@ impl V2 {
             self.virtual_cpu.write(GICV_EOIR, taken);
             taken & INTID == timer && self.cpu_interface.read(GICC_HPPIR) & INTID == timer
         });
-        crate::write_register!("cnthp_ctl_el2", 0);
-        barrier::isb(barrier::SY);
+        crate::edge::timer::stop();
         self.disable(0, 1 << timer, cpu);
         self.clear_pending(0, 1 << timer, cpu);
         self.clear_active(0, 1 << timer, cpu);
