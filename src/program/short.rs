@@ -28,8 +28,6 @@ const FIRST_SPI: u32 = 32;
 const PPIS: u32 = FIRST_SPI - FIRST_PPI;
 /// The highest of the registers that are saved in a row.
 const LAST_SAVED: u64 = 18;
-/// The zero register's number in a syndrome.
-const ZERO: u64 = 31;
 
 /// HPFAR_EL2 of the distributor's first page: the page's number from bit 4 on (Arm ARM D24.2.66).
 const DISTRIBUTOR: u64 = layout::GICD_BASE >> 8;
@@ -42,16 +40,19 @@ const PAGE_OFFSET: u64 = 0xfff;
 const TYPER: u64 = 0x004;
 /// ISENABLER0 and ICENABLER0: 32 registers each, the same in the distributor and a redistributor.
 const SWITCHES: u64 = 0x100;
-const SWITCHES_MASK: u64 = 0xf00;
+const SWITCHES_MASK: u64 = 0xf03;
 /// Set in the offset of an ICENABLER.
 const CLEARS: u64 = 0x080;
 /// GICD_SGIR.
 const SGIR: u64 = 0xf00;
 
+/// vCPUs that ICC_SGI1R_EL1's target list can name; GICD_SGIR's has half as many.
+const TARGETS: usize = 16;
+
 /// A vCPU that SGIs are sent to.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
-    /// Where they are posted; nowhere before it is known how the core is told.
+    /// Where they are posted; nowhere for the vCPU itself, and before it is known how the core is told.
     posted: Option<&'static Posted>,
     /// How it is told.
     order: u64,
@@ -77,11 +78,10 @@ pub struct Guest {
     interrupts: &'static SpinMutex<Vgic>,
     /// The list registers there are, as bits.
     lists: u32,
-    /// The vCPU's bit, and those of the partition's others.
+    /// The vCPU's bit.
     own: u8,
-    others: u8,
-    /// The partition's vCPUs.
-    peers: [Peer; 8],
+    /// The partition's vCPUs, as many as a target list has.
+    peers: [Peer; TARGETS],
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
 }
@@ -96,8 +96,6 @@ impl Guest {
         let per_second = init::counter_frequency();
         let whole = per_second.is_multiple_of(1000);
         let limit = partition.plan.heartbeat_ms.filter(|_| whole).unwrap_or(0);
-        let everyone = u8::MAX >> (8 - partition.vcpus.len().clamp(1, 8));
-        let own = 1 << (here.vcpu.get() & 7);
         Some(Self {
             calls: Calls {
                 answered: statistics.word(Counter::ShortCall),
@@ -115,12 +113,11 @@ impl Guest {
             posted: partition.direct.posted(here.vcpu),
             interrupts: &partition.interrupts,
             lists: u32::MAX >> (32 - gic.list_registers().clamp(1, 32)),
-            own,
-            others: everyone & !own,
+            own: 1 << (here.vcpu.get() & 7),
             peers: [Peer {
                 posted: None,
                 order: 0,
-            }; 8],
+            }; TARGETS],
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
         })
     }
@@ -131,6 +128,7 @@ impl Guest {
         let vcpus = partition.vcpu_ids().zip(&partition.cpus);
         for (peer, (vcpu, cpu)) in self.peers.iter_mut().zip(vcpus) {
             let order = self.hardware.host.gic.order(*cpu, POSTED);
+            let order = order.filter(|_| vcpu != self.here.vcpu);
             *peer = Peer {
                 posted: order.map(|_| partition.direct.posted(vcpu)),
                 order: order.unwrap_or(0),
@@ -191,16 +189,19 @@ fn synchronous<I: Interface>(
 #[inline(always)]
 fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::transfer_register(esr);
-    if guest::is_odd() || guest::is_unusual_data() || index > LAST_SAVED && index != ZERO {
+    if guest::is_odd() || guest::is_unusual_data() || index > LAST_SAVED {
         return further(context, guest, Syndrome::new(esr));
     }
     let (far, hpfar) = init::fault_address();
     let offset = far & PAGE_OFFSET;
-    let switches = offset & SWITCHES_MASK == SWITCHES;
     let own = I::VERSION == GicVersion::V3 && hpfar == guest.private_page;
-    if hpfar != DISTRIBUTOR && !own || far & 0b11 != 0 {
+    if hpfar != DISTRIBUTOR && !own {
         return further(context, guest, Syndrome::new(esr));
     }
+    if I::VERSION == GicVersion::V2 && offset == SGIR && syndrome::is_write(esr) {
+        return sgir(context, guest, interface, esr);
+    }
+    let switches = offset & SWITCHES_MASK == SWITCHES;
     // A GICv2's distributor has the private interrupts in word 0; a GICv3's has none there.
     let word = if own { 0 } else { offset >> 2 & 31 };
     let private = own || I::VERSION == GicVersion::V2 && word == 0;
@@ -223,8 +224,6 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
         DONE
     } else if switches {
         switch(context, guest, interface, esr, (word, private), offset)
-    } else if I::VERSION == GicVersion::V2 && offset == SGIR {
-        sgir(context, guest, interface, esr)
     } else {
         further(context, guest, Syndrome::new(esr))
     }
@@ -322,23 +321,28 @@ fn switch<I: Interface>(
 /// more or it takes longer.
 #[inline(always)]
 fn send<I: Interface>(guest: &mut Guest, interface: I, sgi: u64, targets: u64) -> bool {
-    if targets == u64::from(guest.own) {
-        let value = guest.hardware.private.direct(narrow(sgi));
-        if value == 0 || !guest.is_idle(interface) {
-            return false;
-        }
-        interface.write_list_register(0, value);
-        return true;
-    }
-    if targets & !u64::from(guest.others) != 0 || targets & targets.wrapping_sub(1) != 0 {
+    if targets & targets.wrapping_sub(1) != 0 {
         return false;
     }
-    let target = guest.peers[(targets.trailing_zeros() & 7) as usize];
-    let Some(posted) = target.posted.filter(|_| targets != 0) else {
+    let Some(target) = guest.peers.get(targets.trailing_zeros() as usize) else {
         return false;
+    };
+    let Some(posted) = target.posted else {
+        return targets == u64::from(guest.own) && send_to_self(guest, interface, sgi);
     };
     post_to(posted, guest.own, narrow(sgi), I::VERSION);
     interface.send(target.order);
+    true
+}
+
+/// Puts SGI `sgi` into a list register of the vCPU itself, if none is in use.
+#[inline(always)]
+fn send_to_self<I: Interface>(guest: &Guest, interface: I, sgi: u64) -> bool {
+    let value = guest.hardware.private.direct(narrow(sgi));
+    if value == 0 || !guest.is_idle(interface) {
+        return false;
+    }
+    interface.write_list_register(0, value);
     true
 }
 
@@ -468,9 +472,6 @@ fn posted<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, 
     }
     interface.deactivate(iar);
     interface.write_list_register(0, value);
-    if I::VERSION == GicVersion::V2 {
-        guest.hardware.listed = 0;
-    }
     guest.statistics.count(Counter::Direct);
     DONE
 }

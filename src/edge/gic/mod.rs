@@ -12,6 +12,7 @@ pub use v3::{SystemRegisters, V3};
 use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Pa};
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
@@ -276,7 +277,7 @@ pub trait Interface: Copy {
 /// Memory-mapped registers of 32 bits, `SIZE` bytes of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame<const SIZE: usize> {
-    base: usize,
+    base: NonZeroUsize,
 }
 
 impl<const SIZE: usize> Frame<SIZE> {
@@ -287,19 +288,19 @@ impl<const SIZE: usize> Frame<SIZE> {
     /// Rust's memory.
     pub(super) unsafe fn new(range: crate::words::Range) -> Option<Self> {
         let size = usize::try_from(range.size()).ok()?;
-        let base = usize::try_from(range.base().get()).ok()?;
+        let base = NonZeroUsize::new(usize::try_from(range.base().get()).ok()?)?;
         (size >= SIZE).then_some(Self { base })
     }
 
     /// Its first address.
     fn base(self) -> Pa {
-        Pa::new(self.base as u64)
+        Pa::new(self.base.get() as u64)
     }
 
     /// The register's address, or the first one's where the offset is beyond the frame.
     #[inline(always)]
     const fn address(self, offset: usize) -> usize {
-        self.base + if offset + 4 <= SIZE { offset & !3 } else { 0 }
+        self.base.get() + if offset + 4 <= SIZE { offset & !3 } else { 0 }
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ use aarch64_cpu::asm::barrier;
 use arm_gic::UniqueMmioPointer;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
+use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -88,7 +89,7 @@ impl V3 {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
         self.wait();
-        if let Some(registers) = NonNull::new(gicd.base as *mut Gicd) {
+        if let Some(registers) = NonNull::new(gicd.base.get() as *mut Gicd) {
             // SAFETY: the frame is the distributor's, by the contract of `new`, and only this core runs.
             let registers = unsafe { UniqueMmioPointer::new(registers) };
             // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
@@ -105,8 +106,10 @@ impl V3 {
 
     pub(super) fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         set_name(cpu, mpidr.get());
-        let gicr = redistributor(cpu);
-        if let Some(registers) = NonNull::new(gicr.base as *mut GicrSgi) {
+        let Some(gicr) = redistributor(cpu) else {
+            return;
+        };
+        if let Some(registers) = NonNull::new(gicr.base.get() as *mut GicrSgi) {
             // SAFETY: the frames are this core's redistributor, which no other core drives before it is up.
             let registers = unsafe { UniqueMmioPointer::new(registers) };
             let mut redistributor = GicRedistributor::new(registers);
@@ -155,51 +158,38 @@ impl V3 {
     }
 
     pub(super) fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => redistributor(cpu).write(GICR_SGI + GICD_ISENABLER, mask),
-            _ => self
-                .distributor
-                .write(GICD_ISENABLER + 4 * word as usize, mask),
-        }
+        self.write_bits(GICD_ISENABLER, word, mask, cpu);
     }
 
     pub(super) fn disable(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => {
-                let gicr = redistributor(cpu);
-                gicr.write(GICR_SGI + GICD_ICENABLER, mask);
-                wait_for_redistributor(gicr);
-            }
-            _ => {
-                self.distributor
-                    .write(GICD_ICENABLER + 4 * word as usize, mask);
-                self.wait();
-            }
+        self.write_bits(GICD_ICENABLER, word, mask, cpu);
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => wait_for_redistributor(gicr),
+            _ => self.wait(),
         }
     }
 
     pub(super) fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => redistributor(cpu).write(GICR_SGI + GICD_ICPENDR, mask),
-            _ => self
-                .distributor
-                .write(GICD_ICPENDR + 4 * word as usize, mask),
-        }
+        self.write_bits(GICD_ICPENDR, word, mask, cpu);
     }
 
     pub(super) fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => redistributor(cpu).write(GICR_SGI + GICD_ICACTIVER, mask),
-            _ => self
-                .distributor
-                .write(GICD_ICACTIVER + 4 * word as usize, mask),
-        }
+        self.write_bits(GICD_ICACTIVER, word, mask, cpu);
     }
 
     pub(super) fn pending(&self, word: u32, cpu: CpuId) -> u32 {
-        match word {
-            0 => redistributor(cpu).read(GICR_SGI + GICD_ICPENDR),
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => gicr.read(GICR_SGI + GICD_ICPENDR),
             _ => self.distributor.read(GICD_ICPENDR + 4 * word as usize),
+        }
+    }
+
+    /// Writes word `word` of a bank of bit registers; word 0 is in `cpu`'s redistributor. (The distributor ignores its own.)
+    #[inline(always)]
+    fn write_bits(&self, bank: usize, word: u32, mask: u32, cpu: CpuId) {
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => gicr.write(GICR_SGI + bank, mask),
+            _ => self.distributor.write(bank + 4 * word as usize, mask),
         }
     }
 
@@ -214,10 +204,9 @@ impl V3 {
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
         let register = GICD_ICFGR + 4 * (intid / 16) as usize;
-        if intid < 32 {
-            set_trigger(redistributor(cpu), GICR_SGI + register, intid, edge);
-        } else {
-            set_trigger(self.distributor, register, intid, edge);
+        match redistributor(cpu) {
+            Some(gicr) if intid < 32 => set_trigger(gicr, GICR_SGI + register, intid, edge),
+            _ => set_trigger(self.distributor, register, intid, edge),
         }
     }
 
@@ -328,15 +317,16 @@ impl Interface for SystemRegisters {
     }
 }
 
-/// The redistributor of `cpu`, RD_base and SGI_base frames.
-fn redistributor(cpu: CpuId) -> Frame<{ 2 * GICR_SGI }> {
-    let base = REDISTRIBUTORS
-        .get(cpu.index())
-        .map_or(0, |at| at.load(Ordering::Acquire));
-    Frame { base }
+/// A redistributor's RD_base and SGI_base frames.
+type Redistributor = Frame<{ 2 * GICR_SGI }>;
+
+/// The redistributor of `cpu`, once it has been found.
+fn redistributor(cpu: CpuId) -> Option<Redistributor> {
+    let base = REDISTRIBUTORS.get(cpu.index())?.load(Ordering::Acquire);
+    NonZeroUsize::new(base).map(|base| Frame { base })
 }
 
-fn wait_for_redistributor(gicr: Frame<{ 2 * GICR_SGI }>) {
+fn wait_for_redistributor(gicr: Redistributor) {
     let _ = (0..LOOKS).any(|_| gicr.read(GICR_CTLR) & GICR_CTLR_PENDING == 0);
 }
 
@@ -346,14 +336,14 @@ fn find(region: Range, stride: u64, mpidr: Mpidr) -> Option<usize> {
     let stride = usize::try_from(stride).ok()?;
     let frames = usize::try_from(region.size()).ok()? / stride.max(1);
     for index in 0..frames {
-        let frame = Frame::<{ 2 * GICR_SGI }> {
-            base: base + index * stride,
+        let frame = Redistributor {
+            base: NonZeroUsize::new(base + index * stride)?,
         };
         let affinity = u64::from(frame.read(GICR_TYPER + 4));
         let last = frame.read(GICR_TYPER) & GICR_TYPER_LAST != 0;
         // Aff3..Aff0 as four bytes; Mpidr keeps Aff3 in bits 39:32.
         if Mpidr::new(affinity & 0xff_ffff | (affinity >> 24) << 32) == mpidr {
-            return Some(frame.base);
+            return Some(frame.base.get());
         }
         if last {
             break;
