@@ -234,9 +234,8 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
 fn sgir<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::transfer_register(esr);
     let value = register(&mut context.registers, index).map_or(0, |register| *register);
-    // The target list filter says that the list is meant (IHI 0048B 4.3.15).
-    let [list, filter] = [value >> 16 & 0xff, value >> 24 & 0b11];
-    if filter != 0 || !send(guest, interface, value & 0xf, list) {
+    // CPUTargetList, with the filter above it (IHI 0048B 4.3.15): one that does not mean the list names nobody here.
+    if !send(guest, interface, value & 0xf, value >> 16 & 0xffff) {
         return further(context, guest, Syndrome::new(esr));
     }
     guest.statistics.count(Counter::ShortAccess);
@@ -338,12 +337,13 @@ fn send<I: Interface>(guest: &mut Guest, interface: I, sgi: u64, targets: u64) -
 /// Puts SGI `sgi` into a list register of the vCPU itself, if none is in use.
 #[inline(always)]
 fn send_to_self<I: Interface>(guest: &Guest, interface: I, sgi: u64) -> bool {
-    let value = guest.hardware.private.direct(narrow(sgi));
-    if value == 0 || !guest.is_idle(interface) {
-        return false;
+    match guest.hardware.private.ready(narrow(sgi)) {
+        Some(value) if guest.is_idle(interface) => {
+            interface.write_list_register(0, value);
+            true
+        }
+        _ => false,
     }
-    interface.write_list_register(0, value);
-    true
 }
 
 /// What is not recognised at once, but still short.
@@ -461,15 +461,15 @@ fn interrupt<I: Interface>(context: &mut Context, guest: &mut Guest, interface: 
 #[inline(always)]
 fn posted<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, iar: u32) -> u64 {
     interface.drop_priority(iar);
-    let value = if guest.is_idle(interface) {
+    let taken = if guest.is_idle(interface) {
         guest.hardware.private.take_one(guest.posted, I::VERSION)
     } else {
-        0
+        None
     };
-    if value == 0 {
+    let Some(value) = taken else {
         context.acknowledged = ACKNOWLEDGED | u64::from(iar);
         return LEAVE;
-    }
+    };
     interface.deactivate(iar);
     interface.write_list_register(0, value);
     guest.statistics.count(Counter::Direct);

@@ -55,16 +55,22 @@ impl Private<'_> {
     #[must_use]
     #[inline(always)]
     pub fn direct(self, intid: u32) -> u64 {
-        if self.ready.load(Relaxed) >> (intid & 31) & 1 == 0 {
-            return 0;
-        }
-        self.templates[(intid & 31) as usize].load(Relaxed)
+        self.ready(intid).unwrap_or(0)
+    }
+
+    /// As [`Private::direct`]; `None` if the model must be asked. A private interrupt that is ready has a template.
+    #[must_use]
+    #[inline(always)]
+    pub fn ready(self, intid: u32) -> Option<u64> {
+        let bit = intid & 31;
+        let ready = self.ready.load(Relaxed) >> bit & 1 != 0;
+        ready.then(|| self.templates[bit as usize].load(Relaxed))
     }
 
     /// As [`DirectTable::take_one`] for this vCPU, to which `posted` belongs.
     #[must_use]
     #[inline(always)]
-    pub fn take_one(self, posted: &Posted, version: GicVersion) -> u64 {
+    pub fn take_one(self, posted: &Posted, version: GicVersion) -> Option<u64> {
         match version {
             GicVersion::V3 => self.take_one_v3(&posted[0]),
             GicVersion::V2 => self.take_one_v2(posted),
@@ -72,31 +78,32 @@ impl Private<'_> {
     }
 
     #[inline(always)]
-    fn take_one_v3(self, posted: &AtomicU64) -> u64 {
+    fn take_one_v3(self, posted: &AtomicU64) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
-        if bits & bits.wrapping_sub(1) == 0 && bits != 0 {
-            let value = self.direct(bits.trailing_zeros());
-            if value != 0 {
-                return value;
-            }
+        if bits & bits.wrapping_sub(1) == 0
+            && bits != 0
+            && let Some(value) = self.ready(bits.trailing_zeros())
+        {
+            return Some(value);
         }
         posted.fetch_or(bits, Release);
-        0
+        None
     }
 
     /// (Those from 8 on are left to the fold: few guests use them.)
     #[inline(always)]
-    fn take_one_v2(self, [posted, others]: &Posted) -> u64 {
+    fn take_one_v2(self, [posted, others]: &Posted) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
-        if bits & bits.wrapping_sub(1) == 0 && bits != 0 && others.load(Relaxed) == 0 {
-            let bit = bits.trailing_zeros();
-            let value = self.direct(bit >> 3);
-            if value != 0 {
-                return ListRegister::v2_from(value, bit & 7);
-            }
+        let bit = bits.trailing_zeros();
+        if bits & bits.wrapping_sub(1) == 0
+            && bits != 0
+            && others.load(Relaxed) == 0
+            && let Some(value) = self.ready(bit >> 3)
+        {
+            return Some(ListRegister::v2_from(value, bit & 7));
         }
         posted.fetch_or(bits, Release);
-        0
+        None
     }
 }
 
@@ -212,7 +219,9 @@ impl DirectTable {
     #[must_use]
     #[inline(always)]
     pub fn take_one(&self, vcpu: VcpuId, version: GicVersion) -> u64 {
-        self.private(vcpu).take_one(self.posted(vcpu), version)
+        self.private(vcpu)
+            .take_one(self.posted(vcpu), version)
+            .unwrap_or(0)
     }
 
     /// Calls `take` with each SGI posted to a vCPU and its source CPUs (none told on GICv3), and forgets them.
