@@ -394,7 +394,7 @@ fn access(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 {
         return LEAVE;
     };
     if !is_saved(transfer.register)
-        || u64::from(syndrome.instruction_length()) != INSTRUCTION
+        || syndrome.instruction_length() != INSTRUCTION
         || guest::is_unusual()
     {
         return LEAVE;
