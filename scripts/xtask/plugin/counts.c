@@ -8,10 +8,12 @@
 // to a block for each core, tells it apart from then on. With option `bare` there is no hypervisor, and VMPIDR_EL2 it is.
 //
 // Options: out=FILE (one line a fact, below), guest=on (count EL0 and EL1 too: slower), bare=on,
-// profile=FILE (EL2's instructions by address, at the end), profile-window=ID (those of one window only),
+// profile=FILE (EL2's instructions by window and address, at the end), skip=N (leave out the first N windows of each id),
 // trace=FILE,trace-window=ID (each address of the first window of that id).
 //
-//   window ID core=N COUNTS      between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything
+//   vectors at=A                 EL2's vector table, at the end: where the image was
+//   window ID n=K core=N COUNTS  between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything; K counts
+//                                the windows of that id
 //   period core=N COUNTS         on one core, from one virtual timer interrupt to the next
 //   exit core=N vector=V class=C detail=D write=W count=K   at the end: exits by cause; D is the IPA of an abort, the
 //                                function of a call, the syndrome of a system register
@@ -113,15 +115,19 @@ static __thread struct core *core = &cores[0];  // whose code runs
 static __thread unsigned level;                 // at which exception level
 
 static int window = -1;  // the open window's id
+static unsigned ordinals[WINDOWS];  // how many windows of each id have begun
+static unsigned skip;  // how many of each id are left out
+static uint64_t vectors_at;
 static bool count_guest, bare;
 static FILE *out, *trace;
 static const char *profile;
-static int trace_window = -1, profile_window = -1;
+static int trace_window = -1;
 static bool tracing, traced;
 
-// An instruction of EL2 and how often it was executed.
+// An instruction of EL2 and how often it was executed: in the windows of each id, and outside.
 struct place {
-    uint64_t address, count;
+    uint64_t address;
+    uint32_t counts[WINDOWS + 1];
     struct place *next;
 };
 static struct place *places;
@@ -172,7 +178,7 @@ static void print(const char *what, int id, const struct core *of, const struct 
     const struct counts *now = &of->total;
     fputs(what, out);
     if (id >= 0)
-        fprintf(out, " %d", id);
+        fprintf(out, " %d n=%u", id, ordinals[id] - 1);
     fprintf(out, " core=%d", (int)(of - cores));
     for (int l = 0; l < 3; l++)
         fprintf(out, " el%d=%lu", l, now->instructions[l] - from->instructions[l]);
@@ -240,18 +246,21 @@ static void enter(unsigned index, void *data) {
     static const enum vector vectors[4] = {SYNC, IRQ, OTHER, OTHER};
     enum vector vector = vectors[(uintptr_t)data & 3];
     begin_block(index, (void *)2);
+    vectors_at = reg(VBAR);
     if (vector == IRQ)
         note_period();
     core->total.entries[vector]++;
     note_cause(vector);
 }
 
+static int counted_window = WINDOWS;  // the place of the open window's counts
+
 static void execute(unsigned index, void *data) {
     (void)index;
     struct place *place = data;
     core->total.instructions[level]++;
-    if (level == 2 && (profile_window < 0 || window == profile_window))
-        place->count++;
+    if (level == 2)
+        place->counts[counted_window]++;
     if (tracing && level == 2)
         fprintf(trace, "%d %lx\n", (int)(core - cores), place->address);
 }
@@ -271,6 +280,8 @@ static void access(unsigned index, uint32_t info, uint64_t address, void *data) 
 static void begin_window(unsigned index, void *data) {
     (void)index;
     window = (int)(intptr_t)data;
+    if (ordinals[window]++ >= skip)
+        counted_window = window;
     for (int i = 0; i < CORES; i++)
         cores[i].window = cores[i].total;
     tracing = trace && window == trace_window && !traced;
@@ -280,7 +291,7 @@ static void end_window(unsigned index, void *data) {
     (void)index, (void)data;
     if (window < 0)
         return;
-    for (int i = 0; i < CORES; i++)
+    for (int i = 0; i < CORES && counted_window == window; i++)
         if (memcmp(&cores[i].window, &cores[i].total, sizeof cores[i].total) != 0)
             print("window", window, &cores[i], &cores[i].window);
     if (tracing) {
@@ -289,6 +300,7 @@ static void end_window(unsigned index, void *data) {
         fflush(trace);
     }
     window = -1;
+    counted_window = WINDOWS;
 }
 
 // Translation.
@@ -375,6 +387,7 @@ static void find_registers(plugin_id id, unsigned index) {
 static void finish(plugin_id id, void *data) {
     (void)id, (void)data;
     static const struct counts none;
+    fprintf(out, "vectors at=%#lx\n", vectors_at);
     for (int i = 0; i < CORES; i++) {
         for (int j = 0; j < CAUSES && cores[i].causes[j].count; j++) {
             const struct cause *cause = &cores[i].causes[j];
@@ -391,8 +404,9 @@ static void finish(plugin_id id, void *data) {
     if (!file)
         return;
     for (struct place *place = places; place; place = place->next)
-        if (place->count)
-            fprintf(file, "%lx %lu\n", place->address, place->count);
+        for (int id = 0; id <= WINDOWS; id++)
+            if (place->counts[id])
+                fprintf(file, "%d %lx %u\n", id, place->address, place->counts[id]);
     fclose(file);
 }
 
@@ -423,8 +437,8 @@ PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             profile = strdup(value);
         else if (strcmp(argv[i], "trace-window") == 0)
             trace_window = atoi(value);
-        else if (strcmp(argv[i], "profile-window") == 0)
-            profile_window = atoi(value);
+        else if (strcmp(argv[i], "skip") == 0)
+            skip = (unsigned)atoi(value);
         else if (strcmp(argv[i], "guest") == 0)
             count_guest = on;
         else if (strcmp(argv[i], "bare") == 0)

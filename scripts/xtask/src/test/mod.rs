@@ -37,6 +37,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::case::Case;
+use crate::bench::plugin::Counts;
 use crate::board::Choice;
 use crate::console::interrupted;
 use crate::{build, debian, initramfs, workspace};
@@ -193,6 +194,29 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     emulate(variants, &mut totals);
     Ok(totals.conclude())
+}
+
+/// The benchmark on each of its machines.
+pub fn benchmarks() -> Vec<Variant> {
+    let cases = table::cases().into_iter();
+    cases
+        .filter(|case| case.subject == "counted" && case.name == "budgets")
+        .flat_map(variants)
+        .collect()
+}
+
+/// Runs `variant` and gives what was counted, whether or not it is within its budgets.
+///
+/// # Errors
+/// It cannot be built or run, or did not come to its end.
+pub fn measure(variant: &Variant) -> anyhow::Result<Counts> {
+    let mut variant = variant.clone();
+    variant.case.claim = Some(|_, _| Outcome::default());
+    let outcome = runner::run(&variant);
+    if let Some(failure) = outcome.failures.first() {
+        anyhow::bail!("{}: {failure}", variant.name());
+    }
+    runner::counts(&variant)
 }
 
 /// The machines a test runs on.

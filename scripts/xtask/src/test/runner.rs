@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
-use super::counts::{self, Counts};
 use super::tap::{self, Report};
 use super::{Outcome, Variant, entry, listing, pi};
+use crate::bench::plugin::{self, Counts};
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -93,7 +93,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
     let extra = match case.claim {
-        Some(_) => counts::plugin(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder))?,
         None => Vec::new(),
     };
     let image = build::hypervisor()?;
@@ -132,6 +132,14 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
+}
+
+/// What was counted when `variant` was run last.
+///
+/// # Errors
+/// The plugin wrote nothing.
+pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
+    Counts::read(&counts_file(&folder(variant)))
 }
 
 /// Where the counting plugin writes.

@@ -1,0 +1,108 @@
+//! `cargo xtask bench`: what each operation costs at EL2, beside its budget and the best peer.
+//!
+//! - [`plugin`]: QEMU's counting plugin and what it says. [`figures`]: the figures of a row.
+//! - [`rows`]: the table of rows, budgets and peers. [`report`]: the table for people.
+//! - [`profile`], [`symbols`]: which functions of the image the instructions are in.
+//!
+//! Instructions are exact and the same on every run of a build: the clock is the count of instructions (`-icount`).
+
+pub mod figures;
+pub mod plugin;
+pub mod profile;
+mod report;
+pub mod rows;
+pub mod symbols;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+
+use self::rows::{ROWS, Row};
+use crate::test;
+
+/// Examples for `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench                              every machine: virt with GICv3 and GICv2, raspi4b
+  cargo xtask bench --gic 3                      one of them
+  cargo xtask bench --gic 3 --profile ipi        in which functions a row's instructions are
+  cargo xtask bench --gic 3 --profile ipi --listing
+                                                 and which they are, one by one";
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only this board: qemu-virt or rpi4
+    #[arg(long, value_name = "BOARD")]
+    board: Option<String>,
+    /// Only this version of the GIC, on QEMU virt
+    #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
+    gic: Option<u8>,
+    /// Print the functions that this row's instructions are in, by its name or number
+    #[arg(long, value_name = "ROW")]
+    profile: Option<String>,
+    /// With --profile: every instruction, with its source
+    #[arg(long, requires = "profile")]
+    listing: bool,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Something cannot be built or run, or there is no such row or machine.
+pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let profiled = arguments.profile.as_deref().map(find).transpose()?;
+    let machines: Vec<test::Variant> = test::benchmarks()
+        .into_iter()
+        .filter(|variant| arguments.selects(variant))
+        .collect();
+    ensure!(
+        !machines.is_empty(),
+        "there is no such machine: `--board qemu-virt --gic 2|3`, `--board rpi4`"
+    );
+    for variant in &machines {
+        let counts = test::measure(variant)?;
+        match profiled {
+            None => print!("{}", report::table(&counts, variant)),
+            Some(row) => {
+                println!(
+                    "{}: {}, instructions at EL2 in one go, of {}",
+                    variant.machine(),
+                    row.name,
+                    figures::FEWEST
+                );
+                let profile = profile::of(&counts, row.id)?;
+                let lines = if arguments.listing {
+                    profile.listing()?
+                } else {
+                    profile.lines()?
+                };
+                for line in lines {
+                    println!("{line}");
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn selects(&self, variant: &test::Variant) -> bool {
+        let board = variant.board.unwrap_or("qemu-virt");
+        let gic = variant.board.is_none().then_some(variant.gic);
+        self.board.as_deref().is_none_or(|wanted| wanted == board)
+            && self.gic.is_none_or(|wanted| Some(wanted) == gic)
+    }
+}
+
+/// The row called `name`, or of that number.
+fn find(name: &str) -> anyhow::Result<&'static Row> {
+    let number = name.parse().ok();
+    let found = ROWS
+        .iter()
+        .find(|row| row.name == name || Some(row.id) == number);
+    found.with_context(|| {
+        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        format!("there is no row {name}; there are: {}", names.join(", "))
+    })
+}

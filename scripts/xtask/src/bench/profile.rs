@@ -1,0 +1,99 @@
+//! Which functions of the hypervisor the instructions of a row are in.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+
+use super::figures;
+use super::plugin::{Counts, Place};
+use super::symbols::Image;
+
+/// A share below this of a function's instructions is not listed by line.
+const LEAST_SHARE: f64 = 0.01;
+
+/// The instructions of a row, by their place in the image.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// How many windows they are of.
+    windows: usize,
+    /// How often each was executed, by offset in the image.
+    offsets: BTreeMap<u64, u64>,
+}
+
+/// The profile of the windows with this id.
+///
+/// # Errors
+/// There are no such windows, or the image has no symbols.
+pub fn of(counts: &Counts, id: u64) -> anyhow::Result<Profile> {
+    let figures = figures::of(counts, id).context("nothing was counted")?;
+    let vectors = counts.vectors().context("the plugin saw no vectors")?;
+    let base = Image::built()?.base(vectors)?;
+    let mut offsets = BTreeMap::new();
+    for Place { address, count, .. } in counts.places(id) {
+        *offsets.entry(address.wrapping_sub(base)).or_default() += count;
+    }
+    Ok(Profile {
+        windows: figures.windows,
+        offsets,
+    })
+}
+
+impl Profile {
+    /// For people: the instructions of one go by function, and in each by what was inlined into it.
+    ///
+    /// # Errors
+    /// The image has no symbols.
+    pub fn lines(&self) -> anyhow::Result<Vec<String>> {
+        let image = Image::built()?;
+        let mut functions: BTreeMap<String, (u64, BTreeMap<String, u64>)> = BTreeMap::new();
+        for (offset, count) in &self.offsets {
+            let (sum, inlined) = functions.entry(image.function(*offset)).or_default();
+            *sum += count;
+            *inlined.entry(image.innermost(*offset)?).or_default() += count;
+        }
+        let all: u64 = self.offsets.values().sum();
+        let mut lines = vec![format!("{:8.1}  all", self.each(all))];
+        for (name, (sum, inlined)) in descending(functions, |(sum, _)| *sum) {
+            lines.push(format!("{:8.1}  {name}", self.each(sum)));
+            for (place, count) in descending(inlined, |count| *count) {
+                if count as f64 >= LEAST_SHARE * all as f64 {
+                    lines.push(format!("{:16.1}  {place}", self.each(count)));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// For people: every instruction that was executed, in the order of the image, how often in one go, and its source.
+    ///
+    /// # Errors
+    /// As [`Profile::lines`].
+    pub fn listing(&self) -> anyhow::Result<Vec<String>> {
+        let image = Image::built()?;
+        let mut lines = Vec::new();
+        let mut last = String::new();
+        for (offset, count) in &self.offsets {
+            let function = image.function(*offset);
+            if function != last {
+                lines.push(format!("{function}:"));
+                last = function;
+            }
+            let source = image.innermost_line(*offset)?;
+            lines.push(format!(
+                "{:8.1}  image+{offset:#x}  {source}",
+                self.each(*count)
+            ));
+        }
+        Ok(lines)
+    }
+
+    fn each(&self, count: u64) -> f64 {
+        count as f64 / self.windows as f64
+    }
+}
+
+fn descending<V>(map: BTreeMap<String, V>, by: impl Fn(&V) -> u64) -> Vec<(String, V)> {
+    let mut all: Vec<(String, V)> = map.into_iter().collect();
+    all.sort_by_key(|(_, value)| std::cmp::Reverse(by(value)));
+    all
+}
