@@ -9,16 +9,19 @@
 //
 // Options: out=FILE (one line a fact, below), guest=on (count EL0 and EL1 too: slower), bare=on,
 // profile=FILE (EL2's instructions by window and address, at the end), skip=N (leave out the first N windows of each id),
-// trace=FILE,trace-window=ID (each address of the first window of that id).
+// trace=FILE,trace-window=ID (each address of the first window of that id), guest=blocks (count EL0 and EL1 by whole blocks:
+// fast, and all cores' go to core 0), waits=AT/AT (addresses of EL2's instructions that wait for another core).
 //
 //   vectors at=A                 EL2's vector table, at the end: where the image was
 //   window ID n=K core=N COUNTS  between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything; K counts
 //                                the windows of that id
-//   period core=N COUNTS         on one core, from one virtual timer interrupt to the next
+//   boot core=N COUNTS           for every core, when the first instruction of a guest is about to be executed
+//   period core=N window=ID longest=L COUNTS   on one core, from one virtual timer interrupt to the next; ID is the window
+//                                then open (-1: none), L the instructions of the longest exit
 //   exit core=N vector=V class=C detail=D write=W count=K   at the end: exits by cause; D is the IPA of an abort, the
 //                                function of a call, the syndrome of a system register
 //   total core=N COUNTS          at the end
-//   COUNTS: el0= el1= el2= sync= irq= other= device= sysreg= barriers= exclusives= maintenance=
+//   COUNTS: el0= el1= el2= sync= irq= other= device= sysreg= barriers= exclusives= maintenance= waits=
 //   From el2 on all are of EL2; sync, irq and other are entries to it.
 
 #include <stdbool.h>
@@ -84,7 +87,7 @@ enum { NO_REGISTERS = 0, READS_REGISTERS = 1, READS_AND_WRITES = 3 };
 
 enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64 };
 enum vector { SYNC, IRQ, OTHER, VECTORS };
-enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, KINDS };
+enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, WAIT, KINDS };
 
 struct counts {
     uint64_t instructions[LEVELS];
@@ -104,6 +107,8 @@ struct core {
     struct counts total;
     struct counts window;  // totals at the beginning of the window
     struct counts period;  // totals at the beginning of the period
+    uint64_t entry;        // instructions of EL2 at the last entry
+    uint64_t longest;      // the longest exit of the period
     uint64_t deadline;     // CNTV_CVAL_EL0 of the period's interrupt; 0 before the first
     struct cause causes[CAUSES];
 };
@@ -118,7 +123,9 @@ static int window = -1;  // the open window's id
 static unsigned ordinals[WINDOWS];  // how many windows of each id have begun
 static unsigned skip;  // how many of each id are left out
 static uint64_t vectors_at;
-static bool count_guest, bare;
+static bool count_guest, count_blocks, bare;
+static bool booted;  // a guest runs
+static uint64_t block_instructions;  // of guests, by whole blocks
 static FILE *out, *trace;
 static const char *profile;
 static int trace_window = -1;
@@ -127,10 +134,14 @@ static bool tracing, traced;
 // An instruction of EL2 and how often it was executed: in the windows of each id, and outside.
 struct place {
     uint64_t address;
-    uint32_t counts[WINDOWS + 1];
+    uint32_t counts[WINDOWS + 2];
     struct place *next;
 };
 static struct place *places;
+
+// Where EL2 waits for another core.
+enum { WAITS = 64 };
+static uint64_t waits[WAITS];
 
 // Registers.
 
@@ -185,7 +196,8 @@ static void print(const char *what, int id, const struct core *of, const struct 
     static const char *const vectors[VECTORS] = {"sync", "irq", "other"};
     for (int v = 0; v < VECTORS; v++)
         fprintf(out, " %s=%lu", vectors[v], now->entries[v] - from->entries[v]);
-    static const char *const kinds[KINDS] = {"device", "sysreg", "barriers", "exclusives", "maintenance"};
+    static const char *const kinds[KINDS] = {"device",     "sysreg",      "barriers",
+                                               "exclusives", "maintenance", "waits"};
     for (int k = 0; k < KINDS; k++)
         fprintf(out, " %s=%lu", kinds[k], now->kinds[k] - from->kinds[k]);
     fputc('\n', out);
@@ -229,9 +241,13 @@ static void note_period(void) {
     uint64_t deadline = reg(TIMER_DEADLINE);
     if (deadline == core->deadline)
         return;
-    if (core->deadline != 0)
-        print("period", -1, core, &core->period);
+    if (core->deadline != 0) {
+        char what[64];
+        snprintf(what, sizeof what, "period window=%d longest=%lu", window, core->longest);
+        print(what, -1, core, &core->period);
+    }
     core->deadline = deadline;
+    core->longest = 0;
     core->period = core->total;
 }
 
@@ -247,13 +263,17 @@ static void enter(unsigned index, void *data) {
     enum vector vector = vectors[(uintptr_t)data & 3];
     begin_block(index, (void *)2);
     vectors_at = reg(VBAR);
+    uint64_t taken = core->total.instructions[2] - core->entry;
+    if (core->longest < taken)
+        core->longest = taken;
+    core->entry = core->total.instructions[2];
     if (vector == IRQ)
         note_period();
     core->total.entries[vector]++;
     note_cause(vector);
 }
 
-static int counted_window = WINDOWS;  // the place of the open window's counts
+static int counted_window = WINDOWS + 1;  // the place of the open window's counts: at first, the boot's
 
 static void execute(unsigned index, void *data) {
     (void)index;
@@ -330,6 +350,13 @@ static int kind_of(uint32_t op) {
     return -1;
 }
 
+static bool is_wait(uint64_t address) {
+    for (int i = 0; i < WAITS && waits[i]; i++)
+        if (address == waits[i])
+            return true;
+    return false;
+}
+
 static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
     uint32_t op = 0;
     qemu_plugin_insn_data(insn, &op, sizeof op);
@@ -350,6 +377,23 @@ static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
     int kind = kind_of(op);
     if (kind >= 0)
         qemu_plugin_register_vcpu_insn_exec_cb(insn, is_kind, NO_REGISTERS, (void *)(intptr_t)kind);
+    if (is_wait(place->address))
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, is_kind, NO_REGISTERS, (void *)(intptr_t)WAIT);
+}
+
+static void count_block(unsigned index, void *data) {
+    (void)index;
+    block_instructions += (uintptr_t)data;
+}
+
+// A guest's first instruction comes next.
+static void end_boot(void) {
+    static const struct counts none;
+    booted = true;
+    counted_window = WINDOWS;
+    for (int i = 0; i < CORES; i++)
+        if (memcmp(&none, &cores[i].total, sizeof none) != 0)
+            print("boot", -1, &cores[i], &none);
 }
 
 // The exception level is part of what QEMU translates for, so it is known here.
@@ -357,6 +401,8 @@ static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
     (void)id;
     unsigned at = current_level();
     bool el2 = at == 2;
+    if (at < 2 && !booted)
+        end_boot();
     if (el2) {
         uint64_t offset = qemu_plugin_tb_vaddr(tb) - reg(VBAR);
         bool vector = offset >= 0x400 && offset < 0x800 && offset % 0x80 == 0;
@@ -368,6 +414,8 @@ static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
         qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
     }
     size_t count = qemu_plugin_tb_n_insns(tb);
+    if (at < 2 && count_blocks)
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, count_block, NO_REGISTERS, (void *)count);
     for (size_t i = 0; i < count; i++)
         translate_insn(qemu_plugin_tb_get_insn(tb, i), el2);
 }
@@ -388,6 +436,7 @@ static void finish(plugin_id id, void *data) {
     (void)id, (void)data;
     static const struct counts none;
     fprintf(out, "vectors at=%#lx\n", vectors_at);
+    cores[0].total.instructions[1] += block_instructions;
     for (int i = 0; i < CORES; i++) {
         for (int j = 0; j < CAUSES && cores[i].causes[j].count; j++) {
             const struct cause *cause = &cores[i].causes[j];
@@ -404,7 +453,7 @@ static void finish(plugin_id id, void *data) {
     if (!file)
         return;
     for (struct place *place = places; place; place = place->next)
-        for (int id = 0; id <= WINDOWS; id++)
+        for (int id = 0; id <= WINDOWS + 1; id++)
             if (place->counts[id])
                 fprintf(file, "%d %lx %u\n", id, place->address, place->counts[id]);
     fclose(file);
@@ -418,6 +467,15 @@ static FILE *create(const char *path) {
     }
     setvbuf(file, NULL, _IOLBF, 0);
     return file;
+}
+
+// Reads AT/AT, hexadecimal.
+static void read_waits(char *text) {
+    for (int i = 0; i < WAITS && *text; i++) {
+        waits[i] = strtoul(text, &text, 16);
+        if (*text)
+            text++;
+    }
 }
 
 PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
@@ -439,8 +497,11 @@ PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             trace_window = atoi(value);
         else if (strcmp(argv[i], "skip") == 0)
             skip = (unsigned)atoi(value);
-        else if (strcmp(argv[i], "guest") == 0)
+        else if (strcmp(argv[i], "guest") == 0) {
             count_guest = on;
+            count_blocks = strcmp(value, "blocks") == 0;
+        } else if (strcmp(argv[i], "waits") == 0)
+            read_waits(value);
         else if (strcmp(argv[i], "bare") == 0)
             bare = on;
         else {

@@ -114,6 +114,22 @@ pub const ROWS: &[Row] = &[
     row(20, "cpu-on", [4000, 4000])
         .target(400, 400)
         .peer(965, "hvisor"),
+    row(24, "doorbell", [0, 0])
+        .target(200, 200)
+        .peer(1302, "Bao"),
+    row(25, "doorbell-by-page", [0, 0])
+        .target(200, 200)
+        .peer(1302, "Bao"),
+    row(26, "doorbell-round-trip", [0, 0])
+        .target(400, 400)
+        .peer(2604, "Bao"),
+    row(27, "channel-4k", [0, 0]).target(400, 400),
+    row(28, "console-byte", [0, 0]),
+    row(29, "console-64-bytes", [0, 0]),
+    row(30, "console-call-48", [0, 0]),
+    row(31, "load-without-syndrome", [0, 0]),
+    row(32, "more-than-list-registers", [0, 0]),
+    row(33, "restart", [0, 0]),
     row(11, "uart-flags-read", [610, 610]),
     row(12, "uart-register-write", [620, 620]),
     row(13, "id-register-read", [820, 820]),

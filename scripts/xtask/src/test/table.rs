@@ -473,18 +473,28 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
             .claim(counts::control_is_left_alone),
-        case("budgets", "counted")
-            .guest("bench", "bench", &[0, 1], "4M")
-            .with("heartbeat = \"60s\"")
-            .with("devices = [\"/pl061@9030000\"]")
-            .wait(r"^\[bench\] bench: done")
-            .claim(counts::budgets_are_kept),
+        benchmark("/pl061@9030000"),
+        benchmark("/soc/serial@7e201000").pi_alone(),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
             .claim(counts::linux_exits_seldom),
     ]
+}
+
+/// The benchmark, with a device that interrupts.
+fn benchmark(device: &str) -> Case {
+    case("budgets", "counted")
+        .guest("bench", "bench", &[0, 1], "4M")
+        .with("heartbeat = \"60s\"")
+        .with("capabilities = [\"manage:peer\"]")
+        .with(&format!("devices = [\"{device}\"]"))
+        .guest("peer", "bench", &[2], "4M")
+        .with("bootargs = \"role=peer\"")
+        .with("[[channel]]\nname = \"talk\"\nbetween = [\"bench\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+        .wait(r"^\[bench\] bench: done")
+        .claim(counts::budgets_are_kept)
 }
 
 /// What the Raspberry Pi 4 alone has.
