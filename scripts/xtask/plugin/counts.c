@@ -168,7 +168,11 @@ static uint64_t reg(enum name name) {
 static unsigned current_level(void) { return reg(CPSR) >> 2 & 3; }
 
 static struct core *current_core(void) {
+    static uint64_t last;  // block of the core whose code ran last, once it has a guest
     uint64_t block = reg(TPIDR);
+    if (block != 0 && block == last && !bare)
+        return core;
+    last = 0;
     if (bare || block == 0 || reg(VTTBR) == 0) {
         unsigned number = reg(VMPIDR) & (CORES - 1);
         for (unsigned other = 0; other < CORES; other++)
@@ -177,6 +181,7 @@ static struct core *current_core(void) {
         blocks[number] = block;
         return &cores[number];
     }
+    last = block;
     for (unsigned number = 0; number < CORES; number++)
         if (blocks[number] == block)
             return &cores[number];

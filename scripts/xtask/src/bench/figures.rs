@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::plugin::{Counts, Fact};
+use super::profile;
+use super::rows::{self, Row};
 
 /// Fewest windows that say anything (performance.md).
 pub const FEWEST: usize = 64;
@@ -39,24 +41,56 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Each less `amount`.
+    fn less(self, amount: u64) -> Self {
+        let [min, median, max] =
+            [self.min, self.median, self.max].map(|value| value.saturating_sub(amount));
+        Self { min, median, max }
+    }
+}
+
 /// What a row took, on all cores together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// How many windows there were.
     pub windows: usize,
-    /// Instructions at EL2.
+    /// Instructions at EL2, without those that work on much memory where the row counts them apart.
     pub el2: Spread,
+    /// Those, on an average.
+    pub apart: u64,
     /// The middle of each of [`OTHERS`].
     pub others: [u64; OTHERS.len()],
 }
 
-/// The figures of the windows with this id; `None` if there are too few.
-pub fn of(counts: &Counts, id: u64) -> Option<Figures> {
-    let mut windows: BTreeMap<u64, Vec<&Fact>> = BTreeMap::new();
-    for fact in counts.of("window").filter(|fact| fact.get("id") == id) {
-        windows.entry(fact.get("n")).or_default().push(fact);
+/// The figures of a row; `None` if there are too few windows, or what is left out of them cannot be told.
+pub fn of(counts: &Counts, row: &Row) -> Option<Figures> {
+    let figures = if row.id == rows::BOOT {
+        figures_of(counts.of("boot").map(|fact| (0, fact)), 1)?
+    } else {
+        let windows = counts.of("window");
+        let own = windows.filter(|fact| fact.get("id") == row.id);
+        figures_of(own.map(|fact| (fact.get("n"), fact)), FEWEST)?
+    };
+    if !row.is_apart {
+        return Some(figures);
     }
-    if windows.len() < FEWEST {
+    let profile = profile::all(counts, row.id).ok()?;
+    let apart = profile.bulk().ok()? / figures.windows as u64;
+    Some(Figures {
+        el2: figures.el2.less(apart),
+        apart,
+        ..figures
+    })
+}
+
+/// The figures of facts that belong to windows by number; `None` if there are too few windows.
+fn figures_of<'a>(facts: impl Iterator<Item = (u64, &'a Fact)>, fewest: usize) -> Option<Figures> {
+    let mut windows: BTreeMap<u64, Vec<&Fact>> = BTreeMap::new();
+    for (number, fact) in facts {
+        windows.entry(number).or_default().push(fact);
+    }
+    if windows.len() < fewest {
         return None;
     }
     let spread = |name: &str| {
@@ -70,6 +104,7 @@ pub fn of(counts: &Counts, id: u64) -> Option<Figures> {
     Some(Figures {
         windows: windows.len(),
         el2: spread("el2")?,
+        apart: 0,
         others,
     })
 }
@@ -96,13 +131,14 @@ mod tests {
                 format!("window 18 n={n} core={core} el2={el2} sync=1 irq={core} device=2")
             })
             .collect();
-        let figures = of(&Counts::parse(&lines.join("\n")), 18).unwrap();
+        let row = rows::find("ipi").unwrap();
+        let figures = of(&Counts::parse(&lines.join("\n")), row).unwrap();
         assert_eq!(figures.windows, 64);
         assert_eq!(
             [figures.el2.min, figures.el2.median, figures.el2.max],
             [150, 150, 151]
         );
         assert_eq!(figures.others, [3, 4, 0, 0, 0, 0]);
-        assert_eq!(of(&Counts::parse(&lines[2..].join("\n")), 18), None);
+        assert_eq!(of(&Counts::parse(&lines[2..].join("\n")), row), None);
     }
 }

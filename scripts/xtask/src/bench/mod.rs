@@ -71,7 +71,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     row.name,
                     figures::FEWEST
                 );
-                let profile = profile::of(&counts, row.id)?;
+                let profile = profile::of(&counts, row)?;
                 let lines = if arguments.listing {
                     profile.listing()?
                 } else {
@@ -95,13 +95,9 @@ impl Arguments {
     }
 }
 
-/// The row called `name`, or of that number.
+/// The row called `name`, or what there is.
 fn find(name: &str) -> anyhow::Result<&'static Row> {
-    let number = name.parse().ok();
-    let found = ROWS
-        .iter()
-        .find(|row| row.name == name || Some(row.id) == number);
-    found.with_context(|| {
+    rows::find(name).with_context(|| {
         let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
         format!("there is no row {name}; there are: {}", names.join(", "))
     })

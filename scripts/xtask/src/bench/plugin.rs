@@ -141,7 +141,8 @@ fn compile(source: &Path, built: &Path) -> anyhow::Result<()> {
     let part = built.with_extension(format!("{}.part", std::process::id()));
     std::fs::create_dir_all(built.parent().unwrap_or(Path::new(".")))?;
     let output = Command::new("cc")
-        .args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"])
+        .args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden"])
+        .args(["-ftls-model=initial-exec", "-o"])
         .args([&part, source])
         .output()
         .context("a C compiler (cc) is missing: install gcc")?;

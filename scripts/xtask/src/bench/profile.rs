@@ -6,10 +6,22 @@ use anyhow::Context as _;
 
 use super::figures;
 use super::plugin::{Counts, Place};
+use super::rows::Row;
 use super::symbols::Image;
 
 /// A share below this of a function's instructions is not listed by line.
 const LEAST_SHARE: f64 = 0.01;
+
+/// Functions that work on much memory, by their symbols, and a file of such.
+const BULK: &[&str] = &[
+    "copy_blocks",
+    "is_not_zero",
+    "memcpy",
+    "memset",
+    "sha256_blocks",
+    "sha2::sha256::compress256",
+];
+const BULK_FILE: &str = "src/edge/cache.rs";
 
 /// The instructions of a row, by their place in the image.
 #[derive(Clone, Debug)]
@@ -20,12 +32,23 @@ pub struct Profile {
     offsets: BTreeMap<u64, u64>,
 }
 
-/// The profile of the windows with this id.
+/// The profile of a row, per window.
 ///
 /// # Errors
 /// There are no such windows, or the image has no symbols.
-pub fn of(counts: &Counts, id: u64) -> anyhow::Result<Profile> {
-    let figures = figures::of(counts, id).context("nothing was counted")?;
+pub fn of(counts: &Counts, row: &Row) -> anyhow::Result<Profile> {
+    let figures = figures::of(counts, row).context("nothing was counted")?;
+    Ok(Profile {
+        windows: figures.windows,
+        ..all(counts, row.id)?
+    })
+}
+
+/// The profile of all windows with this id together.
+///
+/// # Errors
+/// The image has no symbols.
+pub fn all(counts: &Counts, id: u64) -> anyhow::Result<Profile> {
     let vectors = counts.vectors().context("the plugin saw no vectors")?;
     let base = Image::built()?.base(vectors)?;
     let mut offsets = BTreeMap::new();
@@ -33,7 +56,7 @@ pub fn of(counts: &Counts, id: u64) -> anyhow::Result<Profile> {
         *offsets.entry(address.wrapping_sub(base)).or_default() += count;
     }
     Ok(Profile {
-        windows: figures.windows,
+        windows: 1,
         offsets,
     })
 }
@@ -85,6 +108,22 @@ impl Profile {
             ));
         }
         Ok(lines)
+    }
+
+    /// How many of the instructions work on much memory: copy, hash, zero or clean it.
+    ///
+    /// # Errors
+    /// The image has no symbols.
+    pub fn bulk(&self) -> anyhow::Result<u64> {
+        let image = Image::built()?;
+        let mut sum = 0;
+        for (offset, count) in &self.offsets {
+            let function = image.function(*offset);
+            if BULK.contains(&function.as_str()) || image.innermost(*offset)?.ends_with(BULK_FILE) {
+                sum += count;
+            }
+        }
+        Ok(sum)
     }
 
     fn each(&self, count: u64) -> f64 {

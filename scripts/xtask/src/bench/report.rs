@@ -29,7 +29,7 @@ pub fn table(counts: &Counts, variant: &Variant) -> String {
         "barriers"
     );
     for row in ROWS {
-        if let Some(figures) = figures::of(counts, row.id) {
+        if let Some(figures) = figures::of(counts, row) {
             line(&mut text, row, variant.gic, &figures);
         }
     }

@@ -100,7 +100,7 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
     let mut outcome = Outcome::default();
     for row in rows::ROWS {
         let held = row.held(gic);
-        let Some(figures) = figures::of(counts, row.id) else {
+        let Some(figures) = figures::of(counts, row) else {
             if held != 0 {
                 let why = format!("{}: nothing was counted", row.name);
                 outcome.failures.push(why);
@@ -113,7 +113,7 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
         } else {
             let over = figures.el2.max - held;
             outcome.failures.push(format!("{over} over: {text}"));
-            let lines = profile::of(counts, row.id).and_then(|profile| profile.lines());
+            let lines = profile::of(counts, row).and_then(|profile| profile.lines());
             outcome.tail.extend(lines.unwrap_or_default());
         }
         outcome.tail.push(text);
