@@ -12,12 +12,12 @@ use super::symbols::Image;
 /// A share below this of a function's instructions is not listed by line.
 const LEAST_SHARE: f64 = 0.01;
 
+/// Functions that are named where a row takes too much.
+const MOST: usize = 8;
 /// Functions that work on much memory, by their symbols, and a file of such.
 const BULK: &[&str] = &[
     "copy_blocks",
     "is_not_zero",
-    "memcpy",
-    "memset",
     "sha256_blocks",
     "sha2::sha256::compress256",
 ];
@@ -85,6 +85,22 @@ impl Profile {
             }
         }
         Ok(lines)
+    }
+
+    /// For people: the functions that most of the instructions of one go are in.
+    ///
+    /// # Errors
+    /// The image has no symbols.
+    pub fn functions(&self) -> anyhow::Result<Vec<String>> {
+        let image = Image::built()?;
+        let mut functions: BTreeMap<String, u64> = BTreeMap::new();
+        for (offset, count) in &self.offsets {
+            *functions.entry(image.function(*offset)).or_default() += count;
+        }
+        let most = descending(functions, |sum| *sum).into_iter().take(MOST);
+        Ok(most
+            .map(|(name, sum)| format!("{:10.1} in {name}", self.each(sum)))
+            .collect())
     }
 
     /// For people: every instruction that was executed, in the order of the image, how often in one go, and its source.

@@ -112,9 +112,10 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
             outcome.passed += 1;
         } else {
             let over = figures.el2.max - held;
-            outcome.failures.push(format!("{over} over: {text}"));
-            let lines = profile::of(counts, row).and_then(|profile| profile.lines());
-            outcome.tail.extend(lines.unwrap_or_default());
+            let functions = profile::of(counts, row).and_then(|profile| profile.functions());
+            let functions = functions.unwrap_or_default().join("\n");
+            let failure = format!("{over} over: {text}\n{functions}");
+            outcome.failures.push(failure);
         }
         outcome.tail.push(text);
     }
