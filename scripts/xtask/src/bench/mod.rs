@@ -2,15 +2,18 @@
 //!
 //! - [`plugin`]: QEMU's counting plugin and what it says. [`figures`]: the figures of a row.
 //! - [`rows`]: the table of rows, budgets and peers. [`report`]: the table for people.
+//! - [`graph`]: what the short path may call. [`size`]: how large the image is.
 //! - [`profile`], [`symbols`]: which functions of the image the instructions are in.
 //!
 //! Instructions are exact and the same on every run of a build: the clock is the count of instructions (`-icount`).
 
 pub mod figures;
+pub mod graph;
 pub mod plugin;
 pub mod profile;
 mod report;
 pub mod rows;
+pub mod size;
 pub mod symbols;
 
 use std::process::ExitCode;

@@ -17,24 +17,40 @@ const VECTORS: &str = "vectors";
 pub struct Sized {
     /// Its name, as a person reads it.
     pub name: String,
-    /// Where it is.
-    pub address: u64,
     /// Its bytes.
     pub size: u64,
-    /// Its section.
-    pub section: String,
+    /// Whether it is a variable.
+    pub is_writable: bool,
+}
+
+/// A section that is loaded, or that takes memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Whether it is for variables.
+    pub is_writable: bool,
 }
 
 /// The image: linked at 0.
 pub struct Image {
     /// The names of its code, by address.
-    code: BTreeMap<u64, String>,
-    /// Sections that are loaded: name, address, bytes.
-    pub sections: Vec<(String, u64, u64)>,
+    pub code: BTreeMap<u64, String>,
+    /// Its code, and where that begins.
+    text: (u64, Vec<u8>),
+    /// Its sections, in their order.
+    pub sections: Vec<Section>,
     /// Everything that has a size.
     pub sized: Vec<Sized>,
     lines: Symbols,
 }
+
+/// The code's section.
+const TEXT: &str = ".text";
+/// The sections for variables.
+const WRITABLE: [&str; 2] = [".data", ".bss"];
 
 impl Image {
     /// The image that was built last.
@@ -67,25 +83,28 @@ impl Image {
             if symbol.size() > 0 {
                 sized.push(Sized {
                     name: readable,
-                    address: symbol.address(),
                     size: symbol.size(),
-                    section: section.name().unwrap_or_default().to_string(),
+                    is_writable: section.name().is_ok_and(|name| WRITABLE.contains(&name)),
                 });
             }
         }
-        let sections = file
-            .sections()
-            .filter(|section| section.kind() != SectionKind::Metadata && is_loaded(section.kind()))
-            .map(|section| {
-                (
-                    section.name().unwrap_or_default().to_string(),
-                    section.address(),
-                    section.size(),
-                )
+        let sections = file.sections().filter_map(|section| {
+            let name = section.name().ok()?.to_string();
+            // Link-time facts have no address; .text has the lowest, 0.
+            (section.address() != 0 || name == TEXT).then(|| Section {
+                is_writable: WRITABLE.contains(&name.as_str()),
+                name,
+                size: section.size(),
             })
-            .collect();
+        });
+        let sections = sections.collect();
+        let text = file
+            .section_by_name(TEXT)
+            .context("the image has no code")?;
+        let text = (text.address(), text.data()?.to_vec());
         Ok(Self {
             code,
+            text,
             sections,
             sized,
             lines: Symbols::load(path)?,
@@ -102,6 +121,21 @@ impl Image {
         vectors
             .checked_sub(*linked)
             .context("the vectors lie below the image")
+    }
+
+    /// Where the function at `offset` begins and ends, and its name.
+    pub fn bounds(&self, offset: u64) -> Option<(u64, u64, &str)> {
+        let (begin, name) = self.code.range(..=offset).next_back()?;
+        let after = self.code.range(offset + 1..).next();
+        let end = after.map_or(self.text.0 + self.text.1.len() as u64, |(at, _)| *at);
+        Some((*begin, end, name))
+    }
+
+    /// The instruction at `offset`.
+    pub fn word(&self, offset: u64) -> Option<u32> {
+        let at = usize::try_from(offset.checked_sub(self.text.0)?).ok()?;
+        let bytes = self.text.1.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
     }
 
     /// The function at `offset`, by the symbol before it.
@@ -132,15 +166,4 @@ impl Image {
             .next()
             .unwrap_or_else(|| "assembly".into()))
     }
-}
-
-fn is_loaded(kind: SectionKind) -> bool {
-    matches!(
-        kind,
-        SectionKind::Text
-            | SectionKind::Data
-            | SectionKind::ReadOnlyData
-            | SectionKind::ReadOnlyDataWithRel
-            | SectionKind::UninitializedData
-    )
 }

@@ -21,6 +21,7 @@ pub mod conformance;
 mod counts;
 mod entry;
 mod host;
+mod image;
 mod listing;
 mod pi;
 mod runner;
@@ -161,6 +162,7 @@ struct Totals {
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let steps: Vec<&host::Step> = host::STEPS
         .iter()
+        .chain(image::STEPS)
         // A clock lies under emulation: only who asks for this one by name gets it.
         .chain(
             [&wall::STEP]
