@@ -134,8 +134,12 @@ impl Profile {
         let image = Image::built()?;
         let mut sum = 0;
         for (offset, count) in &self.offsets {
-            let function = image.function(*offset);
-            if BULK.contains(&function.as_str()) || image.innermost(*offset)?.ends_with(BULK_FILE) {
+            let is_bulk = BULK.contains(&image.function(*offset).as_str())
+                || image
+                    .frames(*offset)?
+                    .iter()
+                    .any(|frame| frame.contains(BULK_FILE));
+            if is_bulk {
                 sum += count;
             }
         }

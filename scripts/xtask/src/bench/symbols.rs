@@ -160,10 +160,18 @@ impl Image {
     /// # Errors
     /// The line numbers cannot be read.
     pub fn innermost_line(&self, offset: u64) -> anyhow::Result<String> {
-        let frames = self.lines.at(offset)?;
+        let frames = self.frames(offset)?;
         Ok(frames
             .into_iter()
             .next()
             .unwrap_or_else(|| "assembly".into()))
+    }
+
+    /// The functions that the instruction at `offset` is in, with their lines, the innermost first.
+    ///
+    /// # Errors
+    /// The line numbers cannot be read.
+    pub fn frames(&self, offset: u64) -> anyhow::Result<Vec<String>> {
+        self.lines.at(offset)
     }
 }

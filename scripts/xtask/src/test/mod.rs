@@ -20,6 +20,7 @@ mod case;
 pub mod conformance;
 mod counts;
 mod entry;
+mod growth;
 mod host;
 mod image;
 mod listing;
@@ -163,6 +164,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let steps: Vec<&host::Step> = host::STEPS
         .iter()
         .chain(image::STEPS)
+        .chain(growth::STEPS)
         // A clock lies under emulation: only who asks for this one by name gets it.
         .chain(
             [&wall::STEP]
