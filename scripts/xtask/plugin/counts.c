@@ -17,7 +17,7 @@
 //                                the windows of that id
 //   boot core=N COUNTS           for every core, when the first instruction of a guest is about to be executed
 //   period core=N window=ID longest=L COUNTS   on one core, from one virtual timer interrupt to the next; ID is the window
-//                                then open (-1: none), L the instructions of the longest exit
+//                                then open (255: none), L the instructions of the longest exit
 //   exit core=N vector=V class=C detail=D write=W count=K   at the end: exits by cause; D is the IPA of an abort, the
 //                                function of a call, the syndrome of a system register
 //   total core=N COUNTS          at the end
@@ -85,7 +85,7 @@ enum { NO_REGISTERS = 0, READS_REGISTERS = 1, READS_AND_WRITES = 3 };
 
 // The board's cores and what is counted of each.
 
-enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64 };
+enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64, NO_WINDOW = 255 };
 enum vector { SYNC, IRQ, OTHER, VECTORS };
 enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, WAIT, KINDS };
 
@@ -248,7 +248,7 @@ static void note_period(void) {
         return;
     if (core->deadline != 0) {
         char what[64];
-        snprintf(what, sizeof what, "period window=%d longest=%lu", window, core->longest);
+        snprintf(what, sizeof what, "period window=%d longest=%lu", window < 0 ? NO_WINDOW : window, core->longest);
         print(what, -1, core, &core->period);
     }
     core->deadline = deadline;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use super::symbols::Image;
 use crate::workspace;
 
 /// Windows of each id that are not counted: the benchmark does each row so often before (`WARM` of guests/bench).
@@ -116,11 +117,12 @@ fn profile(file: &Path) -> PathBuf {
     file.with_extension("profile")
 }
 
-/// Builds the plugin, unless that was done since its source changed, and gives QEMU's argument for it: its facts go to `out`.
+/// Builds the plugin, unless that was done since its source changed, and gives QEMU's argument for it: its facts go to `out`. The
+/// image runs at `image_at`; `guests` counts their instructions too.
 ///
 /// # Errors
 /// There is no C compiler, or it refuses the source.
-pub fn arguments(out: &Path) -> anyhow::Result<Vec<String>> {
+pub fn arguments(out: &Path, image_at: u64, guests: bool) -> anyhow::Result<Vec<String>> {
     let source = workspace::root().join("scripts/xtask/plugin/counts.c");
     let built = workspace::target().join("plugin/counts.so");
     let modified = |file: &PathBuf| {
@@ -133,7 +135,12 @@ pub fn arguments(out: &Path) -> anyhow::Result<Vec<String>> {
     }
     let (built, profile, out) = (built.display(), profile(out), out.display());
     let profile = profile.display();
-    let option = format!("{built},out={out},profile={profile},skip={WARM}");
+    let waits = Image::built()?.waits()?.into_iter();
+    let waits: Vec<String> = waits.map(|at| format!("{:x}", image_at + at)).collect();
+    let waits = waits.join("/");
+    let guests = if guests { "blocks" } else { "off" };
+    let option =
+        format!("{built},out={out},profile={profile},skip={WARM},guest={guests},waits={waits}");
     Ok(vec!["-plugin".into(), option])
 }
 

@@ -9,6 +9,8 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, Sy
 use crate::symbolize::Symbols;
 use crate::{build, workspace};
 
+/// The function that every wait for another core is in.
+const WAIT: &str = "spin_loop";
 /// The symbol of EL2's vector table.
 const VECTORS: &str = "vectors";
 
@@ -136,6 +138,23 @@ impl Image {
         let at = usize::try_from(offset.checked_sub(self.text.0)?).ok()?;
         let bytes = self.text.1.get(at..at + 4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// Where EL2 waits for another core: what `spin_loop` makes, by its inlined functions.
+    ///
+    /// # Errors
+    /// The line numbers cannot be read.
+    pub fn waits(&self) -> anyhow::Result<Vec<u64>> {
+        /// ISB SY.
+        const ISB: u32 = 0xd503_3fdf;
+        let mut waits = Vec::new();
+        for at in (self.text.0..self.text.0 + self.text.1.len() as u64).step_by(4) {
+            let is_wait = |frame: &String| frame.contains(WAIT);
+            if self.word(at) == Some(ISB) && self.frames(at)?.iter().any(is_wait) {
+                waits.push(at);
+            }
+        }
+        Ok(waits)
     }
 
     /// The function at `offset`, by the symbol before it.

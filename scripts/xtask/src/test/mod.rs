@@ -26,6 +26,7 @@ mod image;
 mod listing;
 mod pi;
 mod runner;
+pub mod storms;
 mod table;
 mod tap;
 mod wall;

@@ -92,11 +92,12 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let image = build::hypervisor()?;
+    let image_at = checked.machine.board.image_at;
     let extra = match case.claim {
-        Some(_) => plugin::arguments(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder), image_at, case.counts_guests)?,
         None => Vec::new(),
     };
-    let image = build::hypervisor()?;
     let launch = Launch {
         machine: &checked.machine,
         image: &image,

@@ -4,6 +4,7 @@ use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
 use super::counts;
+use super::storms;
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -479,7 +480,21 @@ fn counted() -> Vec<Case> {
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
-            .claim(counts::linux_exits_seldom),
+            .claim(counts::linux_exits_seldom)
+            .with_guests(),
+        // CPU 3's partition is there to be rung.
+        case("control-beside-storms", "counted")
+            .guest("storm", "storm", &[0, 1], "8M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .guest("other", "bench", &[3], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"control\"\nbetween = [\"storm\", \"control\"]\nsize = \"4K\"")
+            .with("[[channel]]\nname = \"other\"\nbetween = [\"storm\", \"other\"]\nsize = \"4K\"\nrw = \"both\"")
+            .wait(r"^\[storm\] storm: done")
+            .seconds(400)
+            .pi()
+            .claim(storms::stay_bounded),
     ]
 }
 
