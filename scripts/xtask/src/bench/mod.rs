@@ -28,6 +28,8 @@ pub const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                              every machine: virt with GICv3 and GICv2, raspi4b
   cargo xtask bench --gic 3                      one of them
+  cargo xtask bench --storms                     the control loop beside a partition that does its worst
+  cargo xtask bench --linux                      how much of Linux's boot is EL2's
   cargo xtask bench --gic 3 --profile ipi        in which functions a row's instructions are
   cargo xtask bench --gic 3 --profile ipi --listing
                                                  and which they are, one by one";
@@ -41,6 +43,12 @@ pub struct Arguments {
     /// Only this version of the GIC, on QEMU virt
     #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: Option<u8>,
+    /// Instead: what stands between the control loop's interrupt and its handler, beside a partition that does its worst
+    #[arg(long, conflicts_with_all = ["profile", "linux"])]
+    storms: bool,
+    /// Instead: how many of the instructions until Linux's shell are EL2's
+    #[arg(long, conflicts_with = "profile")]
+    linux: bool,
     /// Print the functions that this row's instructions are in, by its name or number
     #[arg(long, value_name = "ROW")]
     profile: Option<String>,
@@ -55,7 +63,8 @@ pub struct Arguments {
 /// Something cannot be built or run, or there is no such row or machine.
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let profiled = arguments.profile.as_deref().map(find).transpose()?;
-    let machines: Vec<test::Variant> = test::benchmarks()
+    let machines: Vec<test::Variant> = arguments
+        .machines()
         .into_iter()
         .filter(|variant| arguments.selects(variant))
         .collect();
@@ -65,6 +74,18 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     );
     for variant in &machines {
         let counts = test::measure(variant)?;
+        let machine = variant.machine();
+        if arguments.storms {
+            println!("{}", test::storms::table(&counts, &machine));
+            continue;
+        }
+        if arguments.linux {
+            let share = test::counts::share(&counts);
+            println!(
+                "{machine}: EL2 executes {share} of a million instructions until Linux has its shell"
+            );
+            continue;
+        }
         match profiled {
             None => print!("{}", report::table(&counts, variant)),
             Some(row) => {
@@ -90,6 +111,14 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
+    fn machines(&self) -> Vec<test::Variant> {
+        match (self.storms, self.linux) {
+            (true, _) => test::beside_storms(),
+            (_, true) => test::linux_boots(),
+            _ => test::benchmarks(),
+        }
+    }
+
     fn selects(&self, variant: &test::Variant) -> bool {
         let board = variant.board.unwrap_or("qemu-virt");
         let gic = variant.board.is_none().then_some(variant.gic);

@@ -18,7 +18,7 @@
 
 mod case;
 pub mod conformance;
-mod counts;
+pub mod counts;
 mod entry;
 mod growth;
 mod host;
@@ -206,11 +206,25 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// The benchmark on each of its machines.
 pub fn benchmarks() -> Vec<Variant> {
+    counted("budgets")
+}
+
+fn counted(name: &str) -> Vec<Variant> {
     let cases = table::cases().into_iter();
     cases
-        .filter(|case| case.subject == "counted" && case.name == "budgets")
+        .filter(|case| case.subject == "counted" && case.name == name)
         .flat_map(variants)
         .collect()
+}
+
+/// The control loop beside storms, on each of its machines.
+pub fn beside_storms() -> Vec<Variant> {
+    counted("control-beside-storms")
+}
+
+/// Linux to its shell, on each of its machines.
+pub fn linux_boots() -> Vec<Variant> {
+    counted("linux-exits-seldom")
 }
 
 /// Runs `variant` and gives what was counted, whether or not it is within its budgets.

@@ -493,7 +493,6 @@ fn counted() -> Vec<Case> {
             .with("[[channel]]\nname = \"other\"\nbetween = [\"storm\", \"other\"]\nsize = \"4K\"\nrw = \"both\"")
             .wait(r"^\[storm\] storm: done")
             .seconds(400)
-            .pi()
             .claim(storms::stay_bounded),
     ]
 }
