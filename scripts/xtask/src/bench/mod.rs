@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what each operation costs at EL2, beside its budget and the best peer.
 //!
 //! - [`plugin`]: QEMU's counting plugin and what it says. [`figures`]: the figures of a row.
-//! - [`rows`]: the table of rows, budgets and peers. [`report`]: the table for people.
+//! - [`rows`]: the table of rows, budgets and peers. `report`: the table for people.
+//! - `saved`: figures in a file, compared with those in another. `plot`: a picture of them.
 //! - [`graph`]: what the short path may call. [`size`]: how large the image is.
 //! - [`profile`], [`symbols`]: which functions of the image the instructions are in.
 //!
@@ -9,18 +10,23 @@
 
 pub mod figures;
 pub mod graph;
+mod plot;
 pub mod plugin;
 pub mod profile;
 mod report;
 pub mod rows;
+mod saved;
 pub mod size;
 pub mod symbols;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 
+use self::plugin::Counts;
 use self::rows::{ROWS, Row};
+use self::saved::{Measured, Saved};
 use crate::test;
 
 /// Examples for `--help`.
@@ -28,6 +34,9 @@ pub const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                              every machine: virt with GICv3 and GICv2, raspi4b
   cargo xtask bench --gic 3                      one of them
+  cargo xtask bench --save before.txt            keep the figures; later, what has changed:
+  cargo xtask bench --compare before.txt
+  cargo xtask bench --svg bench.svg              a picture of the table
   cargo xtask bench --storms                     the control loop beside a partition that does its worst
   cargo xtask bench --linux                      how much of Linux's boot is EL2's
   cargo xtask bench --gic 3 --profile ipi        in which functions a row's instructions are
@@ -43,6 +52,15 @@ pub struct Arguments {
     /// Only this version of the GIC, on QEMU virt
     #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
     gic: Option<u8>,
+    /// Keep the figures in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
+    save: Option<PathBuf>,
+    /// Print how the figures differ from those kept in this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
+    compare: Option<PathBuf>,
+    /// Draw the table into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
+    svg: Option<PathBuf>,
     /// Instead: what stands between the control loop's interrupt and its handler, beside a partition that does its worst
     #[arg(long, conflicts_with_all = ["profile", "linux"])]
     storms: bool,
@@ -63,6 +81,7 @@ pub struct Arguments {
 /// Something cannot be built or run, or there is no such row or machine.
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let profiled = arguments.profile.as_deref().map(find).transpose()?;
+    let before = arguments.compare.as_deref().map(Saved::read).transpose()?;
     let machines: Vec<test::Variant> = arguments
         .machines()
         .into_iter()
@@ -72,42 +91,53 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         !machines.is_empty(),
         "there is no such machine: `--board qemu-virt --gic 2|3`, `--board rpi4`"
     );
+    let mut measured = Measured::new();
     for variant in &machines {
         let counts = test::measure(variant)?;
         let machine = variant.machine();
         if arguments.storms {
             println!("{}", test::storms::table(&counts, &machine));
-            continue;
-        }
-        if arguments.linux {
+        } else if arguments.linux {
             let share = test::counts::share(&counts);
             println!(
                 "{machine}: EL2 executes {share} of a million instructions until Linux has its shell"
             );
-            continue;
-        }
-        match profiled {
-            None => print!("{}", report::table(&counts, variant)),
-            Some(row) => {
-                println!(
-                    "{}: {}, instructions at EL2 in one go, of {}",
-                    variant.machine(),
-                    row.name,
-                    figures::FEWEST
-                );
-                let profile = profile::of(&counts, row)?;
-                let lines = if arguments.listing {
-                    profile.listing()?
-                } else {
-                    profile.lines()?
-                };
-                for line in lines {
-                    println!("{line}");
-                }
-            }
+        } else if let Some(row) = profiled {
+            profiles(&counts, row, &machine, arguments.listing)?;
+        } else {
+            let own = report::figures(&counts);
+            println!("{}", report::table(&own, variant));
+            let own = own.into_iter();
+            measured.extend(own.map(|(row, figures)| (machine.clone(), row.name, figures)));
         }
     }
+    if let Some(before) = before {
+        print!("{}", before.compare(&measured));
+    }
+    if let Some(file) = &arguments.save {
+        saved::save(file, &measured)?;
+    }
+    if let Some(file) = &arguments.svg {
+        let gic = |machine: &str| {
+            let found = machines.iter().find(|variant| variant.machine() == machine);
+            found.map_or(3, |variant| variant.gic)
+        };
+        crate::workspace::write(file, plot::svg(&measured, gic).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the functions of a row, or every instruction.
+fn profiles(counts: &Counts, row: &Row, machine: &str, listing: bool) -> anyhow::Result<()> {
+    println!("{machine}: {}, instructions at EL2 in one go", row.name);
+    let profile = profile::of(counts, row)?;
+    let lines = if listing {
+        profile.listing()?
+    } else {
+        profile.lines()?
+    };
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 impl Arguments {

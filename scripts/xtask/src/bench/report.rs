@@ -1,21 +1,32 @@
 //! The benchmark's table, for a terminal.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use super::figures::{self, Figures};
 use super::plugin::Counts;
 use super::rows::{ROWS, Row};
 use crate::test::Variant;
 
+/// The verdict on a row that has nothing to be compared with.
+const NO_TARGET: &str = "no target";
+
+/// What was measured of each row.
+pub fn figures(counts: &Counts) -> Vec<(&'static Row, Figures)> {
+    let rows = ROWS.iter();
+    rows.filter_map(|row| Some((row, figures::of(counts, row)?)))
+        .collect()
+}
+
 /// The table of one machine.
-pub fn table(counts: &Counts, variant: &Variant) -> String {
+pub fn table(measured: &[(&Row, Figures)], variant: &Variant) -> String {
     let mut text = format!(
         "{}: instructions at EL2 for one go, and what else is on the way\n",
         variant.machine()
     );
     let _ = writeln!(
         text,
-        "{:24} {:>5} {:>6} {:>5}  {:>6} {:>5} {:>12}  {:>5} {:>6} {:>6} {:>8}  verdict",
+        "{:24} {:>8} {:>8} {:>8}  {:>6} {:>8} {:>12}  {:>5} {:>6} {:>6} {:>8}  verdict",
         "row",
         "min",
         "median",
@@ -28,13 +39,32 @@ pub fn table(counts: &Counts, variant: &Variant) -> String {
         "sysreg",
         "barriers"
     );
-    for row in ROWS {
-        if let Some(figures) = figures::of(counts, row) {
-            line(&mut text, row, variant.gic, &figures);
+    for (row, figures) in measured {
+        line(&mut text, row, variant.gic, figures);
+    }
+    missed(&mut text, measured, variant.gic);
+    text
+}
+
+/// How many rows are where they should be, and how many are not yet.
+fn missed(text: &mut String, measured: &[(&Row, Figures)], gic: u8) {
+    let (mut met, mut missed) = (0, 0);
+    for (row, figures) in measured {
+        let limits = [row.goal(gic), row.half()];
+        if limits
+            .iter()
+            .flatten()
+            .any(|limit| figures.el2.max > *limit)
+        {
+            missed += 1;
+        } else if limits.iter().any(Option::is_some) {
+            met += 1;
         }
     }
-    text.push('\n');
-    text
+    let _ = writeln!(
+        text,
+        "{met} rows meet their target and half of the best peer's, {missed} do not"
+    );
 }
 
 fn line(text: &mut String, row: &Row, gic: u8, figures: &Figures) {
@@ -47,7 +77,7 @@ fn line(text: &mut String, row: &Row, gic: u8, figures: &Figures) {
     let [exits, device, sysreg, barriers, ..] = figures.others;
     let _ = writeln!(
         text,
-        "{:24} {:5} {:6} {:5}  {:>6} {:5} {:>12}  {:5} {:6} {:6} {:8}  {}",
+        "{:24} {:8} {:8} {:8}  {:>6} {:8} {:>12}  {:5} {:6} {:6} {:8}  {}",
         row.name,
         figures.el2.min,
         figures.el2.median,
@@ -59,8 +89,20 @@ fn line(text: &mut String, row: &Row, gic: u8, figures: &Figures) {
         device,
         sysreg,
         barriers,
-        verdict(row, gic, figures.el2.max)
+        coloured(verdict(row, gic, figures.el2.max))
     );
+}
+
+/// A verdict in green or red, on a terminal.
+fn coloured(verdict: String) -> String {
+    if !std::io::stdout().is_terminal() {
+        return verdict;
+    }
+    match verdict.as_str() {
+        "ok" => format!("\x1b[32m{verdict}\x1b[0m"),
+        NO_TARGET => verdict,
+        _ => format!("\x1b[31m{verdict}\x1b[0m"),
+    }
 }
 
 /// How a row stands: to its target, half of its best peer, and what is held of it.
@@ -76,7 +118,7 @@ fn verdict(row: &Row, gic: u8, most: u64) -> String {
     over(row.half(), "half the peer's");
     match (parts.is_empty(), row.goal(gic).or(row.half())) {
         (true, Some(_)) => "ok".to_string(),
-        (true, None) => "no target".to_string(),
+        (true, None) => NO_TARGET.to_string(),
         (false, _) => parts.join(", "),
     }
 }
