@@ -122,7 +122,8 @@ fn branch(word: u32, at: u64) -> Branch {
     }
 }
 
-/// Whether nothing behind the instruction is executed after it, at the end of a function: B, BL, BR, RET, ERET, BRK, UDF and what is no instruction.
+/// Whether nothing behind the instruction is executed after it, at the end of a function: B, BL, BR, RET, ERET, BRK, and what
+/// is no instruction.
 fn ends(word: u32) -> bool {
     word & 0x7c00_0000 == 0x1400_0000
         || word & 0xffff_fc1f == 0xd61f_0000
@@ -154,12 +155,12 @@ mod tests {
             assert_eq!(branch(word, 0x1000), expected, "{word:#x}");
         }
         assert!(
-            [0x17ff_fffc, 0xd61f_0100, 0xd65f_03c0, 0xd69f_03e0]
+            [0x17ff_fffc, 0x9400_0040, 0xd65f_03c0, 0xd69f_03e0]
                 .into_iter()
                 .all(ends)
         );
         assert!(
-            ![0x9400_0040, 0xd63f_0100, 0xd503_201f]
+            ![0x5400_0040, 0xd63f_0100, 0xd503_201f]
                 .into_iter()
                 .any(ends)
         );

@@ -1,4 +1,5 @@
-//! What an exit costs does not grow with the system, and boot grows only with what is copied, hashed and mapped.
+//! What an exit costs does not grow with the system, boot grows only with what is copied, hashed and mapped, and nothing differs
+//! from one run to the next.
 
 use std::fmt::Write as _;
 
@@ -32,6 +33,11 @@ pub const STEPS: &[Step] = &[
         name: "bench/growth",
         quick: false,
         run: exits,
+    },
+    Step {
+        name: "bench/same-figures",
+        quick: false,
+        run: twice,
     },
     Step {
         name: "bench/growth-of-boot",
@@ -128,6 +134,21 @@ fn exits() -> anyhow::Result<Outcome> {
     }
     let last = "(partitions/channels), instructions at EL2";
     outcome.tail.push(last.to_string());
+    Ok(outcome)
+}
+
+/// Two runs of a build count the same, to the instruction.
+fn twice() -> anyhow::Result<Outcome> {
+    let systems = ["same-figures-1", "same-figures-2"].map(|name| system(name, 2, 1));
+    let [one, other] = &count_all(systems.to_vec())?[..] else {
+        anyhow::bail!("a run is missing");
+    };
+    let mut outcome = Outcome::default();
+    for kind in ["boot", "window"] {
+        let [one, other] = [one, other].map(|counts| counts.of(kind).collect::<Vec<_>>());
+        let text = format!("{} facts of each {kind}, the same in both runs", one.len());
+        hold(&mut outcome, !one.is_empty() && one == other, text);
+    }
     Ok(outcome)
 }
 
