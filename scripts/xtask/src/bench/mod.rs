@@ -93,6 +93,16 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     );
     let mut measured = Measured::new();
     for variant in &machines {
+        if let Some(row) = profiled.filter(|row| row.id == rows::BOOT) {
+            let boot = test::boot_on(variant).context("no such machine boots")?;
+            profiles(
+                &test::measure(&boot)?,
+                row,
+                &variant.machine(),
+                arguments.listing,
+            )?;
+            continue;
+        }
         let counts = test::measure(variant)?;
         let machine = variant.machine();
         if arguments.storms {
@@ -105,7 +115,12 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         } else if let Some(row) = profiled {
             profiles(&counts, row, &machine, arguments.listing)?;
         } else {
-            let own = report::figures(&counts);
+            let mut own = report::figures(&counts);
+            if let Some(boot) = test::boot_on(variant) {
+                let boot = report::figures(&test::measure(&boot)?);
+                own.retain(|(row, _)| row.id != rows::BOOT);
+                own.extend(boot.into_iter().filter(|(row, _)| row.id == rows::BOOT));
+            }
             println!("{}", report::table(&own, variant));
             let own = own.into_iter();
             measured.extend(own.map(|(row, figures)| (machine.clone(), row.name, figures)));

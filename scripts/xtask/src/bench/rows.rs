@@ -143,7 +143,7 @@ pub const ROWS: &[Row] = &[
     row(31, "load-without-syndrome", [870, 875]),
     row(32, "more-than-list-registers", [6_230, 6_510]),
     row(33, "restart", [893_000, 893_000]).apart(),
-    row(BOOT, "boot", [46_300_000, 81_400_000])
+    row(BOOT, "boot", [7_205_000, 15_070_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),

@@ -212,9 +212,15 @@ pub fn benchmarks() -> Vec<Variant> {
 fn counted(name: &str) -> Vec<Variant> {
     let cases = table::cases().into_iter();
     cases
-        .filter(|case| case.subject == "counted" && case.name == name)
+        .filter(|case| case.claim.is_some() && case.name == name)
         .flat_map(variants)
         .collect()
+}
+
+/// The boot of one partition, on the machine of `variant`.
+pub fn boot_on(variant: &Variant) -> Option<Variant> {
+    let mut boots = counted("boot").into_iter();
+    boots.find(|boot| boot.machine() == variant.machine())
 }
 
 /// The control loop beside storms, on each of its machines.

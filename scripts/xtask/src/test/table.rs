@@ -476,6 +476,13 @@ fn counted() -> Vec<Case> {
             .claim(counts::control_is_left_alone),
         benchmark("/pl061@9030000"),
         benchmark("/soc/serial@7e201000").pi_alone(),
+        // One partition with one vCPU, as the peers were measured.
+        case("boot", "bench")
+            .guest("bench", "bench", &[0], "8M")
+            .with("bootargs = \"rows=0\"")
+            .wait(r"^\[bench\] bench: done")
+            .pi()
+            .claim(counts::boot_is_short),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
