@@ -121,7 +121,9 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 own.retain(|(row, _)| row.id != rows::BOOT);
                 own.extend(boot.into_iter().filter(|(row, _)| row.id == rows::BOOT));
             }
-            println!("{}", report::table(&own, variant));
+            print!("{}", report::table(&own, variant));
+            let recorder = recorder(&counts)?;
+            println!("the flight recorder takes {recorder:.0} of the instructions of {RECORDED}\n");
             let own = own.into_iter();
             measured.extend(own.map(|(row, figures)| (machine.clone(), row.name, figures)));
         }
@@ -140,6 +142,15 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         crate::workspace::write(file, plot::svg(&measured, gic).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A row that the flight recorder records, and its source.
+const RECORDED: &str = "hvc-unknown";
+const RECORDER: &str = "src/model/recorder.rs";
+
+/// How many instructions of an exit are the flight recorder's.
+fn recorder(counts: &Counts) -> anyhow::Result<f64> {
+    profile::of(counts, find(RECORDED)?)?.written_in(RECORDER)
 }
 
 /// Prints the functions of a row, or every instruction.

@@ -121,7 +121,7 @@ mod tests {
             ..Figures::default()
         };
         let text = svg(&vec![("virt".into(), "ipi", figures)], |_| 3);
-        assert!(text.contains(">ipi<") && text.contains("#c44") == false);
+        assert!(text.contains(">ipi<") && !text.contains("#c44"));
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
     }
 }

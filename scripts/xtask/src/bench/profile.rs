@@ -146,6 +146,25 @@ impl Profile {
         Ok(sum)
     }
 
+    /// How many of the instructions of one go were written in `file` or inlined from it.
+    ///
+    /// # Errors
+    /// The image has no symbols.
+    pub fn written_in(&self, file: &str) -> anyhow::Result<f64> {
+        let image = Image::built()?;
+        let mut sum = 0;
+        for (offset, count) in &self.offsets {
+            if image
+                .frames(*offset)?
+                .iter()
+                .any(|frame| frame.contains(file))
+            {
+                sum += count;
+            }
+        }
+        Ok(self.each(sum))
+    }
+
     fn each(&self, count: u64) -> f64 {
         count as f64 / self.windows as f64
     }
