@@ -140,13 +140,13 @@ struct place {
 static struct place *places;
 
 // Where EL2 waits for another core.
-enum { WAITS = 64 };
+enum { WAITS = 256 };
 static uint64_t waits[WAITS];
 
 // Registers.
 
-enum name { CPSR, VMPIDR, TPIDR, VTTBR, VBAR, ESR, FAR, HPFAR, X0, TIMER_CONTROL, TIMER_DEADLINE, NAMES };
-static const char *const names[NAMES] = {"cpsr",   "VMPIDR_EL2", "TPIDR_EL2", "VTTBR_EL2", "VBAR_EL2",   "ESR_EL2",
+enum name { CPSR, SP, VMPIDR, TPIDR, VTTBR, VBAR, ESR, FAR, HPFAR, X0, TIMER_CONTROL, TIMER_DEADLINE, NAMES };
+static const char *const names[NAMES] = {"cpsr",   "sp", "VMPIDR_EL2", "TPIDR_EL2", "VTTBR_EL2", "VBAR_EL2",   "ESR_EL2",
                                          "FAR_EL2", "HPFAR_EL2", "x0",        "CNTV_CTL_EL0", "CNTV_CVAL_EL0"};
 static struct qemu_plugin_register *handles[NAMES];
 static __thread GByteArray *bytes;
@@ -168,11 +168,15 @@ static uint64_t reg(enum name name) {
 static unsigned current_level(void) { return reg(CPSR) >> 2 & 3; }
 
 static struct core *current_core(void) {
-    static uint64_t last;  // block of the core whose code ran last, once it has a guest
-    uint64_t block = reg(TPIDR);
-    if (block != 0 && block == last && !bare)
+    // Each core has stacks of its own, so a stack's page tells cores apart, and SP is quicker to read than the others. Before
+    // a core has a stack SP is 0.
+    enum { PAGE_SHIFT = 12 };
+    static uint64_t last;  // the page of the stack of the core whose code ran last
+    uint64_t page = reg(SP) >> PAGE_SHIFT;
+    if (page != 0 && page == last && !bare)
         return core;
-    last = 0;
+    last = page;
+    uint64_t block = reg(TPIDR);
     if (bare || block == 0 || reg(VTTBR) == 0) {
         unsigned number = reg(VMPIDR) & (CORES - 1);
         for (unsigned other = 0; other < CORES; other++)
@@ -181,7 +185,6 @@ static struct core *current_core(void) {
         blocks[number] = block;
         return &cores[number];
     }
-    last = block;
     for (unsigned number = 0; number < CORES; number++)
         if (blocks[number] == block)
             return &cores[number];
@@ -297,8 +300,19 @@ static void is_kind(unsigned index, void *data) {
 
 static void access(unsigned index, uint32_t info, uint64_t address, void *data) {
     (void)index, (void)data;
-    struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
-    if (physical && qemu_plugin_hwaddr_is_io(physical))
+    // EL2 maps an address once and for all: what a page is need be asked once.
+    enum { PAGE_SHIFT = 12, PAGES = 4096 };
+    static struct {
+        uint64_t page;
+        bool known, is_device;
+    } pages[PAGES];
+    uint64_t page = address >> PAGE_SHIFT;
+    typeof(pages[0]) *of = &pages[page % PAGES];
+    if (!of->known || of->page != page) {
+        struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
+        *of = (typeof(pages[0])){page, true, physical && qemu_plugin_hwaddr_is_io(physical)};
+    }
+    if (of->is_device)
         core->total.kinds[DEVICE]++;
 }
 
