@@ -65,8 +65,10 @@ pub struct Arguments {
 
 impl Arguments {
     fn selects(&self, name: &str) -> bool {
-        // The paths of the benchmark have a name from before there was a group of its own.
-        let also = name.replace("counted/budgets", "bench/paths");
+        // Two of the benchmark have names from before there was a group of their own.
+        let also = name
+            .replace("counted/budgets", "bench/paths")
+            .replace("counted/control-beside-storms", "bench/real-time");
         let has = |part: &String| name.contains(part.as_str()) || also.contains(part.as_str());
         self.names.is_empty() || self.names.iter().any(has)
     }
