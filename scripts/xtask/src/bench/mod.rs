@@ -2,7 +2,7 @@
 //!
 //! - [`plugin`]: QEMU's counting plugin and what it says. [`figures`]: the figures of a row.
 //! - [`rows`]: the table of rows, budgets and peers. `report`: the table for people.
-//! - `saved`: figures in a file, compared with those in another. `plot`: a picture of them.
+//! - `saved`: figures in a file, compared with those in another. `plot`, `markdown`: a picture of them, and a table for a document.
 //! - [`graph`]: what the short path may call. [`size`]: how large the image is.
 //! - [`profile`], [`symbols`]: which functions of the image the instructions are in.
 //!
@@ -10,6 +10,7 @@
 
 pub mod figures;
 pub mod graph;
+mod markdown;
 mod plot;
 pub mod plugin;
 pub mod profile;
@@ -27,7 +28,7 @@ use anyhow::{Context as _, ensure};
 use self::plugin::Counts;
 use self::rows::{ROWS, Row};
 use self::saved::{Measured, Saved};
-use crate::test;
+use crate::{test, workspace};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -61,6 +62,9 @@ pub struct Arguments {
     /// Draw the table into this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
     svg: Option<PathBuf>,
+    /// Write the table, in Markdown, to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
+    markdown: Option<PathBuf>,
     /// Instead: what stands between the control loop's interrupt and its handler, beside a partition that does its worst
     #[arg(long, conflicts_with_all = ["profile", "linux"])]
     storms: bool,
@@ -134,12 +138,15 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(file) = &arguments.save {
         saved::save(file, &measured)?;
     }
+    let gic = |machine: &str| {
+        let found = machines.iter().find(|variant| variant.machine() == machine);
+        found.map_or(3, |variant| variant.gic)
+    };
     if let Some(file) = &arguments.svg {
-        let gic = |machine: &str| {
-            let found = machines.iter().find(|variant| variant.machine() == machine);
-            found.map_or(3, |variant| variant.gic)
-        };
-        crate::workspace::write(file, plot::svg(&measured, gic).as_bytes())?;
+        workspace::write(file, plot::svg(&measured, gic).as_bytes())?;
+    }
+    if let Some(file) = &arguments.markdown {
+        workspace::write(file, markdown::table(&measured, gic).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,7 +32,7 @@ pub fn svg(measured: &Measured, gic: impl Fn(&str) -> u8) -> String {
         };
         let gic = gic(machine);
         let end = at(figures.el2.max);
-        let goal = [row.goal(gic), row.half()].into_iter().flatten().min();
+        let goal = [row.goal(gic), row.half(gic)].into_iter().flatten().min();
         let colour = match goal {
             Some(goal) if figures.el2.max > goal => "#c44",
             Some(_) => "#484",
@@ -52,7 +52,7 @@ pub fn svg(measured: &Measured, gic: impl Fn(&str) -> u8) -> String {
             figures.el2.median
         );
         mark(&mut body, row.goal(gic), y, "#000");
-        mark(&mut body, row.peer.map(|(peer, _)| peer), y, "#06c");
+        mark(&mut body, row.peer_on(gic).map(|(peer, _)| peer), y, "#06c");
         y += ROW;
     }
     let (width, height) = (NAMES + SCALE + NUMBERS, y + 10.0);

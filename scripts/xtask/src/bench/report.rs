@@ -50,7 +50,7 @@ pub fn table(measured: &[(&Row, Figures)], variant: &Variant) -> String {
 fn missed(text: &mut String, measured: &[(&Row, Figures)], gic: u8) {
     let (mut met, mut missed) = (0, 0);
     for (row, figures) in measured {
-        let limits = [row.goal(gic), row.half()];
+        let limits = [row.goal(gic), row.half(gic)];
         if limits
             .iter()
             .flatten()
@@ -70,7 +70,7 @@ fn missed(text: &mut String, measured: &[(&Row, Figures)], gic: u8) {
 fn line(text: &mut String, row: &Row, gic: u8, figures: &Figures) {
     let number =
         |value: Option<u64>| value.map_or_else(|| "-".to_string(), |value| value.to_string());
-    let peer = row.peer.map_or_else(
+    let peer = row.peer_on(gic).map_or_else(
         || "-".to_string(),
         |(count, name)| format!("{count} {name}"),
     );
@@ -115,8 +115,8 @@ fn verdict(row: &Row, gic: u8, most: u64) -> String {
     };
     over(Some(row.held(gic)), "what is held");
     over(row.goal(gic), "target");
-    over(row.half(), "half the peer's");
-    match (parts.is_empty(), row.goal(gic).or(row.half())) {
+    over(row.half(gic), "half the peer's");
+    match (parts.is_empty(), row.goal(gic).or(row.half(gic))) {
         (true, Some(_)) => "ok".to_string(),
         (true, None) => NO_TARGET.to_string(),
         (false, _) => parts.join(", "),

@@ -129,13 +129,21 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
     for row in rows::ROWS.iter().filter(|row| row.id != rows::BOOT) {
         outcome.join(is_kept(counts, row, gic));
     }
+    with_missed(outcome)
+}
+
+/// Puts the targets that are missed into one note.
+fn with_missed(mut outcome: Outcome) -> Outcome {
+    if !outcome.notes.is_empty() {
+        outcome.notes = vec![format!("missed: {}", outcome.notes.join(", "))];
+    }
     outcome
 }
 
 /// Everything before the first instruction of a guest takes no more than what is held of it.
 pub fn boot_is_short(counts: &Counts, gic: u8) -> Outcome {
     let row = rows::ROWS.iter().find(|row| row.id == rows::BOOT);
-    row.map_or_else(Outcome::default, |row| is_kept(counts, row, gic))
+    with_missed(row.map_or_else(Outcome::default, |row| is_kept(counts, row, gic)))
 }
 
 fn is_kept(counts: &Counts, row: &Row, gic: u8) -> Outcome {
@@ -143,11 +151,18 @@ fn is_kept(counts: &Counts, row: &Row, gic: u8) -> Outcome {
         return Outcome::failed(format!("{}: nothing was counted", row.name));
     };
     let (held, mut outcome) = (row.held(gic), Outcome::default());
+    let most = figures.el2.max;
     let text = format!("{}: {}", row.name, rows::judge(row, gic, &figures));
-    if figures.el2.max <= held {
+    let limit = [row.goal(gic), row.half(gic)].into_iter().flatten().min();
+    let missed = limit.filter(|limit| most > *limit);
+    outcome.notes = missed
+        .map(|limit| format!("{} {most} of {limit}", row.name))
+        .into_iter()
+        .collect();
+    if most <= held {
         outcome.passed = 1;
     } else {
-        let over = figures.el2.max - held;
+        let over = most - held;
         let functions = profile::of(counts, row).and_then(|profile| profile.functions());
         let functions = functions.unwrap_or_default().join("\n");
         outcome
@@ -186,6 +201,30 @@ mod tests {
         }
         let few = counts(&periods(|_| "el2=92 irq=1")[..100]);
         assert!(!control_is_left_alone(&few, 3).failures.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_takes_more_than_is_held_fails_by_how_much() {
+        let most = |el2| {
+            let lines: Vec<String> = (0..64)
+                .flat_map(|n| rows::ROWS.iter().map(move |row| (n, row.id)))
+                .map(|(n, id)| format!("window {id} n={n} core=0 el2={el2}"))
+                .collect();
+            budgets_are_kept(&counts(&lines), 3)
+        };
+        assert!(
+            most(41)
+                .failures
+                .iter()
+                .any(|text| text.starts_with("1 over: hvc-psci-version: 41 instructions of 40"))
+        );
+        assert!(
+            !most(40)
+                .failures
+                .iter()
+                .any(|text| text.contains("over: hvc-"))
+        );
+        assert!(budgets_are_kept(&Counts::default(), 3).failures.len() > 20);
     }
 
     #[test]

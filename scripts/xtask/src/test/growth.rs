@@ -197,6 +197,9 @@ fn boot() -> anyhow::Result<Outcome> {
          {PER_BLOCK_HELD}, target {PER_BLOCK}",
         ram.saturating_sub(base) / blocks
     );
+    if ram > base + blocks * PER_BLOCK {
+        outcome.notes.push(text.clone());
+    }
     hold(&mut outcome, ram <= base + blocks * PER_BLOCK_HELD, text);
     let text = format!(
         "{base} instructions without a ramdisk, {ramdisk} (and {ramdisk_apart} that hash, copy and zero) with one of {RAMDISK} bytes"

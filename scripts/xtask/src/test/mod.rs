@@ -126,6 +126,8 @@ pub struct Outcome {
     pub skipped: usize,
     /// What did not hold.
     pub failures: Vec<String>,
+    /// What holds, and is not yet what it should be.
+    pub notes: Vec<String>,
     /// The last lines it said.
     pub tail: Vec<String>,
     /// Where all of them are.
@@ -138,6 +140,7 @@ impl Outcome {
         self.passed += other.passed;
         self.skipped += other.skipped;
         self.failures.extend(other.failures);
+        self.notes.extend(other.notes);
         self.tail.extend(other.tail);
     }
 
@@ -350,6 +353,9 @@ impl Totals {
         let label = format!("{name}{checks}");
         if outcome.failures.is_empty() {
             println!("{}  {label:<56} {seconds:>6.1} s", paint("ok  ", "32"));
+            for note in &outcome.notes {
+                println!("      {note}");
+            }
             return;
         }
         println!("{}  {label:<56} {seconds:>6.1} s", paint("FAIL", "1;31"));

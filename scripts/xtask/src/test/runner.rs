@@ -387,6 +387,7 @@ impl Script {
             passed,
             skipped,
             failures,
+            notes: Vec::new(),
             tail: self.tail,
             log: Some(log.to_path_buf()),
         }

@@ -115,6 +115,9 @@ pub fn stay_bounded(counts: &Counts, gic: u8) -> Outcome {
         );
         if beside.longest.max <= held && (beside.waits == 0 || held == UNBOUNDED) {
             outcome.passed += 1;
+            if held == UNBOUNDED {
+                outcome.notes.push(text.clone());
+            }
         } else {
             outcome.failures.push(text.clone());
         }
