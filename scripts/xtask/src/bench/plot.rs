@@ -12,7 +12,7 @@ const SCALE: f64 = 560.0;
 const NUMBERS: f64 = 70.0;
 const TEXT: f64 = 11.0;
 /// Room for a machine's heading and for the scale's numbers.
-const HEADING: f64 = 44.0;
+const HEADING: f64 = 58.0;
 /// What the scale begins with, and how many powers of ten it has.
 const LEAST: f64 = 10.0;
 const DECADES: u32 = 7;
@@ -73,9 +73,11 @@ fn at(number: u64) -> f64 {
 fn heading(body: &mut String, machine: &str, y: f64) -> f64 {
     let _ = writeln!(
         body,
-        "<text x='{NAMES}' y='{}' font-weight='bold'>{machine}: instructions at EL2 for one go \
-         (bar; red: over its target or half of the best peer), <tspan>| target</tspan>, <tspan fill='#06c'>| best peer</tspan></text>",
-        y + 14.0
+        "<text x='10' y='{}' font-weight='bold'>{machine}: instructions at EL2 for one go</text>\
+         <text x='10' y='{}'>red: over its target or half of the best peer's; black mark: target; \
+         <tspan fill='#06c'>blue mark: best peer</tspan></text>",
+        y + 14.0,
+        y + 28.0
     );
     for decade in 0..=DECADES {
         let number = 10_u64.pow(decade + 1);
@@ -84,9 +86,9 @@ fn heading(body: &mut String, machine: &str, y: f64) -> f64 {
             body,
             "<text x='{x}' y='{}' text-anchor='middle' fill='#666'>{number}</text>\
              <line x1='{x}' x2='{x}' y1='{}' y2='{}' stroke='#ccc'/>",
-            y + 30.0,
-            y + 33.0,
-            y + 40.0
+            y + 44.0,
+            y + 47.0,
+            y + 54.0
         );
     }
     HEADING
