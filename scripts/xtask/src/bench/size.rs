@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
+use bulkhead::model::bundle::System;
+use bulkhead::model::translation::Tree;
+use bulkhead::words::PAGE_SIZE;
 use bulkhead::words::limits::{MAX_CPUS, MAX_PARTITIONS};
 
 use super::symbols::{Image, Sized};
-use crate::build;
+use crate::board::Choice;
+use crate::{build, check, workspace};
 
 /// Text and constants of the image may take so many bytes (performance.md).
 pub const TARGET: u64 = 96 * 1024;
@@ -14,6 +20,12 @@ pub const TARGET: u64 = 96 * 1024;
 pub const HELD: u64 = 456_000;
 /// Bao's.
 const PEER: u64 = 72 * 1024;
+/// The manifest that is looked at if no other is named.
+const DEMO: &str = "platform/qemu-virt/demo.toml";
+/// Bits of a partition's addresses, bytes a last-level table maps, pages of zeros for where nothing is.
+const IPA_BITS: u8 = 40;
+const LAST_TABLE: u64 = 2 << 20;
+const BLANK: u64 = 1;
 /// Symbols and modules that are listed.
 const MOST: usize = 20;
 /// What there is one of for each core, and for each partition, in arrays as long as the limits say.
@@ -26,6 +38,8 @@ const PER_PARTITION: &[&str] = &["bulkhead::program::state::PARTITIONS"];
 /// What to print.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// A manifest, to print what its partitions take beside the guests' own memory [default: the demo]
+    manifest: Option<PathBuf>,
     /// How many symbols and modules to list
     #[arg(long, value_name = "COUNT", default_value_t = MOST)]
     top: usize,
@@ -35,7 +49,8 @@ pub struct Arguments {
 pub const EXAMPLES: &str = "\
 Examples:
   cargo xtask size                  sections, the largest modules and symbols, memory per core and partition
-  cargo xtask size --top 100        more of them";
+  cargo xtask size --top 100        more of them
+  cargo xtask size my.toml          and what the partitions of this system take";
 
 /// Builds the image and prints its size.
 ///
@@ -44,7 +59,34 @@ Examples:
 pub fn main(arguments: &Arguments) -> anyhow::Result<()> {
     build::hypervisor()?;
     print!("{}", text(&Image::built()?, arguments.top));
+    let demo = workspace::root().join(DEMO);
+    let manifest = arguments.manifest.as_deref().unwrap_or(&demo);
+    let checked = check::file(manifest, None, &Choice::default())?;
+    let system = System::read(&checked.bundle).context("the bundle")?;
+    print!("{}", tables(&system));
     Ok(())
+}
+
+/// What the partitions of `system` take for translation tables.
+fn tables(system: &System<'_>) -> String {
+    let mut text = String::from(
+        "\npartition        RAM, bytes  stage-2 tables and what channels map, at most, bytes\n",
+    );
+    for plan in &system.partitions {
+        let channels = system.channels.iter();
+        let channels = channels.filter(|channel| channel.from == plan.id || channel.to == plan.id);
+        let of_channels: u64 = channels.map(|channel| channel.size / LAST_TABLE + 2).sum();
+        let below = Tree::stage2_pages(plan.memory, 1) + of_channels;
+        let pages = Tree::stage2_root_tables(IPA_BITS) + below + BLANK;
+        let _ = writeln!(
+            text,
+            "{:14} {:12}  {}",
+            plan.name,
+            plan.memory,
+            pages * PAGE_SIZE
+        );
+    }
+    text
 }
 
 /// Bytes of text and constants: what is loaded and never written.
