@@ -99,6 +99,8 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// Whether guests' instructions are counted too.
+    pub counts_guests: bool,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
     /// vCPUs it has in all: what it costs the host.
@@ -122,6 +124,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        counts_guests: false,
         quick: false,
         vcpus: 0,
     }
@@ -308,6 +311,12 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// What guests execute is counted too.
+    pub fn with_guests(mut self) -> Self {
+        self.counts_guests = true;
+        self
     }
 
     /// It belongs to the everyday subset.

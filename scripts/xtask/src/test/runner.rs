@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
-use super::counts::{self, Counts};
 use super::tap::{self, Report};
 use super::{Outcome, Variant, entry, listing, pi};
+use crate::bench::plugin::{self, Counts};
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -92,11 +92,12 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let image = build::hypervisor()?;
+    let image_at = checked.machine.board.image_at;
     let extra = match case.claim {
-        Some(_) => counts::plugin(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder), image_at, case.counts_guests)?,
         None => Vec::new(),
     };
-    let image = build::hypervisor()?;
     let launch = Launch {
         machine: &checked.machine,
         image: &image,
@@ -132,6 +133,14 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
+}
+
+/// What was counted when `variant` was run last.
+///
+/// # Errors
+/// The plugin wrote nothing.
+pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
+    Counts::read(&counts_file(&folder(variant)))
 }
 
 /// Where the counting plugin writes.
@@ -378,6 +387,7 @@ impl Script {
             passed,
             skipped,
             failures,
+            notes: Vec::new(),
             tail: self.tail,
             log: Some(log.to_path_buf()),
         }
