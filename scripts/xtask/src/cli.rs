@@ -49,6 +49,8 @@ enum Command {
     Run(RunArguments),
     /// Run the tests: formatting, lints, host tests, emulator tests
     Test(test::Arguments),
+    /// Attack the hypervisor for as long as you like, on every machine, with other choices each time
+    Hostile(test::hostile::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
     /// Make a card that the board's stock firmware boots the system from, or look at one
@@ -112,6 +114,7 @@ impl MachineArguments {
         Choice {
             gic: self.gic,
             cpu: self.cpu.clone(),
+            cpus: None,
         }
     }
 }
@@ -164,6 +167,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
+        Command::Hostile(arguments) => return test::hostile::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Trace {
             manifest,

@@ -99,6 +99,8 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// How many cores the machine has, where it is not the board's usual number.
+    pub cores: Option<u64>,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
     /// vCPUs it has in all: what it costs the host.
@@ -122,6 +124,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        cores: None,
         quick: false,
         vcpus: 0,
     }
@@ -308,6 +311,12 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// The machine has so many cores; for a board whose emulator leaves that open.
+    pub fn cores(mut self, cores: u64) -> Self {
+        self.cores = Some(cores);
+        self
     }
 
     /// It belongs to the everyday subset.

@@ -21,6 +21,7 @@ pub mod conformance;
 mod counts;
 mod entry;
 mod host;
+pub mod hostile;
 mod listing;
 mod pi;
 mod runner;
@@ -103,6 +104,7 @@ impl Variant {
             None => Choice {
                 gic: Some(self.gic),
                 cpu: Some(self.cpu.to_string()),
+                cpus: self.case.cores,
             },
         }
     }

@@ -47,6 +47,18 @@ pub fn log(variant: &Variant) -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
+/// Keeps what the console said when `variant` was run last, beside its folder.
+///
+/// # Errors
+/// It could not be copied.
+pub fn keep_log(variant: &Variant, seed: u64) -> anyhow::Result<()> {
+    let folder = folder(variant);
+    let kept = folder.with_extension(format!("seed-{seed}.log"));
+    std::fs::copy(folder.join(LOG), &kept)?;
+    println!("      kept: {}", workspace::show(&kept));
+    Ok(())
+}
+
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
     let command = prepare(variant, folder)?;

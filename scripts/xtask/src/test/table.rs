@@ -3,7 +3,7 @@
 use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::counts;
+use super::{counts, hostile};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(lifecycle());
     cases.extend(boot());
     cases.extend(forged());
-    cases.extend(hostile());
+    cases.extend(hostile::cases(&hostile::Plan::default()));
     cases.extend(counted());
     cases.extend(conformance());
     cases.extend(pi());
@@ -258,35 +258,6 @@ fn neighbours() -> Vec<Case> {
             .with("devices = [\"/pl061@9030000\"]")
             .guest("t", "control-loop", &[0], "4M")
             .wait(r"^\[bad\] role: done"),
-    ]
-}
-
-/// Attackers (`guests/hostile`) beside a witness that looks whether anything of its own changes. An attacker that has
-/// caught itself misses its heartbeat and starts again with other choices; one that is off is started by the witness.
-fn hostile() -> Vec<Case> {
-    let attack = |name, cpus: &[u8], witness: &[u8]| {
-        case(name, "hostile")
-            .pi()
-            .guest("attacker", "hostile", cpus, "8M")
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
-            .guest("witness", "hostile", witness, "8M")
-            .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
-            .allow_panic()
-            .forbid(r"^\[bulkhead\].*PANIC")
-            .forbid(r"^\[witness\].*NOTICED")
-            .wait(r"hostile: \d+ attacks, \d+ exceptions")
-            .wait(r"^\[witness\] witness: done, noticed nothing")
-    };
-    let samples =
-        "[[channel]]\nname = \"samples\"\nbetween = [\"sensor\", \"witness\"]\nsize = \"4K\"";
-    let own = "[[channel]]\nname = \"own\"\nbetween = [\"attacker\", \"sensor\"]\nsize = \"4K\"\nrw = \"both\"";
-    vec![
-        attack("one-cpu", &[0], &[1]),
-        attack("two-cpus", &[0, 1], &[2])
-            .guest("sensor", "sensor", &[3], "4M")
-            .with(samples)
-            .with(own),
-        attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
     ]
 }
 
