@@ -28,8 +28,17 @@ const STEP: u64 = 1 << 21;
 
 /// Instructions that make the CPU's state an odd one, with the registers they take.
 fn prologue(program: &mut Program, registers: &mut [u64; 29], random: &mut Random) {
-    /// Bits of SCTLR_EL1: M, A, C, SA, SA0, I, E0E, EE.
-    const CONTROL: [u64; 8] = [0, 1, 2, 3, 4, 12, 24, 25];
+    /// SCTLR_EL1: M, A, C, SA, SA0, I, E0E; EE without the MMU, whose walks it would turn round too.
+    const CONTROL: [u64; 8] = [
+        1,
+        1 << 1,
+        1 << 2,
+        1 << 3,
+        1 << 4,
+        1 << 12,
+        1 << 24,
+        1 << 25 | 1,
+    ];
     for _ in 0..random.below(3) {
         let words = match random.below(10) {
             // MSR SPSel, #0
@@ -42,7 +51,7 @@ fn prologue(program: &mut Program, registers: &mut [u64; 29], random: &mut Rando
             ],
             // MSR SCTLR_EL1, X8
             2 | 3 => {
-                registers[8] = read_sysreg!("sctlr_el1") ^ 1 << random.pick(&CONTROL);
+                registers[8] = read_sysreg!("sctlr_el1") ^ random.pick(&CONTROL);
                 [DSB, 0xd518_1008, ISB]
             }
             // MSR OSLAR_EL1, XZR; MSR MDSCR_EL1, X9
