@@ -108,6 +108,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
+    super::audit::AT_EACH_TURN.store(system.audit, Ordering::Relaxed);
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
     if let Err(error) = partitions::make(&system, &board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));

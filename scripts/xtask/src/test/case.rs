@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::counts::Claim;
+use super::damage::Damage;
 
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -15,7 +16,7 @@ const PANIC: &str = "PANIC";
 const FAULT: &str = "FAULT at EL2";
 
 /// One thing to happen, after the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// A line matches the pattern.
     Wait(&'static str),
@@ -23,6 +24,8 @@ pub enum Step {
     Send(&'static str),
     /// The partition of this name (none: the guest on the bare machine) has reported its checks and all of them hold.
     Tap(&'static str),
+    /// Something is done to the running machine's memory.
+    Damage(Damage),
     /// QEMU ends by itself.
     End,
 }
@@ -244,6 +247,12 @@ impl Case {
     /// Then `text` is typed.
     pub fn send(mut self, text: &'static str) -> Self {
         self.steps.push(Step::Send(text));
+        self
+    }
+
+    /// Then `damage` is done to the running machine's memory.
+    pub fn damage(mut self, damage: Damage) -> Self {
+        self.steps.push(Step::Damage(damage));
         self
     }
 

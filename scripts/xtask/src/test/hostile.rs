@@ -49,6 +49,7 @@ pub fn cases(plan: &Plan) -> Vec<Case> {
             some => format!(" attacks={}", some.join(",")),
         };
         case(name, "hostile")
+            .with("audit = true")
             .guest("attacker", "hostile", cpus, "8M")
             .with(&format!("bootargs = \"seed={}{attacks}\"", plan.seed))
             .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
@@ -61,6 +62,7 @@ pub fn cases(plan: &Plan) -> Vec<Case> {
             .with("capabilities = [\"manage:attacker\", \"observe\"]")
             .allow_panic()
             .forbid(r"^\[bulkhead\].*PANIC")
+            .forbid(r"^\[bulkhead\] error: audit: ")
             .forbid(r"^\[witness\].*NOTICED")
             .wait(r"hostile: \d+ attacks, \d+ exceptions")
             .wait(r"^\[witness\] witness: done, noticed nothing")

@@ -19,6 +19,7 @@
 mod case;
 pub mod conformance;
 mod counts;
+mod damage;
 mod entry;
 mod host;
 pub mod hostile;

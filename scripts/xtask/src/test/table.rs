@@ -3,7 +3,7 @@
 use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::{counts, hostile};
+use super::{counts, damage, hostile};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -393,6 +393,66 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[monitor\] 2  two +crashed")
             .seconds(60)
             .tap("t"),
+        // Every turn of every life is followed by an audit.
+        case("audited", "lifecycle")
+            .with("audit = true")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=reset starts=20\"")
+            .pi()
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer\"")
+            .forbid("FAILED")
+            .lines(r"^\[bulkhead\] audit: partition bad starts: \d+ grants, 0x\w+ bytes mapped$", 20)
+            .lines(r"^\[bulkhead\] audit: partition bad is down: \d+ grants, 0x\w+ bytes mapped$", 20)
+            .wait(r"^\[bad\] role: done")
+            .wait("partition bad: switched itself off; stays down")
+            .tap("t"),
+        // Tables are damaged behind the hypervisor's back, then made right again.
+        case("tables-damaged", "lifecycle")
+            .with("audit = true")
+            .pi()
+            .guest("t", "guest-tests", &[0], "8M")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[bad\] # role spin")
+            .send("\x1dmemory\n")
+            .wait(r"^\[monitor\] 0x\w+ tables of the hypervisor$")
+            .damage(damage::stage2_block)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: FAILED: partition 1 can reach 0x\w+, which is not its own, at its 0x40\w{6}$")
+            .send("restart bad\n")
+            .wait(r"^\[bulkhead\] error: audit: partition bad is down: FAILED: partition 1 can reach")
+            .wait(r"^\[bulkhead\] error: audit: partition bad starts: FAILED: partition 1 can reach")
+            .wait(r"partition bad: not started: audit: partition 1 can reach 0x\w+, which is not its own")
+            .damage(damage::stage2_block)
+            .send("start bad\n")
+            .wait(r"^\[bulkhead\] audit: partition bad starts: \d+ grants")
+            .wait(r"^\[bad\] # role spin")
+            .damage(damage::own_page)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: FAILED: the hypervisor may write and execute 0x\w+$")
+            .damage(damage::own_page)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
+            .tap("t"),
+        // The stored image rots while its partition runs: that one does not start again, others do.
+        case("image-damaged-later", "lifecycle")
+            .pi()
+            .guest("loop", "control-loop", &[0], "4M")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[loop\] control: \d+ ticks")
+            .damage(damage::stored_image)
+            .wait(r"^\[loop\] control: \d+ ticks")
+            .send("\x1drestart loop\n")
+            .wait(r"partition loop: not started: the kernel does not match its SHA-256: the bundle is damaged")
+            .send("crashes loop\n")
+            .wait(r"^\[monitor\] loop: 1 crash")
+            .send("restart t\n")
+            .wait(r"^\[t\] # role spin")
+            .damage(damage::stored_image)
+            .send("start loop\n")
+            .wait(r"^\[loop\] control: \d+ ticks"),
         case("no-faults-unasked", "lifecycle")
             .guest("one", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=spin\"")
