@@ -27,11 +27,13 @@ use guard::End;
 use random::Random;
 
 /// Attacks between two looks at whether all is in order.
-const BATCH: u64 = 256;
+const BATCH: u64 = 128;
+/// Attacks between two heartbeats.
+const BEAT: u64 = 8;
 /// Batches between two lines on the console.
-const REPORT: u64 = 2;
+const REPORT: u64 = 4;
 /// Milliseconds until an attacker that has caught itself is restarted.
-const HEARTBEAT: u64 = 400;
+const HEARTBEAT: u64 = 1000;
 /// Microseconds an attack may take before its timer interrupts it.
 const PATIENCE: u64 = 2_000;
 
@@ -79,7 +81,7 @@ fn storm(seed: u64) {
     };
     for batch in 1_u64.. {
         if cpu == 0 {
-            let _ = hypervisor::heartbeat(HEARTBEAT);
+            beat();
             (1..machine.cpu_count()).for_each(|index| revive(index, seed + batch * 16));
             if batch.is_multiple_of(REPORT) {
                 println!(
@@ -91,8 +93,18 @@ fn storm(seed: u64) {
         }
         machine.gic.init();
         machine.gic.enable(TIMER_VIRTUAL_INTID);
-        (0..BATCH).for_each(|_| one(&mut attacker));
+        for attack in 0..BATCH {
+            if cpu == 0 && attack.is_multiple_of(BEAT) {
+                beat();
+            }
+            one(&mut attacker);
+        }
     }
+}
+
+/// Promises to be back in time.
+fn beat() {
+    let _ = hypervisor::heartbeat(HEARTBEAT);
 }
 
 /// Starts CPU `index` if it is off.

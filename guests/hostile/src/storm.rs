@@ -9,7 +9,7 @@ use crate::instruction::{self, CALLS, DSB, ISB, UNMASK};
 
 /// Times a flood repeats what it does, and the console's, whose bytes somebody has to keep.
 const TIMES: u64 = 200;
-const CONSOLE_TIMES: u64 = 10;
+const CONSOLE_TIMES: u64 = 4;
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 

@@ -52,7 +52,7 @@ pub fn cases(plan: &Plan) -> Vec<Case> {
             .with("audit = true")
             .guest("attacker", "hostile", cpus, "8M")
             .with(&format!("bootargs = \"seed={}{attacks}\"", plan.seed))
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
+            .with("heartbeat = \"2s\"\non_crash = { restart = 100000, within = \"1s\" }")
             .guest("witness", "hostile", &[witness], "8M")
             .with(&format!(
                 "bootargs = \"role=witness seconds={} victims={}\"",
