@@ -176,7 +176,9 @@ fn controller(attacker: &mut Attacker) -> End {
     let program = attacker.program(16, |random| match random.below(4) {
         0 if random.one_in(4) => {
             // MRS or MSR of S3_0_C12_C8_0 to S3_0_C12_C15_7 from X2-X5.
-            (0xd518_c800 | random.bits(1) << 21 | random.bits(6) << 5) + 2 + random.bits(2)
+            let fields = 0x18_c800 | random.bits(6) << 5;
+            let read = random.bits(1) | u32::from(instruction::breaks_qemu(fields));
+            (0xd500_0000 | fields | read << 21) + 2 + random.bits(2)
         }
         0 => random.pick(&INTERFACE),
         // STR or LDR of W2-W5, anywhere in the page.

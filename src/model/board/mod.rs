@@ -314,10 +314,11 @@ impl Board<'_> {
     }
 }
 
-/// The console alone, out of a tree that may be refused otherwise: for saying so.
+/// The console alone, without its interrupt, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
-    chosen::console(Tree::new(tree).ok()?).ok()?
+    let (_, console) = chosen::without_interrupt(Tree::new(tree).ok()?).ok()??;
+    Some(console)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use vm_fdt::{FdtReserveEntry, FdtWriter};
 
 use super::*;
 
+mod lacking;
 mod raspberry;
 
 /// A tree under construction.

@@ -41,6 +41,9 @@ pub enum Bundle {
     Changed(fn(&mut Vec<u8>)),
 }
 
+/// What changes a board's tree.
+pub type ChangeTree = fn(&mut Vec<u8>) -> anyhow::Result<()>;
+
 /// How the machine is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -102,6 +105,8 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// What is done to the tree that firmware hands over.
+    pub tree: Option<ChangeTree>,
     /// How many cores the machine has, where it is not the board's usual number.
     pub cores: Option<u64>,
     /// Whether it belongs to the everyday subset.
@@ -127,6 +132,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        tree: None,
         cores: None,
         quick: false,
         vcpus: 0,
@@ -320,6 +326,12 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// Firmware hands over another tree than the machine's: the machine's with a change.
+    pub fn tree(mut self, change: ChangeTree) -> Self {
+        self.tree = Some(change);
+        self
     }
 
     /// The machine has so many cores; for a board whose emulator leaves that open.

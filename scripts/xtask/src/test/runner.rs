@@ -18,7 +18,7 @@ use crate::board;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
-use crate::{build, elf, workspace};
+use crate::{build, elf, tree, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
@@ -149,6 +149,14 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         }
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
+    }
+    if let Some(change) = case.tree {
+        let mut tree = qemu::tree(&checked.machine)?;
+        tree::shrink(&mut tree)?;
+        change(&mut tree)?;
+        let path = folder.join("board.dtb");
+        workspace::write(&path, &tree)?;
+        arguments.extend(other_tree(&path));
     }
     if needs_debugger(case) {
         let socket = folder.join(DEBUGGER);
