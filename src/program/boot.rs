@@ -172,9 +172,12 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
             *maintenance,
         ),
     };
-    let Some(gic) = gic else {
+    let Some(mut gic) = gic else {
         refuse(format_args!("a CPU has no GICv3 redistributor"))
     };
+    if let Some(most) = board.list_registers() {
+        gic.limit_list_registers(most);
+    }
     gic.start_distributor();
     gic.start_core(cpu, own);
     let hardware_deactivation = match gic {

@@ -501,6 +501,24 @@ fn a_board_without_what_every_board_needs_is_refused_by_name() {
 }
 
 #[test]
+fn list_registers_are_as_many_as_the_command_line_allows() {
+    let limit = |bootargs| {
+        let tree = Virt::default().build();
+        let board = Board::read(&tree).unwrap();
+        Board { bootargs, ..board }.list_registers()
+    };
+    assert_eq!(limit("quiet bulkhead.list-registers=2"), Some(2));
+    for none in [
+        "",
+        "bulkhead.list-registers",
+        "bulkhead.list-registers=0",
+        "bulkhead.list-registers=x",
+    ] {
+        assert_eq!(limit(none), None);
+    }
+}
+
+#[test]
 fn a_console_that_leads_nowhere_is_none() {
     for stdout in ["/pl011@9999999", "serial7", "", "/pl061@9030000"] {
         let tree = Virt {

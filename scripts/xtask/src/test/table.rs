@@ -170,6 +170,13 @@ fn guests() -> Vec<Case> {
         tests("four-cpus", &[0, 1, 2, 3]),
         // vCPU numbers are the partition's own, whichever CPUs it has.
         tests("crossed-cpus", &[3, 1]),
+        // A GIC with fewer list registers than QEMU's four: one, two.
+        tests("one-list-register", &[0, 1])
+            .entry(Entry::With(&["-append", "bulkhead.list-registers=1"])),
+        tests("two-list-registers", &[0, 1])
+            .gics(&[3])
+            .virt_alone()
+            .entry(Entry::With(&["-append", "bulkhead.list-registers=2"])),
         case("devices", "guest")
             .guest("t", "guest-tests", &[1, 2], "8M")
             .with(GPIO_AND_CLOCK)
@@ -319,6 +326,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[bulkhead\] focus: flood")
             .quick(),
         case("cold-start", "lifecycle")
+            .pi()
             .guest("t", "guest-tests", &[0, 1], "8M")
             .with("bootargs = \"role=cold\"")
             .on(EVERY_CPU)
