@@ -113,6 +113,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
+    super::audit::AT_EACH_TURN.store(system.audit, Ordering::Relaxed);
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
     if let Err(error) = partitions::make(&system, &board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));
@@ -171,11 +172,14 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
             *maintenance,
         ),
     };
-    let Some(gic) = gic else {
+    let Some(mut gic) = gic else {
         refuse(format_args!(
             "the interrupt controller: its registers are too few, or a CPU has no redistributor"
         ))
     };
+    if let Some(most) = board.list_registers() {
+        gic.limit_list_registers(most);
+    }
     gic.start_distributor();
     gic.start_core(cpu, own);
     let hardware_deactivation = match gic {

@@ -221,6 +221,8 @@ impl Core {
                 .life
                 .finish_stop(partition.plan.on_crash, timer::now());
             self.note_life(Stage::Down);
+            // What it finds is said; the next start is refused for it.
+            let _ = super::audit::after(partition, "is down");
             channel::announce(&self.guest.here, &mut self.guest.hardware);
             system::stopped(partition, next);
             match next {

@@ -202,6 +202,11 @@ impl HostGic {
         }
     }
 
+    /// Uses `most` list registers at most, one at least. Before anything is listed.
+    pub fn limit_list_registers(&mut self, most: usize) {
+        either!(self, gic => gic.limit_list_registers(most))
+    }
+
     /// How many list registers a core has.
     #[must_use]
     pub fn list_registers(&self) -> usize {

@@ -233,6 +233,10 @@ impl V3 {
         SystemRegisters
     }
 
+    pub(super) fn limit_list_registers(&mut self, most: usize) {
+        self.list_registers = self.list_registers.min(most.max(1));
+    }
+
     pub(super) const fn list_registers(&self) -> usize {
         self.list_registers
     }

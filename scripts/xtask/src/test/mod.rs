@@ -19,9 +19,11 @@
 mod case;
 pub mod conformance;
 pub mod counts;
+mod damage;
 mod entry;
 mod growth;
 mod host;
+pub mod hostile;
 mod image;
 mod listing;
 mod pi;
@@ -112,6 +114,7 @@ impl Variant {
             None => Choice {
                 gic: Some(self.gic),
                 cpu: Some(self.cpu.to_string()),
+                cpus: self.case.cores,
             },
         }
     }

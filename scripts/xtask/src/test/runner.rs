@@ -10,19 +10,27 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
+use super::damage::{Damage, Live};
 use super::tap::{self, Report};
 use super::{Outcome, Variant, entry, listing, pi};
 use crate::bench::plugin::{self, Counts};
+use crate::board;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
-use crate::{build, elf, workspace};
+use crate::{build, elf, tree, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
 
 /// The listing of what was executed in a test's folder.
 const LISTING: &str = "listing";
+
+/// QEMU's debugger port in a test's folder, where the test needs one.
+const DEBUGGER: &str = "debugger";
+
+/// What a test's boot loader hands over, in its folder.
+const BUNDLE: &str = "bundle";
 
 /// The console's log in a test's folder.
 const LOG: &str = "console.log";
@@ -47,12 +55,24 @@ pub fn log(variant: &Variant) -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
+/// Keeps what the console said when `variant` was run last, beside its folder.
+///
+/// # Errors
+/// It could not be copied.
+pub fn keep_log(variant: &Variant, seed: u64) -> anyhow::Result<()> {
+    let folder = folder(variant);
+    let kept = folder.with_extension(format!("seed-{seed}.log"));
+    std::fs::copy(folder.join(LOG), &kept)?;
+    println!("      kept: {}", workspace::show(&kept));
+    Ok(())
+}
+
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
     let command = prepare(variant, folder)?;
     let log = folder.join(LOG);
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let mut script = Script::new(&variant.case, file)?;
+    let mut script = Script::new(&variant.case, file, damaging(variant, folder)?)?;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
     let listed = variant.case.entry == Entry::Listed;
@@ -86,7 +106,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     };
     let checked = check::file(&manifest, variant.board, &variant.choice())?;
     let mut bundle = checked.bundle;
-    let path = folder.join("bundle");
+    let path = folder.join(BUNDLE);
     if let Bundle::Changed(change) = case.bundle {
         change(&mut bundle);
     }
@@ -131,6 +151,21 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }
+    if let Some(change) = case.tree {
+        let mut tree = qemu::tree(&checked.machine)?;
+        tree::shrink(&mut tree)?;
+        change(&mut tree)?;
+        let path = folder.join("board.dtb");
+        workspace::write(&path, &tree)?;
+        arguments.extend(other_tree(&path));
+    }
+    if needs_debugger(case) {
+        let socket = folder.join(DEBUGGER);
+        // One of a former run would be in the way.
+        let _ = std::fs::remove_file(&socket);
+        let port = format!("unix:{},server=on,wait=off", socket.display());
+        arguments.extend(["-gdb".to_string(), port]);
+    }
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok(qemu::command(&arguments))
 }
@@ -141,6 +176,30 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
 /// The plugin wrote nothing.
 pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
     Counts::read(&counts_file(&folder(variant)))
+}
+
+/// What does damage to the machine of `variant`.
+fn damaging(
+    variant: &Variant,
+    folder: &Path,
+) -> anyhow::Result<Box<dyn Fn(Damage) -> anyhow::Result<()>>> {
+    let board = variant.board.unwrap_or("qemu-virt");
+    let board = board::find(workspace::root(), board).context("no such board")?;
+    let bundle_at = board::load(&board)?.bundle_at;
+    let folder = folder.to_path_buf();
+    Ok(Box::new(move |damage| {
+        let log = std::fs::read(folder.join(LOG))?;
+        let heard = Lines::default().push(&log);
+        let bundle = std::fs::read(folder.join(BUNDLE))?;
+        let socket = folder.join(DEBUGGER);
+        damage(&mut Live::stop(&socket, &heard, &bundle, bundle_at)?)
+    }))
+}
+
+fn needs_debugger(case: &Case) -> bool {
+    case.steps
+        .iter()
+        .any(|step| matches!(step, Step::Damage(_)))
 }
 
 /// Where the counting plugin writes.
@@ -190,6 +249,7 @@ enum Ready {
     Wait(Regex),
     Send(&'static str),
     Tap(&'static str),
+    Damage(Damage),
     End,
 }
 
@@ -211,10 +271,16 @@ struct Script {
     tail: Vec<String>,
     log: File,
     passed: usize,
+    /// Does to the machine's memory what a step says.
+    damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
 }
 
 impl Script {
-    fn new(case: &Case, log: File) -> anyhow::Result<Self> {
+    fn new(
+        case: &Case,
+        log: File,
+        damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
+    ) -> anyhow::Result<Self> {
         let mut steps = Vec::new();
         let mut reports = BTreeMap::new();
         for step in &case.steps {
@@ -222,6 +288,7 @@ impl Script {
                 Step::Wait(pattern) => Ready::Wait(Regex::new(pattern)?),
                 Step::Send(text) => Ready::Send(text),
                 Step::End => Ready::End,
+                Step::Damage(damage) => Ready::Damage(*damage),
                 Step::Tap(name) => {
                     reports.insert(*name, Report::default());
                     Ready::Tap(name)
@@ -246,6 +313,7 @@ impl Script {
             tail: Vec::new(),
             log,
             passed: 0,
+            damage,
         })
     }
 
@@ -256,6 +324,13 @@ impl Script {
             while let Some(Ready::Send(text)) = self.steps.get(self.next) {
                 keyboard.send(text.as_bytes());
                 self.next += 1;
+            }
+            if let Some(Ready::Damage(damage)) = self.steps.get(self.next) {
+                if let Err(error) = (self.damage)(*damage) {
+                    return Some(format!("doing damage: {error:#}"));
+                }
+                self.next += 1;
+                continue;
             }
             if self.next >= self.steps.len() {
                 return None;
@@ -408,7 +483,8 @@ mod tests {
             std::process::id(),
             case.name
         ));
-        let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
+        let mut follower =
+            Script::new(&case, File::create(&path).unwrap(), Box::new(|_| Ok(()))).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let mut session = Session::start(command).unwrap();
