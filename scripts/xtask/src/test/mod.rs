@@ -16,6 +16,7 @@
 //! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
+mod card;
 mod case;
 pub mod conformance;
 mod counts;

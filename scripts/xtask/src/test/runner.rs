@@ -12,7 +12,7 @@ use regex::Regex;
 use super::case::{Bundle, Case, Entry, Origin, Step};
 use super::counts::{self, Counts};
 use super::tap::{self, Report};
-use super::{Outcome, Variant, entry, listing, pi};
+use super::{Outcome, Variant, card, entry, listing, pi};
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
@@ -112,7 +112,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Entry::Usual => {}
         Entry::Listed => arguments.extend(listing::arguments(&folder.join(LISTING))),
         Entry::Card => {
-            let [image, bundle, tree] = pi::card(&manifest, folder)?;
+            let [image, bundle, tree] = card::card(&manifest, folder)?;
             arguments = qemu::arguments(&Launch {
                 image: &image,
                 bundle: Some(&bundle),

@@ -506,7 +506,7 @@ fn pi() -> Vec<Case> {
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] "),
-        // The image of a card is made, read back, listed, and what is on it is booted.
+        // The image of a card is made, read back by tools that did not write it, and what they read is booted.
         case("card", "boot")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
