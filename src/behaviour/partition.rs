@@ -18,6 +18,7 @@ use crate::model::quiesce::Quiesce;
 use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
+use crate::model::watch::Repeats;
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
 use crate::words::{CpuId, Ipa, Pa, Range, VcpuId};
 use arrayvec::ArrayVec;
@@ -110,6 +111,8 @@ pub struct Vcpu {
     pub power: Power,
     /// Exit counts.
     pub statistics: Statistics,
+    /// Exceptions its vector raises again and again.
+    pub repeats: Repeats,
 }
 
 /// A partition.

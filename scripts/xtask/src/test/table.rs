@@ -3,7 +3,7 @@
 use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::counts;
+use super::{counts, crashes};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(lifecycle());
+    cases.extend(crashes::cases());
     cases.extend(boot());
     cases.extend(forged());
     cases.extend(hostile());
@@ -647,7 +648,7 @@ fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
 }
 
 /// Damages the byte behind the first `mark`.
-fn flip(bundle: &mut [u8], mark: &[u8]) {
+pub fn flip(bundle: &mut [u8], mark: &[u8]) {
     let found = bundle.windows(mark.len()).position(|window| window == mark);
     if let Some(byte) = found.and_then(|at| bundle.get_mut(at + mark.len())) {
         *byte ^= 0xff;
