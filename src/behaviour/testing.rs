@@ -461,6 +461,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         crashes: spin::mutex::SpinMutex::new(Crashes::new()),
         pmu: None,
         counter_offset: AtomicU64::new(0),
+        give_up: || panic!("gave up"),
     }
 }
 

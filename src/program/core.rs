@@ -199,7 +199,10 @@ impl Core {
             // Before anything else: devices of a partition that is down interrupt nobody.
             load::silence(partition, &mut self.hardware);
             for port in &partition.channels {
-                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
+                port.leave(
+                    || self.here.is_bereft(port),
+                    |range| takeover::guest_ram(range).zero(range.base(), range.size()),
+                );
             }
             for absent in partition.vcpu_ids() {
                 // Nobody else will.
@@ -584,11 +587,7 @@ impl Core {
         };
         match next {
             Next::Off => {
-                self.here
-                    .partition
-                    .interrupts
-                    .lock()
-                    .reset_vcpu(self.here.vcpu);
+                self.here.partition.interrupts().reset_vcpu(self.here.vcpu);
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),

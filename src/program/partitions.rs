@@ -168,6 +168,7 @@ fn one(
         crashes: SpinMutex::new(Crashes::new()),
         pmu,
         counter_offset: AtomicU64::new(0),
+        give_up: super::fault::give_up,
         plan: plan.clone(),
     })
 }

@@ -1,4 +1,5 @@
-//! The one who goes on: while a partition crashes, its own timer's interrupts come, and it reads the record of each crash.
+//! The one who goes on: while a partition crashes, its own timer's interrupts come, it rings the other's doorbell, and it
+//! reads the record of each crash.
 
 use bulkhead_rt::abi::bulkhead::{NO_DATA, crash_item};
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
@@ -10,13 +11,15 @@ use crate::poll;
 const PERIOD: u64 = 10_000;
 /// Interrupts after a crash that say that this partition goes on.
 const AFTERWARDS: u64 = 20;
+/// Interrupts from one line to the next while nothing happens.
+const A_WHILE: u64 = 50;
 /// Where the class is in a syndrome.
 const CLASS: u32 = 26;
 
 /// Observes partition `of` of the boot arguments, for good.
 pub fn run(machine: &Machine) {
     let of = machine.arguments.number("of").unwrap_or(0);
-    let (mut seen, mut left) = (None, 0);
+    let (mut seen, mut left, mut count) = (None, 0, 0_u64);
     machine.gic.init();
     let doorbell = hypervisor::channel(0).map(|channel| channel.doorbell);
     let mut deadline = poll::arm_timer(&machine.gic, PERIOD);
@@ -35,6 +38,12 @@ pub fn run(machine: &Machine) {
         }
         deadline += timer::ticks(PERIOD);
         timer::set_virtual_deadline(deadline.max(timer::now()));
+        count += 1;
+        if count % A_WHILE == 0 {
+            println!("observer: {count} interrupts");
+        }
+        // The other end may be in no state to be rung.
+        let _ = hypervisor::notify(0);
         if left > 0 {
             left -= 1;
             if left == 0 {

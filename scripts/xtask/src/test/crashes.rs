@@ -136,5 +136,28 @@ pub fn cases() -> Vec<Case> {
             ])
             .send("list\n")
             .wait(r"^\[monitor\] 0  bad +crashed .* 1 +1 crashed$"),
+        // It fails with every lock others may want: those of its partition give themselves up, everybody else goes on.
+        case("dies-with-locks", "lifecycle")
+            .pi()
+            .with("selftest = true")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=spin\"")
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"role=observer of=0\"\ncapabilities = [\"observe\"]")
+            .with("[[channel]]\nname = \"end\"\nbetween = [\"bad\", \"t\"]\nsize = \"4K\"")
+            .forbid("observer: (LOST|DENIED)")
+            .allow_fault()
+            .meet(&[r"^\[bad\] # role spin", r"observer: 50 interrupts"])
+            .send("\x1dfault locked@bad\n")
+            .wait(r"core 1: PANIC src/program/system.rs:\d+: asked to, with locks")
+            .meet(&[
+                r"core 2: given up: it waits for another of its partition",
+                r"observer: \w*[1-9]\w*00 interrupts",
+            ])
+            .send("list\n")
+            .wait(r"^\[monitor\] 0  bad +crashed")
+            .send("restart t\n")
+            .wait(r"^\[bulkhead\] partition t: start 2$")
+            .wait(r"observer: 100 interrupts"),
     ]
 }
