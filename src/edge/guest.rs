@@ -128,6 +128,12 @@ pub fn set_exception(registers: &Registers, esr: u64, far: Option<u64>) {
     }
 }
 
+/// ELR_EL1: where EL1's last exception returns to.
+#[must_use]
+pub fn exception_link() -> u64 {
+    crate::read_register!("elr_el1")
+}
+
 /// SCTLR_EL1 and VBAR_EL1, which decide how an exception enters EL1.
 #[must_use]
 pub fn exception_controls() -> (u64, u64) {

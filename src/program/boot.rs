@@ -133,7 +133,9 @@ fn open_console(board: &Board<'_>) {
         if let Some(uart) = &mut uart {
             uart.set_interrupts(true, false);
         }
-        *state::UART.lock() = uart;
+        if let Some(mut place) = state::UART.lock() {
+            *place = uart;
+        }
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
     state::CONSOLE.name(Speaker::Monitor, "monitor");

@@ -207,7 +207,10 @@ impl Core {
             // Before anything else: devices of a partition that is down interrupt nobody.
             load::silence(partition, &mut self.guest.hardware);
             for port in &partition.channels {
-                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
+                port.leave(
+                    || self.guest.here.is_bereft(port),
+                    |range| takeover::guest_ram(range).zero(range.base(), range.size()),
+                );
             }
             for absent in partition.vcpu_ids() {
                 // Nobody else will.
@@ -598,12 +601,8 @@ impl Core {
         };
         match next {
             Next::Off => {
-                self.guest
-                    .here
-                    .partition
-                    .interrupts
-                    .lock()
-                    .reset_vcpu(self.guest.here.vcpu);
+                let partition = self.guest.here.partition;
+                partition.interrupts().reset_vcpu(self.guest.here.vcpu);
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),

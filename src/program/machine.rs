@@ -172,6 +172,10 @@ impl Machine for Hardware {
         self.host.gic.send(cpu, POSTED);
     }
 
+    fn exception_link(&self) -> u64 {
+        guest::exception_link()
+    }
+
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
         let features = PstateFeatures {
             privileged_access_never: self.features.privileged_access_never,

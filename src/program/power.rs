@@ -78,5 +78,8 @@ fn is_drained() -> bool {
         system::serve(speaker);
         drained &= CONSOLE.ring(speaker).is_empty();
     }
-    drained && UART.lock().as_ref().is_none_or(BoardUart::is_idle)
+    drained
+        && UART
+            .lock()
+            .is_none_or(|uart| uart.as_ref().is_none_or(BoardUart::is_idle))
 }

@@ -295,7 +295,10 @@ fn switch<I: Interface>(
         let (here, word) = (&guest.here, narrow(word));
         let idle = || guest.is_idle(interface);
         let direct = &here.partition.direct;
-        let mut vgic = guest.interrupts.lock();
+        // Who finds it locked waits in the loop, where a core that died with it is found.
+        let Some(mut vgic) = guest.interrupts.try_lock() else {
+            return LEAVE;
+        };
         let physical = vgic.switch_at_once(word as usize, here.vcpu, mask, on, idle, direct);
         let Some(physical) = physical else {
             drop(vgic);

@@ -1,5 +1,6 @@
 //! What the cores share: written once by the boot core, or behind locks and atomics of its own.
 
+use super::common::Common;
 use crate::behaviour::channel::Link;
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
@@ -13,7 +14,6 @@ use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicBool;
 use spin::Once;
-use spin::mutex::SpinMutex;
 
 /// What every core needs to know of the board.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub static NOTHING: DirectTable = DirectTable::new();
 pub static CONSOLE: Console = Console::new();
 
 /// The console's UART. Taken under the console's lock, or with a try.
-pub static UART: SpinMutex<Option<BoardUart>> = SpinMutex::new(None);
+pub static UART: Common<Option<BoardUart>> = Common::new(None);
 
 /// Whether the manifest asks for the self-test: the monitor may make EL2 fail.
 pub static SELF_TEST: AtomicBool = AtomicBool::new(false);

@@ -16,9 +16,11 @@
 //! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
+mod card;
 mod case;
 pub mod conformance;
 pub mod counts;
+mod crashes;
 mod damage;
 mod entry;
 mod growth;
@@ -28,6 +30,7 @@ mod image;
 mod listing;
 mod pi;
 mod runner;
+mod serror;
 pub mod storms;
 mod table;
 mod tap;

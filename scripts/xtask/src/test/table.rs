@@ -5,7 +5,7 @@ use bulkhead::model::bundle::digest;
 use crate::tree;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::{counts, damage, hostile, storms};
+use super::{counts, crashes, damage, hostile, storms};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(lifecycle());
+    cases.extend(crashes::cases());
     cases.extend(boot());
     cases.extend(forged());
     cases.extend(trees());
@@ -578,7 +579,7 @@ fn pi() -> Vec<Case> {
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] "),
-        // The image of a card is made, read back, listed, and what is on it is booted.
+        // The image of a card is made, read back by tools that did not write it, and what they read is booted.
         case("card", "boot")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
@@ -780,7 +781,7 @@ fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
 }
 
 /// Damages the byte behind the first `mark`.
-fn flip(bundle: &mut [u8], mark: &[u8]) {
+pub fn flip(bundle: &mut [u8], mark: &[u8]) {
     let found = bundle.windows(mark.len()).position(|window| window == mark);
     if let Some(byte) = found.and_then(|at| bundle.get_mut(at + mark.len())) {
         *byte ^= 0xff;
