@@ -95,6 +95,9 @@ pub mod arm;
 pub mod behaviour;
 #[cfg(target_os = "none")]
 pub mod edge;
+#[cfg(all(loom, test))]
+#[forbid(unsafe_code)]
+mod interleavings;
 #[forbid(unsafe_code)]
 pub mod model;
 #[cfg(target_os = "none")]

@@ -4,7 +4,7 @@
 //! fires early, because another core has moved the time since, is set again. So the call takes no lock.
 
 use super::machine::Machine;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::words::sync::{AtomicU64, Ordering};
 
 /// No call is due.
 const NEVER: u64 = u64::MAX;

@@ -28,7 +28,7 @@
 
 use crate::model::bundle::OnCrash;
 use crate::words::VcpuId;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::words::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Where a partition is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

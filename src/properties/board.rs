@@ -17,7 +17,10 @@ pub fn read(tree: &[u8]) {
         assert!(!ram.is_empty() && !board.cpus.is_empty());
         assert!(ram.windows(2).all(|two| two[0].end() < two[1].base()));
         assert!(ram.iter().all(|piece| piece.size() > 0));
-        board.own_registers().chain(board.spin_pages()).for_each(drop);
+        board
+            .own_registers()
+            .chain(board.spin_pages())
+            .for_each(drop);
     }
     for found in devices(tree).into_iter().flatten().flatten() {
         let again = device(tree, found.path.as_str());
@@ -62,7 +65,9 @@ pub fn copied(tree: &[u8]) {
     let found: Vec<_> = devices(tree).into_iter().flatten().flatten().collect();
     let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
     // The last ones: the first are often buses, and everything is below them.
-    let paths = paths.get(paths.len().saturating_sub(COPIED)..).unwrap_or_default();
+    let paths = paths
+        .get(paths.len().saturating_sub(COPIED)..)
+        .unwrap_or_default();
     let memory = Range::new(Pa::new(0x4080_0000), 0x20_0000);
     let memory = [(memory.unwrap_or_default(), Ipa::new(0x4000_0000))];
     let copies = Copies {

@@ -77,11 +77,18 @@ pub fn system(bytes: &[u8]) {
         let extents = placement.extents.iter().flatten();
         let mut given: Vec<Range> = extents.map(|extent| extent.range).collect();
         given.extend(&placement.channels);
-        assert!(given.iter().all(|one| board.ram.iter().any(|ram| ram.contains(*one))));
+        assert!(
+            given
+                .iter()
+                .all(|one| board.ram.iter().any(|ram| ram.contains(*one)))
+        );
         let taken: Vec<Range> = given.iter().copied().chain(reserved()).collect();
         for (index, one) in given.iter().enumerate() {
             let others = taken.iter().skip(index + 1);
-            assert!(others.clone().all(|other| !one.overlaps(*other)), "{given:?}");
+            assert!(
+                others.clone().all(|other| !one.overlaps(*other)),
+                "{given:?}"
+            );
         }
     }
 }
@@ -103,7 +110,10 @@ fn placed_images(plan: &Plan<'_>) {
         runs.push((piece.ipa.get(), length as u64 + piece.zero_after));
     }
     runs.sort_unstable();
-    assert!(runs.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0), "{runs:x?}");
+    assert!(
+        runs.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0),
+        "{runs:x?}"
+    );
     let past = runs.last().map_or(0, |(base, size)| base + size);
     assert!(runs[0].0 >= RAM_BASE && past <= RAM_BASE + plan.memory);
 }
@@ -113,7 +123,12 @@ fn disjoint_shares(shares: &[Share]) {
     for (index, one) in shares.iter().enumerate() {
         for other in shares.iter().skip(index + 1) {
             for window in &one.windows {
-                assert!(other.windows.iter().all(|w| !w.range.overlaps(window.range)));
+                assert!(
+                    other
+                        .windows
+                        .iter()
+                        .all(|w| !w.range.overlaps(window.range))
+                );
             }
             for line in &one.interrupts {
                 assert!(other.interrupts.iter().all(|l| l.intid != line.intid));

@@ -38,7 +38,11 @@ fn one(word: u32, input: &mut Input<'_>) {
     };
     let _ = access.effective_address(&registers);
     let _ = access.loaded(seed);
-    assert!(access.writeback(&registers).is_none_or(|(base, _)| base < 32));
+    assert!(
+        access
+            .writeback(&registers)
+            .is_none_or(|(base, _)| base < 32)
+    );
     assert!(matches!(access.bytes, 1 | 2 | 4 | 8));
     assert!(access.first < 32 && access.second.is_none_or(|second| second < 32));
     let mask = u64::MAX >> (64 - 8 * u32::from(access.bytes));

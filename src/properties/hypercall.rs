@@ -70,7 +70,9 @@ pub fn sequence(bytes: &[u8]) {
     bench.partition.plan.manage = u32::from(input.flag()) << MANAGED;
     bench.partition.plan.observe = input.flag();
     bench.partition.plan.heartbeat_ms = input.flag().then_some(100);
-    bench.machine.entropy = input.flag().then(|| std::vec![1; usize::from(input.byte())]);
+    bench.machine.entropy = input
+        .flag()
+        .then(|| std::vec![1; usize::from(input.byte())]);
     for _ in 0..CALLS {
         if input.is_empty() || !one(&mut bench, &mut input) {
             return;
@@ -112,7 +114,10 @@ fn one(bench: &mut Bench, input: &mut Input<'_>) -> bool {
         assert_eq!(after.x[0], NOT_SUPPORTED);
         assert_eq!(&after.x[1..], &before.x[1..]);
         assert_eq!(next, Next::Resume);
-        assert_eq!((bench.machine.kicked.len(), bench.machine.ended.len()), (kicked, ended));
+        assert_eq!(
+            (bench.machine.kicked.len(), bench.machine.ended.len()),
+            (kicked, ended)
+        );
     } else if after.x[0].cast_signed() < 0 {
         assert_eq!(&after.x[1..4], &[0; 3]);
     }
@@ -123,7 +128,11 @@ fn one(bench: &mut Bench, input: &mut Input<'_>) -> bool {
 
 /// The partition that may not be managed runs on.
 fn others(bench: &Bench) {
-    let state = |id: u8| bench.others[usize::from(id)].get().map(|other| other.life.state());
+    let state = |id: u8| {
+        bench.others[usize::from(id)]
+            .get()
+            .map(|other| other.life.state())
+    };
     assert_eq!(state(FOREIGN), Some(State::Running));
     if bench.partition.plan.manage == 0 {
         assert_eq!(state(MANAGED), Some(State::Running));

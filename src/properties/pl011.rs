@@ -79,7 +79,11 @@ impl Pair {
         let sent = self.uart.write(offset, value, room);
         assert_eq!(sent.is_some(), offset & !3 == DR && !loopback);
         if offset & !3 == DR && loopback && !full {
-            let byte = if offset == DR { value.to_le_bytes()[0] } else { 0 };
+            let byte = if offset == DR {
+                value.to_le_bytes()[0]
+            } else {
+                0
+            };
             self.queue.push_back(byte);
         }
         if fifos && self.uart.read(LCR_H, room) & 0x10 == 0 {

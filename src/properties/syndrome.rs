@@ -33,7 +33,10 @@ fn one(input: &mut Input<'_>) {
         let raw = input.long();
         let mask = u64::MAX >> (64 - 8 * u32::from(transfer.bytes));
         assert_eq!(transfer.stored(raw), raw & mask);
-        assert_eq!(transfer.loaded(raw) & mask, raw & mask & width(transfer.wide));
+        assert_eq!(
+            transfer.loaded(raw) & mask,
+            raw & mask & width(transfer.wide)
+        );
     }
     for fault in [abort.fault, syndrome.instruction_abort()] {
         assert!(fault.status < 64 && fault.level() < 4);

@@ -62,11 +62,7 @@ fn step(input: &mut Input<'_>) -> Step {
         27 => Step::SetSource(cpu, input.below(3).into(), input.below(16)),
         28..31 => Step::Line(input.flag()),
         31..35 => Step::Raise(input.pick(&[DOORBELL, DOORBELL_2])),
-        35..41 => Step::Device(
-            cpu,
-            input.pick(&[TIMER, DEVICE, DEVICE_EDGE]),
-            input.flag(),
-        ),
+        35..41 => Step::Device(cpu, input.pick(&[TIMER, DEVICE, DEVICE_EDGE]), input.flag()),
         41..53 => Step::Acknowledge(cpu),
         53..61 => Step::End(cpu),
         61..67 => Step::Deactivate(cpu, input.below(8)),
@@ -140,7 +136,9 @@ fn access(bench: &mut Bench, version: GicVersion, input: &mut Input<'_>) {
     let frame = Frame::Redistributor(vcpu(by));
     let _ = bench.gic.reach(vcpu(by), Frame::Distributor, offset);
     let _ = bench.gic.reach(vcpu(by), frame, offset);
-    let _ = bench.gic.physical_pending(vcpu(by), Frame::Distributor, offset);
+    let _ = bench
+        .gic
+        .physical_pending(vcpu(by), Frame::Distributor, offset);
     let _ = bench.gic.redistributor_read(vcpu(by), offset, width);
     let _ = bench.gic.distributor_read(vcpu(by), offset, width);
     bench.call(|gic, effects| match kind {
