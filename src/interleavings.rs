@@ -39,6 +39,7 @@ use std::vec::Vec;
 fn bytes_of_a_ring_arrive_once_whole_and_in_order() {
     loom::model(|| {
         let ring = Arc::new(ByteRing::<2>::new());
+        touched(&ring);
         let producer = Arc::clone(&ring);
         let pushed = spawn(move || (1..=3).take_while(|byte| producer.push(*byte)).count());
         let mut popped: Vec<u8> = (0..3).filter_map(|_| ring.pop()).collect();
@@ -48,6 +49,12 @@ fn bytes_of_a_ring_arrive_once_whole_and_in_order() {
         assert!(pushed >= 2);
         assert_eq!(popped, expected);
     });
+}
+
+/// Uses every word of a ring before threads do: loom takes the first use for its making.
+fn touched<const N: usize>(ring: &ByteRing<N>) {
+    (0..N).for_each(|_| assert!(ring.push(9)));
+    (0..N).for_each(|_| assert_eq!(ring.pop(), Some(9)));
 }
 
 /// What a core does that has pushed a byte: whom it kicks.
@@ -76,6 +83,8 @@ fn who_finds_the_console_busy_is_kicked() {
             AtomicBool::new(false),
             [ByteRing::<2>::new(), ByteRing::<2>::new()],
         ));
+        shared.2.iter().for_each(touched);
+        let _ = (shared.0.take(), shared.1.load(Ordering::Relaxed));
         let other = Arc::clone(&shared);
         let first = spawn(move || serve(&other.0, &other.1, &other.2, 0));
         let mut kicked = serve(&shared.0, &shared.1, &shared.2, 1);
@@ -93,6 +102,8 @@ fn who_finds_the_console_busy_is_kicked() {
 fn typed_bytes_are_fetched_when_there_is_room() {
     loom::model(|| {
         let shared = Arc::new((Held::default(), ByteRing::<1>::new()));
+        touched(&shared.1);
+        shared.0.set(false);
         shared.1.push(1);
         let intake = Arc::clone(&shared);
         let goes_on = spawn(move || {
@@ -127,13 +138,11 @@ fn a_reader_of_the_flight_recorder_sees_whole_events() {
         let recorder = Arc::new(Recorder::new());
         (0..4).for_each(|at| recorder.record(&event(at)));
         let writer = Arc::clone(&recorder);
-        let writer = spawn(move || (4..6).for_each(|at| writer.record(&event(at))));
-        for number in [1, 0] {
-            let seen = recorder.get(number);
-            assert!(seen.is_none_or(|seen| seen == event(number)), "{seen:?}");
-        }
+        let writer = spawn(move || writer.record(&event(4)));
+        let seen = recorder.get(0);
+        assert!(seen.is_none_or(|seen| seen == event(0)), "{seen:?}");
         writer.join().unwrap();
-        assert_eq!(recorder.get(5), Some(event(5)));
+        assert_eq!(recorder.get(4), Some(event(4)));
     });
 }
 
@@ -142,6 +151,11 @@ fn every_portion_is_done_once_though_a_worker_comes_late_from_the_job_before() {
     loom::model(|| {
         let shared = Arc::new((Portions::new(), [AtomicU8::new(0), AtomicU8::new(0)]));
         shared.0.offer(1);
+        let untouched = shared
+            .1
+            .each_ref()
+            .map(|times| times.load(Ordering::Relaxed));
+        assert_eq!(untouched, [0, 0]);
         let worker = Arc::clone(&shared);
         let worker = spawn(move || {
             worker.0.work(|portion| {
@@ -175,6 +189,8 @@ fn one_caller_switches_a_vcpu_on_and_its_entry_arrives_whole() {
             entry: caller,
             context: caller,
         };
+        assert!(power.switch_on(start(9)).is_ok() && power.take_start().is_some());
+        power.switch_off();
         let callers: Vec<_> = (1..=2)
             .map(|caller| {
                 let power = Arc::clone(&power);
@@ -201,6 +217,10 @@ fn nobody_works_alone_while_a_vcpu_runs() {
     loom::model(|| {
         let shared = Arc::new((Quiesce::new(), Mutex::new(0)));
         let own = VcpuId::new(1);
+        // Of an earlier call.
+        assert!(shared.0.begin() && !shared.0.call(own));
+        shared.0.answer(own, 1);
+        shared.0.end([own].into_iter());
         let core = Arc::clone(&shared);
         // A core that comes up looks for a call before its guest runs.
         let core = spawn(move || {

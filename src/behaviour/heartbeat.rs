@@ -56,7 +56,7 @@ impl Heartbeat {
 
     /// No call is due any more: the partition stops, or starts.
     pub fn disarm(&self) {
-        self.deadline.store(NEVER, Ordering::Release);
+        self.deadline.swap(NEVER, Ordering::AcqRel);
     }
 
     /// Grants a whole period from `now`: the partition was held and could not call.

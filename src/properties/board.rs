@@ -24,7 +24,7 @@ pub fn read(tree: &[u8]) {
     }
     for found in devices(tree).into_iter().flatten().flatten() {
         let again = device(tree, found.path.as_str());
-        assert!(again.is_ok(), "{} is not found again", found.path.as_str());
+        assert!(again.is_ok(), "{}: {:?}", found.path.as_str(), again.err());
     }
 }
 
