@@ -167,7 +167,11 @@ fn event(bench: &mut Bench, version: GicVersion, input: &mut Input<'_>) {
         2 => gic.set_level(intid, raw & 1 != 0, effects),
         3 => gic.raise(intid, effects),
         4 => gic.deactivate(by, intid, effects),
-        _ => drop(gic.fill(by, effects)),
+        _ => {
+            // A fill follows a fold.
+            gic.fold(by, &[lr], number, effects);
+            drop(gic.fill(by, effects));
+        }
     });
 }
 
