@@ -216,8 +216,15 @@ impl Partition<'_> {
     pub fn wait<R>(&self, attempt: impl FnMut() -> Option<R>) -> R {
         match patience::wait(attempt, || self.life.has_lost()) {
             Some(found) => found,
-            None => (self.give_up)(),
+            None => self.end_core(),
         }
+    }
+
+    /// Apart, so that the image's short path can be followed: it ends here.
+    #[cold]
+    #[inline(never)]
+    fn end_core(&self) -> ! {
+        (self.give_up)()
     }
 
     /// The vCPU `id`, if the partition has it.

@@ -9,8 +9,15 @@ use anyhow::ensure;
 
 use super::symbols::{Image, VECTORS};
 
-/// Where it ends: the way to the core's loop and back, to the report of EL2's own failures, and at a table of numbers.
-const ENDS: &[&str] = &["leave", "fault", "enter_guest", "own_functions"];
+/// Where it ends: the way to the core's loop and back, to the report of EL2's own failures, at a table of numbers, and
+/// where a core is given up that waits for one that failed.
+const ENDS: &[&str] = &[
+    "leave",
+    "fault",
+    "enter_guest",
+    "own_functions",
+    "bulkhead::behaviour::partition::Partition::end_core",
+];
 /// What the names of functions that panic, or that formatting needs, have in them.
 const BARRED: &[&str] = &[
     "panic",
