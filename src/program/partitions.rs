@@ -20,6 +20,7 @@ use crate::model::quiesce::Quiesce;
 use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
+use crate::model::watch::Repeats;
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
 use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
@@ -139,6 +140,7 @@ fn one(
         cpu: *cpu,
         power: Power::new(),
         statistics: Statistics::default(),
+        repeats: Repeats::new(),
     });
     Ok(Partition {
         layout,
@@ -161,6 +163,7 @@ fn one(
         crashes: SpinMutex::new(Crashes::new()),
         pmu,
         counter_offset: AtomicU64::new(0),
+        give_up: super::fault::give_up,
         plan: plan.clone(),
     })
 }

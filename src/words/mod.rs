@@ -6,6 +6,7 @@ mod address;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod patience;
 mod text;
 
 pub use address::{Ipa, PAGE_BYTES, PAGE_SIZE, Pa, Range, Va};

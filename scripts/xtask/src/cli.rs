@@ -55,6 +55,8 @@ enum Command {
     /// Print how large the hypervisor's image is, by section, module and symbol, and its memory
     #[command(after_help = bench::size::EXAMPLES)]
     Size(bench::size::Arguments),
+    /// Attack the hypervisor for as long as you like, on every machine, with other choices each time
+    Hostile(test::hostile::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
     /// Make a card that the board's stock firmware boots the system from, or look at one
@@ -118,6 +120,7 @@ impl MachineArguments {
         Choice {
             gic: self.gic,
             cpu: self.cpu.clone(),
+            cpus: None,
         }
     }
 }
@@ -172,6 +175,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Bench(arguments) => return bench::main(&arguments),
         Command::Size(arguments) => bench::size::main(&arguments)?,
+        Command::Hostile(arguments) => return test::hostile::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Trace {
             manifest,

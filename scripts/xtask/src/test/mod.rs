@@ -16,16 +16,21 @@
 //! manifest, `.wait("regex")` and `.send("text\n")` hold a conversation, `.forbid("regex")` rules a line
 //! out. A guest is a program in a package under `guests/` that says `[package.metadata.bulkhead] guest = true`.
 
+mod card;
 mod case;
 pub mod conformance;
 pub mod counts;
+mod crashes;
+mod damage;
 mod entry;
 mod growth;
 mod host;
+pub mod hostile;
 mod image;
 mod listing;
 mod pi;
 mod runner;
+mod serror;
 pub mod storms;
 mod table;
 mod tap;
@@ -112,6 +117,7 @@ impl Variant {
             None => Choice {
                 gic: Some(self.gic),
                 cpu: Some(self.cpu.to_string()),
+                cpus: self.case.cores,
             },
         }
     }

@@ -4,6 +4,7 @@
     reason = "numbers in tests are small"
 )]
 
+mod at_once;
 mod hostile;
 mod interrupts;
 mod reference;

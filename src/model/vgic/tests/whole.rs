@@ -77,15 +77,25 @@ fn step() -> impl Strategy<Value = Step> {
 fn setup() -> impl Strategy<Value = (Config, bool, bool)> {
     let version = prop::sample::select(vec![GicVersion::V2, GicVersion::V3]);
     let ways = prop::sample::select(vec![Deactivation::Hardware, Deactivation::Software]);
-    (version, ways, 1u8..5, 1u8..5, any::<bool>(), any::<bool>()).prop_map(
-        |(version, deactivation, vcpus, list_registers, split, direct)| {
-            let config = Config {
-                deactivation,
-                ..super::config(version, vcpus, list_registers)
-            };
-            (config, split, direct)
-        },
+    // Few, where they run out, and as many as there can be.
+    let list_registers = prop_oneof![4 => 1u8..5, 1 => 5u8..17];
+    (
+        version,
+        ways,
+        1u8..5,
+        list_registers,
+        any::<bool>(),
+        any::<bool>(),
     )
+        .prop_map(
+            |(version, deactivation, vcpus, list_registers, split, direct)| {
+                let config = Config {
+                    deactivation,
+                    ..super::config(version, vcpus, list_registers)
+                };
+                (config, split, direct)
+            },
+        )
 }
 
 /// The system and the reference side by side, and the guest's own memory of what it has acknowledged.
