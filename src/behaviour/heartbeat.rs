@@ -4,7 +4,7 @@
 //! fires early, because another core has moved the time since, is set again. So the call takes no lock.
 
 use super::machine::Machine;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::words::sync::{AtomicU64, Ordering};
 
 /// No call is due.
 const NEVER: u64 = u64::MAX;
@@ -60,7 +60,7 @@ impl Heartbeat {
 
     /// No call is due any more: the partition stops, or starts.
     pub fn disarm(&self) {
-        self.deadline.store(NEVER, Ordering::Release);
+        self.deadline.swap(NEVER, Ordering::AcqRel);
     }
 
     /// Grants a whole period from `now`: the partition was held and could not call.

@@ -6,8 +6,8 @@ use super::state::for_each_bit;
 use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use crate::words::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::words::sync::{AtomicU32, AtomicU64};
 
 /// Which interrupts may go into a list register without the model, and as what.
 ///

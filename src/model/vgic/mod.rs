@@ -44,8 +44,8 @@ mod state;
 mod v2;
 mod v3;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use crate::arm::list_register::GicVersion;
 pub use direct::{DirectTable, Posted, Private, post_to};

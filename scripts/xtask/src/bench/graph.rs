@@ -5,14 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use anyhow::Context as _;
+use anyhow::ensure;
 
-use super::symbols::Image;
+use super::symbols::{Image, VECTORS};
 
-/// Where the short path begins.
-const FROM: &str = "vectors";
-/// Where it ends: the way to the core's loop and back, and to the report of EL2's own failures.
-const ENDS: &[&str] = &["leave", "fault", "enter_guest"];
+/// Where it ends: the way to the core's loop and back, to the report of EL2's own failures, and at a table of numbers.
+const ENDS: &[&str] = &["leave", "fault", "enter_guest", "own_functions"];
 /// What the names of functions that panic, or that formatting needs, have in them.
 const BARRED: &[&str] = &[
     "panic",
@@ -50,10 +48,16 @@ impl Reached {
 /// # Errors
 /// It has no vectors.
 pub fn short_path(image: &Image) -> anyhow::Result<Reached> {
-    let start = image.code.iter().find(|(_, name)| *name == FROM);
-    let (start, _) = start.context("the image has no vectors")?;
+    let tables = image
+        .code
+        .iter()
+        .filter(|(_, name)| VECTORS.contains(&name.as_str()));
+    let mut queue: VecDeque<_> = tables.map(|(at, _)| (*at, String::new())).collect();
+    ensure!(
+        queue.len() == VECTORS.len(),
+        "the image has not all of {VECTORS:?}"
+    );
     let mut reached = Reached::default();
-    let mut queue = VecDeque::from([(*start, String::new())]);
     while let Some((at, from)) = queue.pop_front() {
         let Some((begin, end, name)) = image.bounds(at) else {
             continue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
 
 use crate::symbolize::Symbols;
@@ -12,7 +12,9 @@ use crate::{build, workspace};
 /// The function that every wait for another core is in.
 const WAIT: &str = "spin_loop";
 /// The symbol of EL2's vector table.
-const VECTORS: &str = "vectors";
+pub const VECTORS: [&str; 2] = ["vectors_v2", "vectors_v3"];
+/// What the image is aligned to, and the tables of vectors are not.
+const IMAGE_ALIGNMENT: u64 = 0x1000;
 
 /// A symbol that has a size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,11 +120,14 @@ impl Image {
     /// # Errors
     /// It has no vectors.
     pub fn base(&self, vectors: u64) -> anyhow::Result<u64> {
-        let linked = self.code.iter().find(|(_, name)| *name == VECTORS);
-        let (linked, _) = linked.ok_or_else(|| anyhow!("the image has no symbol `{VECTORS}`"))?;
-        vectors
-            .checked_sub(*linked)
-            .context("the vectors lie below the image")
+        let tables = self
+            .code
+            .iter()
+            .filter(|(_, name)| VECTORS.contains(&name.as_str()));
+        let mut bases = tables.filter_map(|(linked, _)| vectors.checked_sub(*linked));
+        bases
+            .find(|base| base.is_multiple_of(IMAGE_ALIGNMENT))
+            .with_context(|| format!("the image has no symbol of {VECTORS:?}"))
     }
 
     /// Where the function at `offset` begins and ends, and its name.

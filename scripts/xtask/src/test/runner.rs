@@ -175,7 +175,8 @@ fn prepare(
         let (more, port) = serror::port();
         arguments.extend(more);
         let image = checked.machine.board.image_at;
-        Debugger { port, image }
+        let gic = variant.gic;
+        Debugger { port, image, gic }
     });
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok((qemu::command(&arguments), debugger))
@@ -255,10 +256,11 @@ fn bare(variant: &Variant, kernel: &str, folder: &Path) -> anyhow::Result<std::p
     Ok(qemu::command(&arguments.map(str::to_string)))
 }
 
-/// QEMU's debugger's port, and where EL2's image lies.
+/// QEMU's debugger's port, where EL2's image lies, and the GIC's version.
 struct Debugger {
     port: PathBuf,
     image: u64,
+    gic: u8,
 }
 
 /// A step with its pattern ready.
@@ -365,7 +367,9 @@ impl Script {
             if let (Some(Ready::SystemError(cpu)), Some(debugger)) =
                 (self.steps.get(self.next), &self.debugger)
             {
-                if let Err(error) = serror::raise(&debugger.port, *cpu, debugger.image) {
+                if let Err(error) =
+                    serror::raise(&debugger.port, *cpu, debugger.image, debugger.gic)
+                {
                     return Some(format!("no SError: {error:#}"));
                 }
                 self.next += 1;
