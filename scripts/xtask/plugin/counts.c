@@ -7,10 +7,10 @@
 // While a core has no guest (VTTBR_EL2 is 0) VMPIDR_EL2 still holds its MPIDR; TPIDR_EL2, which the hypervisor points
 // to a block for each core, tells it apart from then on. With option `bare` there is no hypervisor, and VMPIDR_EL2 it is.
 //
-// Options: out=FILE (one line a fact, below), guest=on (count EL0 and EL1 too: slower), bare=on,
+// Options: out=FILE (one line a fact, below), bare=on,
 // profile=FILE (EL2's instructions by window and address, at the end), skip=N (leave out the first N windows of each id),
-// trace=FILE,trace-window=ID (each address of the first window of that id), guest=blocks (count EL0 and EL1 by whole blocks:
-// fast, and all cores' go to core 0), waits=AT/AT (addresses of EL2's instructions that wait for another core).
+// trace=FILE,trace-window=ID (each address of the first window of that id), guest=blocks (count EL0 and EL1 too, by
+// whole blocks; all cores' go to core 0), waits=AT/AT (addresses of EL2's instructions that wait for another core).
 //
 //   vectors at=A                 EL2's vector table, at the end: where the image was
 //   window ID n=K core=N COUNTS  between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything; K counts
@@ -117,13 +117,12 @@ static struct core cores[CORES];
 static uint64_t blocks[CORES];  // TPIDR_EL2 by core, 0 where not known yet
 
 static __thread struct core *core = &cores[0];  // whose code runs
-static __thread unsigned level;                 // at which exception level
 
 static int window = -1;  // the open window's id
 static unsigned ordinals[WINDOWS];  // how many windows of each id have begun
 static unsigned skip;  // how many of each id are left out
 static uint64_t vectors_at;
-static bool count_guest, count_blocks, bare;
+static bool count_blocks, bare;
 static bool booted;  // a guest runs
 static uint64_t block_instructions;  // of guests, by whole blocks
 static FILE *out, *trace;
@@ -260,8 +259,7 @@ static void note_period(void) {
 }
 
 static void begin_block(unsigned index, void *data) {
-    (void)index;
-    level = (unsigned)(uintptr_t)data;
+    (void)index, (void)data;
     core = current_core();
 }
 
@@ -269,7 +267,7 @@ static void begin_block(unsigned index, void *data) {
 static void enter(unsigned index, void *data) {
     static const enum vector vectors[4] = {SYNC, IRQ, OTHER, OTHER};
     enum vector vector = vectors[(uintptr_t)data & 3];
-    begin_block(index, (void *)2);
+    begin_block(index, NULL);
     vectors_at = reg(VBAR);
     uint64_t taken = core->total.instructions[2] - core->entry;
     if (core->longest < taken)
@@ -286,10 +284,9 @@ static int counted_window = WINDOWS + 1;  // the place of the open window's coun
 static void execute(unsigned index, void *data) {
     (void)index;
     struct place *place = data;
-    core->total.instructions[level]++;
-    if (level == 2)
-        place->counts[counted_window]++;
-    if (tracing && level == 2)
+    core->total.instructions[2]++;
+    place->counts[counted_window]++;
+    if (tracing)
         fprintf(trace, "%d %lx\n", (int)(core - cores), place->address);
 }
 
@@ -379,19 +376,15 @@ static bool is_wait(uint64_t address) {
 static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
     uint32_t op = 0;
     qemu_plugin_insn_data(insn, &op, sizeof op);
-    if (marker(op, insn) || !(el2 || count_guest))
+    if (marker(op, insn) || !el2)
         return;
     struct place *place = calloc(1, sizeof *place);
     if (!place)
         abort();
     place->address = qemu_plugin_insn_vaddr(insn);
-    if (el2) {
-        place->next = places;
-        places = place;
-    }
+    place->next = places;
+    places = place;
     qemu_plugin_register_vcpu_insn_exec_cb(insn, execute, NO_REGISTERS, place);
-    if (!el2)
-        return;
     qemu_plugin_register_vcpu_mem_cb(insn, access, NO_REGISTERS, READS_AND_WRITES, NULL);
     int kind = kind_of(op);
     if (kind >= 0)
@@ -428,9 +421,7 @@ static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
         if (vector)
             qemu_plugin_register_vcpu_tb_exec_cb(tb, enter, READS_REGISTERS, (void *)(uintptr_t)(offset >> 7));
         else
-            qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
-    } else if (count_guest) {
-        qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
+            qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, NULL);
     }
     size_t count = qemu_plugin_tb_n_insns(tb);
     if (at < 2 && count_blocks)
@@ -505,7 +496,6 @@ PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
         if (!value)
             return 1;
         *value++ = 0;
-        bool on = strcmp(value, "on") == 0;
         if (strcmp(argv[i], "out") == 0)
             out = create(value);
         else if (strcmp(argv[i], "trace") == 0)
@@ -516,13 +506,12 @@ PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             trace_window = atoi(value);
         else if (strcmp(argv[i], "skip") == 0)
             skip = (unsigned)atoi(value);
-        else if (strcmp(argv[i], "guest") == 0) {
-            count_guest = on;
+        else if (strcmp(argv[i], "guest") == 0)
             count_blocks = strcmp(value, "blocks") == 0;
-        } else if (strcmp(argv[i], "waits") == 0)
+        else if (strcmp(argv[i], "waits") == 0)
             read_waits(value);
         else if (strcmp(argv[i], "bare") == 0)
-            bare = on;
+            bare = strcmp(value, "on") == 0;
         else {
             fprintf(stderr, "counts: no option %s\n", argv[i]);
             return 1;

@@ -96,82 +96,82 @@ pub const ROWS: &[Row] = &[
     row(1, "hvc-psci-version", [40, 40])
         .target(40, 40)
         .peer(150, "hvisor"),
-    row(2, "smc-psci-version", [95, 95])
+    row(2, "smc-psci-version", [62, 62])
         .target(90, 90)
         .peer(125, "hvisor"),
     row(3, "hvc-smccc-version", [40, 40])
         .target(40, 40)
         .peer(150, "hvisor"),
-    row(4, "hvc-psci-features", [105, 105]).target(40, 40),
-    row(5, "hvc-unknown", [345, 345]).target(90, 90),
-    row(22, "hvc-features", [120, 120]).target(40, 40),
-    row(23, "hvc-heartbeat", [160, 160]).target(40, 40),
-    row(6, "gicd-typer-read", [215, 220])
+    row(4, "hvc-psci-features", [40, 40]).target(40, 40),
+    row(5, "hvc-unknown", [370, 370]).target(90, 90),
+    row(22, "hvc-features", [40, 40]).target(40, 40),
+    row(23, "hvc-heartbeat", [40, 40]).target(40, 40),
+    row(6, "gicd-typer-read", [110, 110])
         .target(110, 110)
         .peer(225, "Bao"),
-    row(7, "gicd-isenabler1-read", [215, 220])
+    row(7, "gicd-isenabler1-read", [110, 110])
         .target(110, 110)
         .peer(676, "Xen"),
-    row(8, "isenabler0-write", [315, 275])
+    row(8, "isenabler0-write", [150, 150])
         .target(150, 150)
         .peer(358, "hvisor"),
-    row(9, "isenabler0-write-all", [330, 330])
+    row(9, "isenabler0-write-all", [150, 150])
         .target(150, 150)
         .peer(358, "hvisor"),
-    row(10, "icenabler0-write-one", [340, 340])
+    row(10, "icenabler0-write-one", [150, 150])
         .target(150, 150)
         .peer(358, "hvisor"),
-    row(14, "sgi-to-self", [240, 345])
+    row(14, "sgi-to-self", [100, 100])
         .target(100, 100)
         .peer(332, "hvisor")
         .gicv2(882, "Bao"),
     // On QEMU's GICv2 with the maintenance interrupt that stands for hardware deactivation.
-    row(15, "virtual-timer", [60, 190])
+    row(15, "virtual-timer", [60, 100])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(16, "virtual-timer-from-wfi", [60, 190])
+    row(16, "virtual-timer-from-wfi", [60, 100])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(17, "physical-timer", [60, 190]).target(60, 65),
-    row(21, "device-interrupt", [72, 196])
+    row(17, "physical-timer", [60, 100]).target(60, 65),
+    row(21, "device-interrupt", [60, 110])
         .target(60, 65)
         .peer(204, "Bao"),
-    row(18, "ipi", [360, 475])
+    row(18, "ipi", [150, 170])
         .target(150, 170)
         .peer(339, "hvisor")
         .gicv2(882, "Bao"),
-    row(19, "ipi-round-trip", [720, 950])
+    row(19, "ipi-round-trip", [300, 340])
         .target(300, 340)
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
-    row(20, "cpu-on", [3_565, 3_580])
+    row(20, "cpu-on", [3_685, 3_665])
         .target(400, 400)
         .peer(965, "hvisor"),
     row(24, "doorbell", [2_295, 2_315])
         .target(200, 200)
         .peer(1302, "Bao"),
-    row(25, "doorbell-by-page", [2_435, 2_455])
+    row(25, "doorbell-by-page", [2_430, 2_445])
         .target(200, 200)
         .peer(1302, "Bao"),
     row(26, "doorbell-round-trip", [4_630, 4_665])
         .target(400, 400)
         .peer(2604, "Bao"),
     row(27, "channel-4k", [4_630, 4_665]).target(400, 400),
-    row(28, "console-byte", [1_495, 1_495]),
-    row(29, "console-64-bytes", [96_400, 96_400]),
-    row(30, "console-call-48", [13_800, 13_800]),
-    row(31, "load-without-syndrome", [870, 875]),
-    row(32, "more-than-list-registers", [6_230, 6_510]),
+    row(28, "console-byte", [1_515, 1_515]),
+    row(29, "console-64-bytes", [97_600, 97_600]),
+    row(30, "console-call-48", [14_100, 14_100]),
+    row(31, "load-without-syndrome", [875, 880]),
+    row(32, "more-than-list-registers", [6_200, 6_450]),
     row(33, "restart", [893_000, 893_000]).apart(),
-    row(BOOT, "boot", [7_205_000, 15_070_000])
+    row(BOOT, "boot", [7_080_000, 14_400_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
-    row(11, "uart-flags-read", [610, 610]),
-    row(12, "uart-register-write", [620, 620]),
-    row(13, "id-register-read", [820, 820]),
+    row(11, "uart-flags-read", [635, 635]),
+    row(12, "uart-register-write", [640, 640]),
+    row(13, "id-register-read", [825, 825]),
 ];
 
 /// The row called `name`, or of that number.

@@ -14,7 +14,7 @@ use crate::bench::plugin::{Counts, Fact};
 const CORE: u64 = 2;
 /// Fewest periods that say anything: where control has time for them, and where it has not.
 const FEWEST: usize = 64;
-const FEWEST_UNBOUNDED: usize = 8;
+const FEWEST_UNBOUNDED: usize = 4;
 /// Periods at the beginning of a storm that have something of what was before.
 const BEGINNING: usize = 2;
 /// Held where an exit waits for a lock that others hold: only ever to become a number.
@@ -35,19 +35,19 @@ const fn storm(window: u64, name: &'static str, held: [u64; 2]) -> Storm {
 
 /// All of them.
 pub const STORMS: &[Storm] = &[
-    storm(0, "nothing", [60, 130]),
-    storm(1, "console flood", [60, 130]),
-    storm(2, "MMIO storm", [60, 130]),
-    storm(3, "IPI storm", [60, 130]),
-    storm(4, "doorbell storm, at another partition", [60, 130]),
+    storm(0, "nothing", [60, 115]),
+    storm(1, "console flood", [60, 115]),
+    storm(2, "MMIO storm", [60, 115]),
+    storm(3, "IPI storm", [60, 115]),
+    storm(4, "doorbell storm, at another partition", [60, 115]),
     storm(
         5,
         "doorbell storm, at control itself",
         [UNBOUNDED, UNBOUNDED],
     ),
-    storm(6, "set/way cache maintenance", [60, 130]),
-    storm(7, "page-table thrash", [60, 130]),
-    storm(8, "restart loop of a peer on a channel", [2_000, 2_250]),
+    storm(6, "set/way cache maintenance", [60, 115]),
+    storm(7, "page-table thrash", [60, 115]),
+    storm(8, "restart loop of a peer on a channel", [2_100, 2_300]),
 ];
 
 /// What was counted of control's core in a storm.
