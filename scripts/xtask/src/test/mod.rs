@@ -28,6 +28,7 @@ mod pi;
 mod runner;
 mod table;
 mod tap;
+mod trees;
 mod wall;
 
 use std::collections::VecDeque;
