@@ -63,6 +63,7 @@ pub fn cases(plan: &Plan) -> Vec<Case> {
             .allow_panic()
             .forbid(r"^\[bulkhead\].*PANIC")
             .forbid(r"^\[bulkhead\] error: audit: ")
+            .forbid(r"hostile: NOT ARCHITECTURAL")
             .forbid(r"^\[witness\].*NOTICED")
             .wait(r"hostile: \d+ attacks, \d+ exceptions")
             .wait(r"^\[witness\] witness: done, noticed nothing")
