@@ -421,6 +421,7 @@ fn lifecycle() -> Vec<Case> {
             .with("audit = true")
             .pi()
             .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer,fp\"")
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=spin\"")
             .wait(r"^\[bad\] # role spin")
