@@ -28,7 +28,7 @@
 
 use crate::model::bundle::OnCrash;
 use crate::words::VcpuId;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::words::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Where a partition is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -217,7 +217,7 @@ impl Life {
     pub fn start(&self) -> bool {
         let (state, reason) = self.now();
         matches!(state, State::Off | State::Crashed | State::Waiting)
-            && self.lost.load(Ordering::Acquire) == 0
+            && !self.has_lost()
             && self.change(state, State::Starting, reason)
     }
 
@@ -274,8 +274,16 @@ impl Life {
     /// Notes that the core of `vcpu` is lost for good: no stop waits for it, and the partition does not start again.
     pub fn lose(&self, vcpu: VcpuId) {
         self.lost.fetch_or(bit(vcpu), Ordering::AcqRel);
+        // With the one in `run`: this core sees that it runs, or its leader sees who is lost.
+        fence(Ordering::SeqCst);
         let (_, reason) = self.now();
         self.change(State::Waiting, State::Crashed, reason);
+    }
+
+    /// Whether any core is lost: it may hold what its partition's others wait for.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire) != 0
     }
 
     /// Whether the core of `vcpu` leads: it is the first that is not lost.
@@ -327,7 +335,7 @@ impl Life {
         let another = number.wrapping_add(1) << STOP_SHIFT;
         self.parked.store(another, Ordering::Release);
         let next = match reason {
-            _ if self.lost.load(Ordering::Acquire) != 0 => Next::Stay(State::Crashed),
+            _ if self.has_lost() => Next::Stay(State::Crashed),
             Reason::Manager if again => Next::Start,
             Reason::Reset => Next::Start,
             Reason::Never | Reason::Off | Reason::Manager => Next::Stay(State::Off),
@@ -380,7 +388,8 @@ impl Life {
         self.word
             .store(encode(State::Running, reason), Ordering::Release);
         // Looked at afterwards: whoever was lost meanwhile could stop nothing that did not run.
-        if self.lost.load(Ordering::Acquire) != 0 {
+        fence(Ordering::SeqCst);
+        if self.has_lost() {
             self.stop(Reason::Crash);
         }
     }

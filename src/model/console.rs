@@ -46,9 +46,9 @@ pub use intake::{HOLD, Intake, RESUME, Taken, Then};
 pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
-use crate::words::PartitionId;
 use crate::words::limits::MAX_PARTITIONS;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
+use crate::words::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
+use crate::words::{PartitionId, patience};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// A time, from any moment on that is the same for all cores.
@@ -190,6 +190,32 @@ impl Waiters {
     }
 }
 
+/// Whether typed bytes wait in the UART for room in a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Held(AtomicBool);
+
+impl Held {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Says whether bytes wait. What the caller looks at afterwards is seen after this.
+    pub(crate) fn set(&self, held: bool) {
+        self.0.store(held, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether bytes wait, for a caller that has just made room.
+    pub(crate) fn is_set_after_room(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_set()
+    }
+}
+
 /// What [`Console::serve`] leaves to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
@@ -213,7 +239,9 @@ pub struct Console {
     busy: Waiters,
     blocked: Waiters,
     /// Typed bytes wait in the UART for room in the queue of the focus.
-    held: AtomicBool,
+    held: Held,
+    /// A core has failed: it may have the console lock for good.
+    bereft: AtomicBool,
 }
 
 impl Default for Console {
@@ -237,7 +265,8 @@ impl Console {
             mux: SpinMutex::new(Mux::new()),
             busy: Waiters::new(),
             blocked: Waiters::new(),
-            held: AtomicBool::new(false),
+            held: Held::new(),
+            bereft: AtomicBool::new(false),
         }
     }
 
@@ -257,21 +286,19 @@ impl Console {
 
     /// Says whether typed bytes wait for room. What the caller looks at afterwards is seen after this.
     fn hold_input(&self, held: bool) {
-        self.held.store(held, Ordering::Release);
-        fence(Ordering::SeqCst);
+        self.held.set(held);
     }
 
     /// Whether typed bytes wait in the UART.
     #[must_use]
     pub fn is_input_held(&self) -> bool {
-        self.held.load(Ordering::Acquire)
+        self.held.is_set()
     }
 
     /// Whether typed bytes wait in the UART, and `partition`, which has just taken some, has room for them now.
     #[must_use]
     pub fn wants_input(&self, partition: PartitionId) -> bool {
-        fence(Ordering::SeqCst);
-        self.is_input_held()
+        self.held.is_set_after_room()
             && self.focus() == partition
             && self
                 .input(partition)
@@ -306,7 +333,7 @@ impl Console {
         if speaker == Speaker::Replay || !replay.is_empty() {
             return;
         }
-        self.mux.lock().set_name(Speaker::Replay, name);
+        self.change(|mux| mux.set_name(Speaker::Replay, name));
         let mut said = self.ring(speaker).said().peekable();
         // The ring's oldest byte is seldom a line's first.
         let cut = self.ring(speaker).has_wrapped();
@@ -328,13 +355,25 @@ impl Console {
 
     /// Names a speaker for its tag. Called at boot, waits for the console lock.
     pub fn name(&self, speaker: Speaker, name: &str) {
-        self.mux.lock().set_name(speaker, name);
+        self.change(|mux| mux.set_name(speaker, name));
     }
 
     /// Ends the open line of a speaker whose partition stops, and makes the rest of its output showable as it is.
     /// Waits for the console lock; call [`Console::serve`] next.
     pub fn release(&self, speaker: Speaker) {
-        self.mux.lock().release(speaker);
+        self.change(|mux| mux.release(speaker));
+    }
+
+    /// Says that a core has failed. If it did with the console lock, nothing is shown any more, and nobody waits for that.
+    pub fn core_lost(&self) {
+        self.bereft.store(true, Ordering::Release);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Mux)) {
+        let lost = || self.bereft.load(Ordering::Acquire);
+        if let Some(mut mux) = patience::wait(|| self.mux.try_lock(), lost) {
+            change(&mut mux);
+        }
     }
 
     /// Takes the speakers that found the UART full; the transmit interrupt's handler kicks them.

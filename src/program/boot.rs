@@ -4,6 +4,7 @@ use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system;
 use super::{core as loops, partitions, power, selftest, tables};
+use crate::arm::list_register::GicVersion;
 use crate::edge::boot::{self, Regime};
 use crate::edge::firmware;
 use crate::edge::gic::HostGic;
@@ -80,7 +81,11 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     };
     let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
     let features = init::features();
-    init::el2(&features);
+    let controller = match board.gic {
+        Gic::V2 { .. } => GicVersion::V2,
+        Gic::V3 { .. } => GicVersion::V3,
+    };
+    init::el2(&features, controller);
     power::open(board.power);
     open_console(&board);
     log::info!(
@@ -128,7 +133,9 @@ fn open_console(board: &Board<'_>) {
         if let Some(uart) = &mut uart {
             uart.set_interrupts(true, false);
         }
-        *state::UART.lock() = uart;
+        if let Some(mut place) = state::UART.lock() {
+            *place = uart;
+        }
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
     state::CONSOLE.name(Speaker::Monitor, "monitor");
@@ -154,12 +161,7 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
             virtual_cpu,
             maintenance,
         } => (
-            Some(takeover::gic_v2(
-                *distributor,
-                *cpu_interface,
-                *hypervisor,
-                *virtual_cpu,
-            )),
+            takeover::gic_v2(*distributor, *cpu_interface, *hypervisor, *virtual_cpu),
             *maintenance,
         ),
         Gic::V3 {
@@ -173,7 +175,9 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
         ),
     };
     let Some(mut gic) = gic else {
-        refuse(format_args!("a CPU has no GICv3 redistributor"))
+        refuse(format_args!(
+            "the interrupt controller: its registers are too few, or a CPU has no redistributor"
+        ))
     };
     if let Some(most) = board.list_registers() {
         gic.limit_list_registers(most);

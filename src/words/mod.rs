@@ -6,6 +6,8 @@ mod address;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod patience;
+pub mod sync;
 mod text;
 
 pub use address::{Ipa, PAGE_BYTES, PAGE_SIZE, Pa, Range, Va};

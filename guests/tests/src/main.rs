@@ -16,6 +16,7 @@ mod devices;
 mod fp;
 mod hostile;
 mod mmio;
+mod observer;
 mod poison;
 mod psci;
 mod roles;

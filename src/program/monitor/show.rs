@@ -4,6 +4,7 @@ use super::{reason_name, say, state_name};
 use crate::behaviour::crash;
 use crate::behaviour::partition::{COUNTERS, Counter, Partition, Vcpu};
 use crate::edge::{boot, init, timer};
+use crate::program;
 use crate::program::audit::{self, Summary};
 use crate::program::state::{self, LINKS, partitions};
 use crate::words::limits::MAX_CPUS;
@@ -38,18 +39,23 @@ pub fn list() {
             cpus,
             partition.plan.memory >> MIB,
             partition.life.starts(),
-            partition.crashes.lock().count(),
+            crashes_of(partition),
             reason_name(reason)
         );
     }
 }
 
+/// How often it crashed.
+fn crashes_of(partition: &Partition<'_>) -> u64 {
+    partition.crashes().map_or(0, |crashes| crashes.count())
+}
+
 /// `crashes NAME`.
 pub fn crashes(partition: &Partition<'_>) {
-    let count = partition.crashes.lock().count();
+    let count = crashes_of(partition);
     say!("{}: {count} crashes", partition.plan.name);
     for index in 0..crash::KEPT {
-        let record = partition.crashes.lock().get(index).cloned();
+        let record = program::crash::newest(partition, index);
         if let Some(record) = record {
             crash::lines(&record, partition, init::counter_frequency(), |line| {
                 say!("{line}");

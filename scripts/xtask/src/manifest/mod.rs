@@ -4,6 +4,8 @@
 //! What a manifest means on a given board is `check`'s to say.
 
 pub mod parse;
+#[cfg(any(test, fuzzing))]
+pub mod property;
 pub mod rules;
 pub mod section;
 pub mod value;

@@ -20,12 +20,16 @@ const FAULT: &str = "FAULT at EL2";
 pub enum Step {
     /// A line matches the pattern.
     Wait(&'static str),
+    /// Lines match each of the patterns, in any order.
+    Meet(&'static [&'static str]),
     /// The text is typed.
     Send(&'static str),
     /// The partition of this name (none: the guest on the bare machine) has reported its checks and all of them hold.
     Tap(&'static str),
     /// Something is done to the running machine's memory.
     Damage(Damage),
+    /// An SError comes out of the guest of this core.
+    SystemError(u8),
     /// QEMU ends by itself.
     End,
 }
@@ -105,6 +109,8 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// Whether guests' instructions are counted too.
+    pub counts_guests: bool,
     /// What is done to the tree that firmware hands over.
     pub tree: Option<ChangeTree>,
     /// How many cores the machine has, where it is not the board's usual number.
@@ -132,6 +138,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        counts_guests: false,
         tree: None,
         cores: None,
         quick: false,
@@ -250,6 +257,12 @@ impl Case {
         self
     }
 
+    /// Lines must match each of `patterns`, in any order: who says them do not wait for each other.
+    pub fn meet(mut self, patterns: &'static [&'static str]) -> Self {
+        self.steps.push(Step::Meet(patterns));
+        self
+    }
+
     /// Then `text` is typed.
     pub fn send(mut self, text: &'static str) -> Self {
         self.steps.push(Step::Send(text));
@@ -265,6 +278,12 @@ impl Case {
     /// The partition called `name` must report checks that all hold.
     pub fn tap(mut self, name: &'static str) -> Self {
         self.steps.push(Step::Tap(name));
+        self
+    }
+
+    /// Then an SError comes out of the guest of core `cpu`, which often calls.
+    pub fn system_error(mut self, cpu: u8) -> Self {
+        self.steps.push(Step::SystemError(cpu));
         self
     }
 
@@ -326,6 +345,12 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// What guests execute is counted too.
+    pub fn with_guests(mut self) -> Self {
+        self.counts_guests = true;
+        self
     }
 
     /// Firmware hands over another tree than the machine's: the machine's with a change.

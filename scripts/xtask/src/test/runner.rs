@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
-use super::counts::{self, Counts};
 use super::damage::{Damage, Live};
 use super::tap::{self, Report};
-use super::{Outcome, Variant, entry, listing, pi};
+use super::{Outcome, Variant, card, entry, listing, pi, serror};
+use crate::bench::plugin::{self, Counts};
 use crate::board;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
@@ -69,10 +69,11 @@ pub fn keep_log(variant: &Variant, seed: u64) -> anyhow::Result<()> {
 
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
-    let command = prepare(variant, folder)?;
+    let (command, debugger) = prepare(variant, folder)?;
     let log = folder.join(LOG);
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut script = Script::new(&variant.case, file, damaging(variant, folder)?)?;
+    script.debugger = debugger;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
     let listed = variant.case.entry == Entry::Listed;
@@ -93,10 +94,13 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
 }
 
 /// Packs the test's system and gives QEMU's command line for it.
-fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Command> {
+fn prepare(
+    variant: &Variant,
+    folder: &Path,
+) -> anyhow::Result<(std::process::Command, Option<Debugger>)> {
     let case = &variant.case;
     let manifest = match &case.origin {
-        Origin::Bare(kernel) => return bare(variant, kernel, folder),
+        Origin::Bare(kernel) => return Ok((bare(variant, kernel, folder)?, None)),
         Origin::File(name) => workspace::root().join(name),
         Origin::Text(text) => {
             let path = folder.join("manifest.toml");
@@ -112,11 +116,12 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let image = build::hypervisor()?;
+    let image_at = checked.machine.board.image_at;
     let extra = match case.claim {
-        Some(_) => counts::plugin(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder), image_at, case.counts_guests)?,
         None => Vec::new(),
     };
-    let image = build::hypervisor()?;
     let launch = Launch {
         machine: &checked.machine,
         image: &image,
@@ -132,7 +137,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Entry::Usual => {}
         Entry::Listed => arguments.extend(listing::arguments(&folder.join(LISTING))),
         Entry::Card => {
-            let [image, bundle, tree] = pi::card(&manifest, folder)?;
+            let [image, bundle, tree] = card::card(&manifest, folder)?;
             arguments = qemu::arguments(&Launch {
                 image: &image,
                 bundle: Some(&bundle),
@@ -165,8 +170,24 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         let port = format!("unix:{},server=on,wait=off", socket.display());
         arguments.extend(["-gdb".to_string(), port]);
     }
+    let debugs = |step: &Step| matches!(step, Step::SystemError(_));
+    let debugger = case.steps.iter().any(debugs).then(|| {
+        let (more, port) = serror::port();
+        arguments.extend(more);
+        let image = checked.machine.board.image_at;
+        let gic = variant.gic;
+        Debugger { port, image, gic }
+    });
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
-    Ok(qemu::command(&arguments))
+    Ok((qemu::command(&arguments), debugger))
+}
+
+/// What was counted when `variant` was run last.
+///
+/// # Errors
+/// The plugin wrote nothing.
+pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
+    Counts::read(&counts_file(&folder(variant)))
 }
 
 /// What does damage to the machine of `variant`.
@@ -235,12 +256,22 @@ fn bare(variant: &Variant, kernel: &str, folder: &Path) -> anyhow::Result<std::p
     Ok(qemu::command(&arguments.map(str::to_string)))
 }
 
+/// QEMU's debugger's port, where EL2's image lies, and the GIC's version.
+struct Debugger {
+    port: PathBuf,
+    image: u64,
+    gic: u8,
+}
+
 /// A step with its pattern ready.
 enum Ready {
     Wait(Regex),
+    /// Those that have not been met.
+    Meet(Vec<Regex>),
     Send(&'static str),
     Tap(&'static str),
     Damage(Damage),
+    SystemError(u8),
     End,
 }
 
@@ -264,6 +295,7 @@ struct Script {
     passed: usize,
     /// Does to the machine's memory what a step says.
     damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
+    debugger: Option<Debugger>,
 }
 
 impl Script {
@@ -277,9 +309,14 @@ impl Script {
         for step in &case.steps {
             steps.push(match step {
                 Step::Wait(pattern) => Ready::Wait(Regex::new(pattern)?),
+                Step::Meet(patterns) => {
+                    let patterns = patterns.iter().map(|pattern| Regex::new(pattern));
+                    Ready::Meet(patterns.collect::<Result<_, _>>()?)
+                }
                 Step::Send(text) => Ready::Send(text),
                 Step::End => Ready::End,
                 Step::Damage(damage) => Ready::Damage(*damage),
+                Step::SystemError(cpu) => Ready::SystemError(*cpu),
                 Step::Tap(name) => {
                     reports.insert(*name, Report::default());
                     Ready::Tap(name)
@@ -305,6 +342,7 @@ impl Script {
             log,
             passed: 0,
             damage,
+            debugger: None,
         })
     }
 
@@ -325,6 +363,16 @@ impl Script {
             }
             if self.next >= self.steps.len() {
                 return None;
+            }
+            if let (Some(Ready::SystemError(cpu)), Some(debugger)) =
+                (self.steps.get(self.next), &self.debugger)
+            {
+                if let Err(error) =
+                    serror::raise(&debugger.port, *cpu, debugger.image, debugger.gic)
+                {
+                    return Some(format!("no SError: {error:#}"));
+                }
+                self.next += 1;
             }
             if interrupted() || Instant::now() >= deadline {
                 let why = if interrupted() {
@@ -378,6 +426,12 @@ impl Script {
             self.passed += 1;
             self.next += 1;
         }
+        if let Some(Ready::Meet(patterns)) = self.steps.get_mut(self.next) {
+            let before = patterns.len();
+            patterns.retain(|pattern| !pattern.is_match(line));
+            self.passed += before - patterns.len();
+            self.next += usize::from(patterns.is_empty());
+        }
         while let Some(Ready::Tap(name)) = self.steps.get(self.next) {
             if !self.reports.get(name).is_some_and(|report| report.closed) {
                 return;
@@ -401,6 +455,10 @@ impl Script {
     fn pending(&self) -> String {
         match self.steps.get(self.next) {
             Some(Ready::Wait(pattern)) => format!("waiting for {:?}", pattern.as_str()),
+            Some(Ready::Meet(patterns)) => {
+                let left: Vec<&str> = patterns.iter().map(Regex::as_str).collect();
+                format!("waiting for {left:?}")
+            }
             Some(Ready::Tap(name)) => format!("waiting for the report of `{name}`"),
             Some(Ready::End) => "waiting for QEMU to end".into(),
             _ => String::new(),
@@ -453,6 +511,7 @@ impl Script {
             passed,
             skipped,
             failures,
+            notes: Vec::new(),
             tail: self.tail,
             log: Some(log.to_path_buf()),
         }

@@ -3,7 +3,7 @@
 use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::{counts, damage, hostile, trees};
+use super::{counts, crashes, damage, hostile, storms, trees};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(lifecycle());
+    cases.extend(crashes::cases());
     cases.extend(boot());
     cases.extend(forged());
     cases.extend(trees::cases());
@@ -514,18 +515,48 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
             .claim(counts::control_is_left_alone),
-        case("budgets", "counted")
-            .guest("bench", "bench", &[0, 1], "4M")
-            .with("heartbeat = \"60s\"")
-            .with("devices = [\"/pl061@9030000\"]")
+        benchmark("/pl061@9030000"),
+        benchmark("/soc/serial@7e201000").pi_alone(),
+        // One partition with one vCPU, as the peers were measured.
+        case("boot", "bench")
+            .guest("bench", "bench", &[0], "8M")
+            .with("bootargs = \"rows=0\"")
             .wait(r"^\[bench\] bench: done")
-            .claim(counts::budgets_are_kept),
+            .pi()
+            .claim(counts::boot_is_short),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
-            .claim(counts::linux_exits_seldom),
+            .claim(counts::linux_exits_seldom)
+            .with_guests(),
+        // CPU 3's partition is there to be rung.
+        case("control-beside-storms", "counted")
+            .guest("storm", "storm", &[0, 1], "8M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .guest("other", "bench", &[3], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"control\"\nbetween = [\"storm\", \"control\"]\nsize = \"4K\"")
+            .with("[[channel]]\nname = \"other\"\nbetween = [\"storm\", \"other\"]\nsize = \"4K\"\nrw = \"both\"")
+            .wait(r"^\[storm\] storm: done")
+            .seconds(400)
+            .claim(storms::stay_bounded),
     ]
+}
+
+/// The benchmark, with a device that interrupts.
+fn benchmark(device: &str) -> Case {
+    case("budgets", "counted")
+        .guest("bench", "bench", &[0, 1], "4M")
+        .with("heartbeat = \"60s\"")
+        .with("capabilities = [\"manage:peer\"]")
+        .with(&format!("devices = [\"{device}\"]"))
+        .guest("peer", "bench", &[2], "4M")
+        .with("bootargs = \"role=peer\"")
+        .with("[[channel]]\nname = \"talk\"\nbetween = [\"bench\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+        .wait(r"^\[bench\] bench: done")
+        .claim(counts::budgets_are_kept)
 }
 
 /// What the Raspberry Pi 4 alone has.
@@ -547,7 +578,7 @@ fn pi() -> Vec<Case> {
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] "),
-        // The image of a card is made, read back, listed, and what is on it is booted.
+        // The image of a card is made, read back by tools that did not write it, and what they read is booted.
         case("card", "boot")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
@@ -688,7 +719,7 @@ fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
 }
 
 /// Damages the byte behind the first `mark`.
-fn flip(bundle: &mut [u8], mark: &[u8]) {
+pub fn flip(bundle: &mut [u8], mark: &[u8]) {
     let found = bundle.windows(mark.len()).position(|window| window == mark);
     if let Some(byte) = found.and_then(|at| bundle.get_mut(at + mark.len())) {
         *byte ^= 0xff;
