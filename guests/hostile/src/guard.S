@@ -66,6 +66,8 @@ hostile_recover:
         add     x15, x15, :lo12:{CONTEXTS}
         mov     x14, #{CONTEXT_SIZE}
         madd    x15, x16, x14, x15
+        mrs     x9, esr_el1
+        str     x9, [x15, #{SAVED} + 160]
         ldp     x9, x10, [x15, #{SAVED} + 112]
         ldp     x11, x12, [x15, #{SAVED} + 128]
         mrs     x1, sctlr_el1

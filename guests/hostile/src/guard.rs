@@ -19,7 +19,8 @@ const RET: u32 = 0xd65f_03c0;
 #[repr(C, align(4096))]
 struct Place {
     code: [u32; WORDS],
-    saved: [u64; 20],
+    /// What Rust relies on; then ESR_EL1 of the exception.
+    saved: [u64; 21],
     stack: [u64; 256],
 }
 
@@ -33,7 +34,7 @@ static PLACES: Places = Places(
     [const {
         UnsafeCell::new(Place {
             code: [RET; WORDS],
-            saved: [0; 20],
+            saved: [0; 21],
             stack: [0; 256],
         })
     }; MAX_CPUS],
@@ -115,9 +116,40 @@ pub fn run_at(cpu: usize, address: u64, registers: &[u64; 29]) -> End {
     let stack = stack - stack % 16;
     // SAFETY: the place is this CPU's own; guard.S comes back with what Rust relies on as it was, unless the code
     // has written over this program's memory, which is the risk this guest is for.
-    match unsafe { hostile_run(address, registers, place, stack) } {
-        0 => End::Returned,
-        vector if matches!((vector - 1) % 4, 1 | 2) => End::Interrupted,
-        _ => End::Exception,
+    let vector = unsafe { hostile_run(address, registers, place, stack) };
+    let Some(kind) = vector.checked_sub(1).map(|vector| vector % 4) else {
+        return End::Returned;
+    };
+    if matches!(kind, 1 | 2) {
+        return End::Interrupted;
     }
+    let base = mmu::address(place) + offset_of!(Place, saved) as u64;
+    let esr = bulkhead_rt::mmio::read64(base + 160);
+    // No guest is sent an SError.
+    if kind != 0 || !is_el1s(esr >> 26 & 0x3f) {
+        bulkhead_rt::println!("hostile: NOT ARCHITECTURAL: vector {kind}, ESR {esr:#x}");
+    }
+    End::Exception
+}
+
+/// Whether EL1 can take an exception of this class (D24.2.40): those that only EL2 and EL3 take are not its own.
+const fn is_el1s(class: u64) -> bool {
+    matches!(
+        class,
+        0x00 | 0x01
+            | 0x03..=0x07
+            | 0x0c..=0x0e
+            | 0x11
+            | 0x15
+            | 0x18
+            | 0x19
+            | 0x1c
+            | 0x1d
+            | 0x20..=0x22
+            | 0x24..=0x28
+            | 0x2c
+            | 0x30..=0x35
+            | 0x38
+            | 0x3c
+    )
 }

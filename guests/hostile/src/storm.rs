@@ -128,7 +128,9 @@ pub fn suspend(attacker: &mut Attacker) -> End {
         registers[0] = u64::from(psci::VERSION);
     }
     timer::set_virtual_deadline(timer::now() + random.below(timer::ticks(200)));
-    timer::set_virtual_control(timer::ENABLE | random.below(16) / 15 * 2);
+    // CNTV_CTL.IMASK, seldom.
+    let masked = u64::from(random.one_in(16)) << 1;
+    timer::set_virtual_control(timer::ENABLE | masked);
     let mut program = ([0; WORDS - 1], 0);
     push(&mut program, DSB);
     push(&mut program, random.pick(&CALLS));

@@ -228,6 +228,6 @@ mod tests {
         let mut sent = String::new();
         theirs.read_to_string(&mut sent).unwrap();
         // The sums: of the characters between $ and #, modulo 256.
-        assert_eq!(sent, "$m4000,8#c5+$M4000,8:1100000000000000#e1+$D#44+");
+        assert_eq!(sent, "$m4000,8#95+$M4000,8:1100000000000000#b1+$D#44+");
     }
 }

@@ -34,6 +34,7 @@ mod serror;
 pub mod storms;
 mod table;
 mod tap;
+mod trees;
 mod wall;
 
 use std::collections::VecDeque;
