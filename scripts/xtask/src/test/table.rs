@@ -341,6 +341,11 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[flood\] flood \d+")
             .send("log\n")
             .wait(r"^\[log\] partition spin: was stopped by its manager; starts again")
+            // A console of its own: nothing but a partition's turn ends it.
+            .send("focus monitor\n")
+            .wait(r"^\[monitor\] the monitor keeps the keyboard")
+            .send("\n\n\nlist\n")
+            .wait(r"^\[monitor\] 2  both +running")
             // What it said before it was in focus comes again.
             .send("focus both\n")
             .wait(r"^\[bulkhead\] focus: both")
@@ -391,7 +396,7 @@ fn lifecycle() -> Vec<Case> {
             .guest("bad", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=fault-silent heartbeat=200\"")
             .with("heartbeat = \"1s\"")
-            .with("on_crash = \"notify\"")
+            .with("on_crash = \"stop\"")
             .guest("t", "guest-tests", &[0], "8M")
             .wait(r"partition bad: missed its heartbeat; stays down$")
             .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
