@@ -87,7 +87,7 @@
 //! mistake panics, and the panic names itself; an exception at EL2 prints its registers and the calls under way on the core's
 //! fault stack (`cargo xtask symbolize` names them). Either costs that core and its partition; if it had the console,
 //! another takes it.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 
 #[forbid(unsafe_code)]
 pub mod arm;
@@ -95,10 +95,16 @@ pub mod arm;
 pub mod behaviour;
 #[cfg(target_os = "none")]
 pub mod edge;
+#[cfg(all(loom, test))]
+#[forbid(unsafe_code)]
+mod interleavings;
 #[forbid(unsafe_code)]
 pub mod model;
 #[cfg(target_os = "none")]
 #[forbid(unsafe_code)]
 pub mod program;
+#[cfg(any(test, fuzzing))]
+#[forbid(unsafe_code)]
+pub mod properties;
 #[forbid(unsafe_code)]
 pub mod words;

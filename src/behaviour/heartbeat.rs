@@ -4,7 +4,7 @@
 //! fires early, because another core has moved the time since, is set again. So the call takes no lock.
 
 use super::machine::Machine;
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::words::sync::{AtomicU64, Ordering};
 
 /// No call is due.
 const NEVER: u64 = u64::MAX;
@@ -22,11 +22,15 @@ pub enum Verdict {
     Missed,
 }
 
-/// When the next call is due.
+/// When the next call is due. The layout is known to vectors.S, which does what [`Heartbeat::arm`] does where the core's
+/// timer is early enough already.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Heartbeat {
-    deadline: AtomicU64,
-    period: AtomicU64,
+    /// The physical counter's value by which it is due.
+    pub deadline: AtomicU64,
+    /// Ticks from one call to the next.
+    pub period: AtomicU64,
 }
 
 impl Heartbeat {
@@ -56,7 +60,7 @@ impl Heartbeat {
 
     /// No call is due any more: the partition stops, or starts.
     pub fn disarm(&self) {
-        self.deadline.store(NEVER, Ordering::Release);
+        self.deadline.swap(NEVER, Ordering::AcqRel);
     }
 
     /// Grants a whole period from `now`: the partition was held and could not call.

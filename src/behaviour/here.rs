@@ -188,7 +188,7 @@ impl<'a, 'b> Here<'a, 'b> {
         if to_self && (machine.list_registers_used() || machine.list_registers_overflow()) {
             return false;
         }
-        direct.post(self.vcpu, sgi, targets);
+        direct.post(self.vcpu, sgi, targets, *gic_version);
         let mut others = targets & !own;
         while others != 0 {
             let target = others.trailing_zeros() as usize;

@@ -28,7 +28,7 @@
 
 use crate::model::bundle::OnCrash;
 use crate::words::VcpuId;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::words::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Where a partition is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -274,6 +274,8 @@ impl Life {
     /// Notes that the core of `vcpu` is lost for good: no stop waits for it, and the partition does not start again.
     pub fn lose(&self, vcpu: VcpuId) {
         self.lost.fetch_or(bit(vcpu), Ordering::AcqRel);
+        // With the one in `run`: this core sees that it runs, or its leader sees who is lost.
+        fence(Ordering::SeqCst);
         let (_, reason) = self.now();
         self.change(State::Waiting, State::Crashed, reason);
     }
@@ -386,6 +388,7 @@ impl Life {
         self.word
             .store(encode(State::Running, reason), Ordering::Release);
         // Looked at afterwards: whoever was lost meanwhile could stop nothing that did not run.
+        fence(Ordering::SeqCst);
         if self.has_lost() {
             self.stop(Reason::Crash);
         }

@@ -16,7 +16,7 @@ pub mod mmio;
 pub mod partition;
 pub mod sysreg;
 
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

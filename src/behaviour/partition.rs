@@ -37,8 +37,8 @@ pub struct Statistics {
 
 /// How many counters guests see.
 pub const COUNTERS: usize = 11;
-/// How many there are: the last two count what the short path does, and are parts of others.
-const ALL_COUNTERS: usize = COUNTERS + 2;
+/// How many there are: the last ones count what the short path does, and are parts of others.
+const ALL_COUNTERS: usize = COUNTERS + 5;
 
 /// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,25 +68,29 @@ pub enum Counter {
     Overflow = 10,
     /// Physical interrupts injected without the core's loop: exits, interrupts and injected ones that are counted here alone.
     Direct = 11,
-    /// Calls answered without the core's loop: exits and HVCs that are counted here alone.
+    /// Calls answered in the vectors: exits and HVCs that are counted here alone.
     ShortCall = 12,
+    /// Accesses to the virtual GIC done on the short path: exits and emulated registers that are counted here alone.
+    ShortAccess = 13,
+    /// SGIs sent on the short path: exits and trapped system registers that are counted here alone.
+    ShortSgi = 14,
+    /// Physical interrupts ended on the short path: exits and maintenance that are counted here alone.
+    ShortMaintenance = 15,
 }
 
 impl Statistics {
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
     #[inline(always)]
     pub fn count(&self, counter: Counter) {
-        self.add(counter, 1);
+        let slot = &self.counters[counter as usize];
+        let value = slot.load(Ordering::Relaxed);
+        slot.store(value.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Adds `amount`, as [`Self::count`] adds one.
-    #[inline(always)]
-    pub fn add(&self, counter: Counter, amount: u64) {
-        let slot = &self.counters[counter as usize];
-        slot.store(
-            slot.load(Ordering::Relaxed).wrapping_add(amount),
-            Ordering::Relaxed,
-        );
+    /// The word that counts `counter`, for code that counts by itself.
+    #[must_use]
+    pub fn word(&self, counter: Counter) -> &AtomicU64 {
+        &self.counters[counter as usize]
     }
 
     /// The value of counter `index` of those guests see, if there is one.
@@ -94,9 +98,16 @@ impl Statistics {
     pub fn get(&self, index: usize) -> Option<u64> {
         let value = |counter: Counter| self.counters[counter as usize].load(Ordering::Relaxed);
         let (direct, calls) = (value(Counter::Direct), value(Counter::ShortCall));
+        let (accesses, sgis) = (value(Counter::ShortAccess), value(Counter::ShortSgi));
+        let maintenance = value(Counter::ShortMaintenance);
         let more = match index {
-            index if index == Counter::Exits as usize => direct.wrapping_add(calls),
+            index if index == Counter::Exits as usize => [calls, accesses, sgis, maintenance]
+                .into_iter()
+                .fold(direct, u64::wrapping_add),
+            index if index == Counter::Maintenance as usize => maintenance,
             index if index == Counter::Hvc as usize => calls,
+            index if index == Counter::SystemRegister as usize => sgis,
+            index if index == Counter::Mmio as usize => accesses,
             index if index == Counter::Interrupt as usize => direct,
             index if index == Counter::Injected as usize => direct,
             _ => 0,
@@ -205,8 +216,15 @@ impl Partition<'_> {
     pub fn wait<R>(&self, attempt: impl FnMut() -> Option<R>) -> R {
         match patience::wait(attempt, || self.life.has_lost()) {
             Some(found) => found,
-            None => (self.give_up)(),
+            None => self.end_core(),
         }
+    }
+
+    /// Apart, so that the image's short path can be followed: it ends here.
+    #[cold]
+    #[inline(never)]
+    fn end_core(&self) -> ! {
+        (self.give_up)()
     }
 
     /// The vCPU `id`, if the partition has it.

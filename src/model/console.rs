@@ -47,8 +47,8 @@ pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
 use crate::words::limits::MAX_PARTITIONS;
+use crate::words::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use crate::words::{PartitionId, patience};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// A time, from any moment on that is the same for all cores.
@@ -190,6 +190,32 @@ impl Waiters {
     }
 }
 
+/// Whether typed bytes wait in the UART for room in a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Held(AtomicBool);
+
+impl Held {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Says whether bytes wait. What the caller looks at afterwards is seen after this.
+    pub(crate) fn set(&self, held: bool) {
+        self.0.store(held, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether bytes wait, for a caller that has just made room.
+    pub(crate) fn is_set_after_room(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_set()
+    }
+}
+
 /// What [`Console::serve`] leaves to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
@@ -213,7 +239,7 @@ pub struct Console {
     busy: Waiters,
     blocked: Waiters,
     /// Typed bytes wait in the UART for room in the queue of the focus.
-    held: AtomicBool,
+    held: Held,
     /// A core has failed: it may have the console lock for good.
     bereft: AtomicBool,
 }
@@ -239,7 +265,7 @@ impl Console {
             mux: SpinMutex::new(Mux::new()),
             busy: Waiters::new(),
             blocked: Waiters::new(),
-            held: AtomicBool::new(false),
+            held: Held::new(),
             bereft: AtomicBool::new(false),
         }
     }
@@ -260,21 +286,19 @@ impl Console {
 
     /// Says whether typed bytes wait for room. What the caller looks at afterwards is seen after this.
     fn hold_input(&self, held: bool) {
-        self.held.store(held, Ordering::Release);
-        fence(Ordering::SeqCst);
+        self.held.set(held);
     }
 
     /// Whether typed bytes wait in the UART.
     #[must_use]
     pub fn is_input_held(&self) -> bool {
-        self.held.load(Ordering::Acquire)
+        self.held.is_set()
     }
 
     /// Whether typed bytes wait in the UART, and `partition`, which has just taken some, has room for them now.
     #[must_use]
     pub fn wants_input(&self, partition: PartitionId) -> bool {
-        fence(Ordering::SeqCst);
-        self.is_input_held()
+        self.held.is_set_after_room()
             && self.focus() == partition
             && self
                 .input(partition)

@@ -356,8 +356,6 @@ fn identification(offset: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::VecDeque;
 
     const DR: u64 = 0x00;
     const FR: u64 = 0x18;
@@ -538,71 +536,5 @@ mod tests {
         assert_eq!(uart.read(CR, true), 0x100);
         assert_eq!(uart.write(DR, 0x41, true), Some(0x41));
         assert_eq!(uart.read(0xfe0, true), 0x11);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Read(u64),
-        Write(u64, u32),
-        Receive(u8),
-        Drained,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let offset = prop_oneof![
-            3 => 0_u64..0x50,
-            1 => 0_u64..0x1000,
-            1 => any::<u64>()
-        ];
-        prop_oneof![
-            offset.clone().prop_map(Step::Read),
-            (offset, any::<u32>()).prop_map(|(offset, value)| Step::Write(offset, value)),
-            any::<u8>().prop_map(Step::Receive),
-            Just(Step::Drained),
-        ]
-    }
-
-    proptest! {
-        /// Against a queue: bytes taken in come out once, in order, unless the guest turned the FIFOs off.
-        #[test]
-        fn received_bytes_come_out_once_in_order(steps in prop::collection::vec(step(), 0..200), room: bool) {
-            let mut uart = Pl011::new();
-            let mut model = VecDeque::new();
-            for step in steps {
-                match step {
-                    Step::Read(offset) => {
-                        let value = uart.read(offset, room);
-                        if offset & !3 == 0 {
-                            let byte = model.pop_front().unwrap_or(0);
-                            if offset == 0 {
-                                prop_assert_eq!(value & 0xff, u32::from(byte));
-                            }
-                        }
-                    }
-                    Step::Write(offset, value) => {
-                        let fifos = uart.read(LCR_H, room) & 0x10 != 0;
-                        let loopback = uart.read(CR, room) & 0x80 != 0;
-                        let full = uart.read(FR, room) & 0x40 != 0;
-                        let sent = uart.write(offset, value, room);
-                        prop_assert_eq!(sent.is_some(), offset & !3 == 0 && !loopback);
-                        if offset & !3 == 0 && loopback && !full {
-                            model.push_back(if offset == 0 { value.to_le_bytes()[0] } else { 0 });
-                        }
-                        if fifos && uart.read(LCR_H, room) & 0x10 == 0 {
-                            model.clear();
-                        }
-                    }
-                    Step::Receive(byte) => {
-                        if uart.receive(byte) {
-                            model.push_back(byte);
-                        }
-                    }
-                    Step::Drained => uart.drained(),
-                }
-                prop_assert_eq!(uart.irq(), uart.read(MIS, room) != 0);
-                prop_assert_eq!(uart.read(FR, room) & 0x10 != 0, model.is_empty());
-                prop_assert!(model.len() <= 32);
-            }
-        }
     }
 }

@@ -3,23 +3,27 @@
 //! Invariant: every portion of a job is given out once, and [`Portions::is_done`] holds only after the last one that was
 //! given out is done. Whoever offered the job waits for that before it offers another.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::words::lower_half;
+use crate::words::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A job's portions.
 #[derive(Debug)]
 pub struct Portions {
-    count: AtomicU32,
-    next: AtomicU32,
+    /// How many there are, in bits 63:32, and the next one. One word: whoever comes late out of the job before must not take
+    /// a portion by that job's number and this one's count.
+    job: AtomicU64,
     done: AtomicU32,
 }
+
+/// Where the number of portions is in [`Portions::job`].
+const COUNT_SHIFT: u32 = 32;
 
 impl Portions {
     /// No job.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            count: AtomicU32::new(0),
-            next: AtomicU32::new(0),
+            job: AtomicU64::new(0),
             done: AtomicU32::new(0),
         }
     }
@@ -27,8 +31,8 @@ impl Portions {
     /// Offers a job of `count` portions. The one before must be done.
     pub fn offer(&self, count: u32) {
         self.done.store(0, Ordering::Relaxed);
-        self.count.store(count, Ordering::Relaxed);
-        self.next.store(0, Ordering::Release);
+        self.job
+            .store(u64::from(count) << COUNT_SHIFT, Ordering::Release);
     }
 
     /// Does portions with `work` until none is left to take.
@@ -42,16 +46,17 @@ impl Portions {
     /// Whether every portion is done.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire) == self.count.load(Ordering::Relaxed)
+        let count = self.job.load(Ordering::Relaxed) >> COUNT_SHIFT;
+        u64::from(self.done.load(Ordering::Acquire)) == count
     }
 
     /// The next portion. The counter stays where it is once all are taken, so that it cannot wrap.
     fn take(&self) -> Option<u32> {
-        let count = || self.count.load(Ordering::Relaxed);
-        self.next
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |next| {
-                (next < count()).then(|| next + 1)
+        self.job
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |job| {
+                (u64::from(lower_half(job)) < job >> COUNT_SHIFT).then(|| job + 1)
             })
+            .map(lower_half)
             .ok()
     }
 }

@@ -12,7 +12,7 @@
 //! OnPending, On and Suspended; so one compare-exchange decides every race of callers. While a partition
 //! is down, its leader switches all of them off.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::words::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The power state of a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

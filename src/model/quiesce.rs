@@ -14,7 +14,7 @@
 
 use crate::words::VcpuId;
 use crate::words::limits::MAX_VCPUS;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::words::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// The state of the calls within one partition.
 #[derive(Debug)]

@@ -7,15 +7,15 @@ mod short;
 
 pub use short::{Deed, Short, ShortRing};
 
+use crate::words::sync::{AtomicU64, Ordering, fence};
 use crate::words::{PartitionId, VcpuId};
-use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Events a core's ring holds: a power of two.
-pub const EVENTS: usize = 256;
+pub const EVENTS: usize = if cfg!(all(loom, test)) { 4 } else { 256 };
 /// [`EVENTS`] as a number of events.
 const CAPACITY: u64 = EVENTS as u64;
-/// Events at the old end that a writer may be about to overwrite, its stores out of order.
-const MARGIN: u64 = 8;
+/// Events at the old end that the writer may be about to overwrite.
+const MARGIN: u64 = 1;
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,6 +158,8 @@ impl Recorder {
     pub fn record(&self, event: &Event) {
         let number = self.written.load(Ordering::Relaxed);
         let slot = self.slot(number);
+        // Whoever sees a store below sees all events before this one written, and so that theirs is gone.
+        fence(Ordering::Release);
         slot.at.store(event.at, Ordering::Relaxed);
         slot.packed.store(event.packed(), Ordering::Relaxed);
         slot.pc.store(event.pc, Ordering::Relaxed);
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(latest, [event(999), event(998), event(997)]);
         assert_eq!(recorder.get(0), None, "long overwritten");
         assert_eq!(recorder.get(1000), None, "not yet written");
-        assert_eq!(recorder.get(recorder.oldest()), Some(event(1000 - 248)));
+        assert_eq!(recorder.get(recorder.oldest()), Some(event(1000 - 255)));
     }
 
     #[test]

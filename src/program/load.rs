@@ -1,6 +1,7 @@
 //! Loading a partition: its RAM zeroed, its images verified and copied, its tree written, its interrupts reset.
 
 use super::machine::Hardware;
+use crate::behaviour::audit::Finding;
 use crate::behaviour::channel::Port;
 use crate::behaviour::here::Here;
 use crate::behaviour::machine::Machine;
@@ -29,6 +30,9 @@ pub enum LoadError {
     /// An image does not lie in the partition's RAM. The layout was checked, so this is ours.
     #[error("an image does not fit its memory")]
     Misplaced,
+    /// The tables are not what they must be.
+    #[error("audit: {0}")]
+    Audit(#[from] Finding),
     /// The guest's tree cannot be written.
     #[error("its device tree: {0}")]
     Tree(#[from] TreeError),
@@ -61,6 +65,7 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
     help(partition);
     partition.wait(|| partition.loading.is_done().then_some(()));
     let layout = verified?;
+    super::audit::after(partition, "starts")?;
     write_tree(partition, layout, machine.host.tree)?;
     cache::invalidate_instructions();
     *partition.uart() = Pl011::new();

@@ -8,6 +8,7 @@ use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
 use crate::model::console::Console;
 use crate::model::recorder::{Recorder, ShortRing};
+use crate::model::vgic::DirectTable;
 use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
@@ -55,6 +56,9 @@ pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] =
 
 /// The channels, in the manifest's order.
 pub static LINKS: [Once<Link<'static>>; MAX_CHANNELS] = [const { Once::new() }; MAX_CHANNELS];
+
+/// What may be injected directly where nothing may.
+pub static NOTHING: DirectTable = DirectTable::new();
 
 /// The console.
 pub static CONSOLE: Console = Console::new();

@@ -7,6 +7,7 @@ mod id;
 pub mod limits;
 mod nodes;
 pub mod patience;
+pub mod sync;
 mod text;
 
 pub use address::{Ipa, PAGE_BYTES, PAGE_SIZE, Pa, Range, Va};

@@ -9,7 +9,7 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
+use crate::{bench, build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +49,14 @@ enum Command {
     Run(RunArguments),
     /// Run the tests: formatting, lints, host tests, emulator tests
     Test(test::Arguments),
+    /// Count what each operation costs at EL2, beside its budget and the best peer
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Arguments),
+    /// Print how large the hypervisor's image is, by section, module and symbol, and its memory
+    #[command(after_help = bench::size::EXAMPLES)]
+    Size(bench::size::Arguments),
+    /// Attack the hypervisor for as long as you like, on every machine, with other choices each time
+    Hostile(test::hostile::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
     /// Make a card that the board's stock firmware boots the system from, or look at one
@@ -112,6 +120,7 @@ impl MachineArguments {
         Choice {
             gic: self.gic,
             cpu: self.cpu.clone(),
+            cpus: None,
         }
     }
 }
@@ -164,6 +173,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
+        Command::Bench(arguments) => return bench::main(&arguments),
+        Command::Size(arguments) => bench::size::main(&arguments)?,
+        Command::Hostile(arguments) => return test::hostile::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Trace {
             manifest,

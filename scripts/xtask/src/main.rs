@@ -5,11 +5,13 @@
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
+//! - [`bench`]: what each operation costs at EL2.
 //! - `sdcard`: a card a board's firmware boots from.
 //! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
 //! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
 mod apt;
+mod bench;
 mod board;
 mod build;
 mod bundle;

@@ -121,7 +121,7 @@ pub fn print(name: &str, source: &str, problems: &[Problem]) {
 }
 
 /// The findings as plain text.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn plain(name: &str, source: &str, problems: &[Problem]) -> String {
     let mut buffer = term::termcolor::NoColor::new(Vec::new());
     for problem in problems {

@@ -4,8 +4,6 @@ use super::super::exit::Next;
 use super::super::lifecycle::Reason;
 use super::super::partition::Counter;
 use super::super::testing::{Bench, EL0T, KERNEL, VECTOR};
-use crate::model::vgic::GicVersion;
-use proptest::prelude::*;
 
 const IL: u64 = 1 << 25;
 /// ESR_EL1: unknown reason.
@@ -156,43 +154,4 @@ fn exits_are_counted_by_their_cause() {
     }
     assert_eq!(count(&bench, Counter::Mmio), 1);
     assert_eq!(count(&bench, Counter::Stage2Fault), 2);
-}
-
-proptest! {
-    /// Any syndrome and addresses from any level: no panic, and no more than one exception, which is UNDEFINED or an
-    /// external abort.
-    #[test]
-    fn any_exit_ends_in_the_guest(
-        esr in prop_oneof![
-            any::<u64>(),
-            (0_u64..64, 0_u64..1 << 25, any::<bool>())
-                .prop_map(|(class, iss, il)| class << 26 | u64::from(il) << 25 | iss),
-        ],
-        far: u64,
-        ipa in prop_oneof![any::<u64>(), 0x0800_0000_u64..0x0901_0000],
-        registers in prop::array::uniform31(any::<u64>()),
-        pstate in prop::sample::select(vec![0x3c5_u64, 0x3c4, 0, 0x10, 0x30]),
-        word: u32,
-        v2: bool,
-    ) {
-        let mut bench = Bench::new(if v2 { GicVersion::V2 } else { GicVersion::V3 }, 1);
-        bench.instruction(word);
-        (bench.registers.x, bench.registers.pstate) = (registers, pstate);
-        bench.exit_at(esr, far, ipa);
-        prop_assert!(bench.machine.injected.len() <= 1);
-        if let [exception] = bench.machine.injected[..] {
-            let from_below = pstate & 0xf == 0;
-            let number = exception.esr >> 26;
-            match number {
-                0 => prop_assert_eq!((exception.esr, exception.far), (UNDEFINED, None)),
-                _ => {
-                    prop_assert_eq!(exception.far, Some(far));
-                    prop_assert_eq!(number & 1 == 0, from_below);
-                    prop_assert!(matches!(number, 0x20 | 0x21 | 0x24 | 0x25));
-                    prop_assert!(matches!(exception.esr & 0x3f, 0x10 | 0x14..=0x17));
-                    prop_assert_eq!(exception.esr & IL, IL);
-                }
-            }
-        }
-    }
 }

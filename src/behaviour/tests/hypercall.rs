@@ -1,48 +1,10 @@
 //! The calling convention (DEN0028; hypercalls.md, sections 1 and 2).
 
-use super::super::exit::Next;
-use super::super::testing::{Bench, EL1H};
-use crate::arm::registers::Registers;
-use crate::model::vgic::GicVersion;
+use super::super::testing::Bench;
+use crate::properties::hypercall::{OTHERS, PSCI};
 use proptest::prelude::*;
 
 const NOT_SUPPORTED: u64 = u64::MAX;
-
-const PSCI: [u64; 16] = [
-    0x8400_0000,
-    0x8400_0001,
-    0xc400_0001,
-    0x8400_0002,
-    0x8400_0003,
-    0xc400_0003,
-    0x8400_0004,
-    0xc400_0004,
-    0x8400_0006,
-    0x8400_0008,
-    0x8400_0009,
-    0x8400_000a,
-    0x8400_000e,
-    0xc400_000e,
-    0x8400_0012,
-    0xc400_0012,
-];
-const OTHERS: [u64; 15] = [
-    0x8000_0000,
-    0x8000_0001,
-    0x8600_ff01,
-    0x8600_ff03,
-    0xc600_0000,
-    0xc600_0001,
-    0xc600_0002,
-    0xc600_0003,
-    0xc600_0010,
-    0xc600_0011,
-    0xc600_0020,
-    0xc600_0030,
-    0xc600_0031,
-    0xc600_0040,
-    0xc600_0041,
-];
 
 fn known() -> impl Iterator<Item = u64> {
     PSCI.into_iter().chain(OTHERS)
@@ -235,38 +197,6 @@ fn argument() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    /// Whatever the registers: nothing panics, X4 to X30, the PC and PSTATE stay, an error has no other result, and a
-    /// function that answers NOT_SUPPORTED while unknown leaves X1 to X3 alone.
-    #[test]
-    fn a_call_changes_its_results_and_nothing_else(
-        function in function(),
-        arguments in prop::collection::vec(argument(), 7),
-        rest: u64,
-        upper: u32,
-        vcpus in 1_u8..=4,
-        v2: bool,
-    ) {
-        let mut bench = Bench::new(if v2 { GicVersion::V2 } else { GicVersion::V3 }, vcpus);
-        let mut before = Registers { x: [rest; 31], pc: rest, pstate: EL1H };
-        before.x[0] = function ^ u64::from(upper) << 32;
-        before.x[1..8].copy_from_slice(&arguments);
-        bench.registers = before;
-        let next = bench.on_core(super::super::hypercall::answer);
-        let after = bench.registers;
-        prop_assert_eq!(&after.x[4..], &before.x[4..]);
-        prop_assert_eq!((after.pc, after.pstate), (before.pc, before.pstate));
-        let is_known = known().any(|known| known == before.x[0] & 0xffff_ffff);
-        if !is_known {
-            prop_assert_eq!(after.x[0], NOT_SUPPORTED);
-            prop_assert_eq!(&after.x[1..], &before.x[1..]);
-            prop_assert_eq!(next, Next::Resume);
-            prop_assert!(bench.machine.kicked.is_empty() && bench.machine.injected.is_empty());
-            prop_assert!(bench.output().is_empty());
-        } else if after.x[0].cast_signed() < 0 {
-            prop_assert_eq!(&after.x[1..4], &[0; 3]);
-        }
-    }
-
     /// A 32-bit call gives the same whatever its arguments' upper halves hold.
     #[test]
     fn a_32_bit_call_reads_w_registers_only(

@@ -1,6 +1,6 @@
 //! A byte ring between one producer and one consumer, which also remembers what has left it.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::words::sync::{AtomicU8, AtomicU32, Ordering};
 
 /// A queue of `N` bytes, `N` a power of two, for one producer and one consumer at a time.
 ///

@@ -140,6 +140,18 @@ pub fn memory() {
             );
         }
     }
+    for partition in partitions() {
+        for tables in &partition.tables {
+            let (base, end) = (tables.base(), tables.end());
+            say!(
+                "{base:#012x}..{end:#012x} tables of {}",
+                partition.plan.name
+            );
+        }
+    }
+    if let Some(root) = super::super::audit::own_root() {
+        say!("{root:#012x} tables of the hypervisor");
+    }
     for link in LINKS.iter().filter_map(Once::get) {
         let [first, second] = link.ends.map(|end| end.partition);
         let name = |id| state::partition(id).map_or("?", |partition| partition.plan.name);

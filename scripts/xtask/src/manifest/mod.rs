@@ -4,6 +4,8 @@
 //! What a manifest means on a given board is `check`'s to say.
 
 pub mod parse;
+#[cfg(any(test, fuzzing))]
+pub mod property;
 pub mod rules;
 pub mod section;
 pub mod value;
@@ -17,6 +19,8 @@ pub struct Manifest {
     pub board: Located<String>,
     /// Whether the hypervisor runs its self-test before it starts the partitions.
     pub selftest: bool,
+    /// Whether it audits its tables whenever a partition starts or stops.
+    pub audit: bool,
     /// The partitions, in order; a partition's identifier is its index.
     pub partitions: Vec<Partition>,
     /// The channels, in order.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::counts::Claim;
+use super::damage::Damage;
 
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -15,7 +16,7 @@ const PANIC: &str = "PANIC";
 const FAULT: &str = "FAULT at EL2";
 
 /// One thing to happen, after the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// A line matches the pattern.
     Wait(&'static str),
@@ -25,6 +26,8 @@ pub enum Step {
     Send(&'static str),
     /// The partition of this name (none: the guest on the bare machine) has reported its checks and all of them hold.
     Tap(&'static str),
+    /// Something is done to the running machine's memory.
+    Damage(Damage),
     /// An SError comes out of the guest of this core.
     SystemError(u8),
     /// QEMU ends by itself.
@@ -41,6 +44,9 @@ pub enum Bundle {
     /// The bundle after something was done to it.
     Changed(fn(&mut Vec<u8>)),
 }
+
+/// What changes a board's tree.
+pub type ChangeTree = fn(&mut Vec<u8>) -> anyhow::Result<()>;
 
 /// How the machine is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +109,12 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// Whether guests' instructions are counted too.
+    pub counts_guests: bool,
+    /// What is done to the tree that firmware hands over.
+    pub tree: Option<ChangeTree>,
+    /// How many cores the machine has, where it is not the board's usual number.
+    pub cores: Option<u64>,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
     /// Whether it is run for who names it alone: it takes too long for the whole run.
@@ -128,6 +140,9 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        counts_guests: false,
+        tree: None,
+        cores: None,
         quick: false,
         when_named: false,
         vcpus: 0,
@@ -264,6 +279,12 @@ impl Case {
         self
     }
 
+    /// Then `damage` is done to the running machine's memory.
+    pub fn damage(mut self, damage: Damage) -> Self {
+        self.steps.push(Step::Damage(damage));
+        self
+    }
+
     /// The partition called `name` must report checks that all hold.
     pub fn tap(mut self, name: &'static str) -> Self {
         self.steps.push(Step::Tap(name));
@@ -339,6 +360,24 @@ impl Case {
     /// It is run only for who names it.
     pub fn when_named(mut self) -> Self {
         self.when_named = true;
+        self
+    }
+
+    /// What guests execute is counted too.
+    pub fn with_guests(mut self) -> Self {
+        self.counts_guests = true;
+        self
+    }
+
+    /// Firmware hands over another tree than the machine's: the machine's with a change.
+    pub fn tree(mut self, change: ChangeTree) -> Self {
+        self.tree = Some(change);
+        self
+    }
+
+    /// The machine has so many cores; for a board whose emulator leaves that open.
+    pub fn cores(mut self, cores: u64) -> Self {
+        self.cores = Some(cores);
         self
     }
 

@@ -10,19 +10,27 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
-use super::counts::{self, Counts};
+use super::damage::{Damage, Live};
 use super::tap::{self, Report};
 use super::{Outcome, Variant, card, entry, listing, pi, serror};
+use crate::bench::plugin::{self, Counts};
+use crate::board;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
-use crate::{build, elf, workspace};
+use crate::{build, elf, tree, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
 
 /// The listing of what was executed in a test's folder.
 const LISTING: &str = "listing";
+
+/// QEMU's debugger port in a test's folder, where the test needs one.
+const DEBUGGER: &str = "debugger";
+
+/// What a test's boot loader hands over, in its folder.
+const BUNDLE: &str = "bundle";
 
 /// The console's log in a test's folder.
 const LOG: &str = "console.log";
@@ -47,12 +55,24 @@ pub fn log(variant: &Variant) -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
+/// Keeps what the console said when `variant` was run last, beside its folder.
+///
+/// # Errors
+/// It could not be copied.
+pub fn keep_log(variant: &Variant, seed: u64) -> anyhow::Result<()> {
+    let folder = folder(variant);
+    let kept = folder.with_extension(format!("seed-{seed}.log"));
+    std::fs::copy(folder.join(LOG), &kept)?;
+    println!("      kept: {}", workspace::show(&kept));
+    Ok(())
+}
+
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
     let (command, debugger) = prepare(variant, folder)?;
     let log = folder.join(LOG);
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let mut script = Script::new(&variant.case, file)?;
+    let mut script = Script::new(&variant.case, file, damaging(variant, folder)?)?;
     script.debugger = debugger;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
@@ -90,17 +110,18 @@ fn prepare(
     };
     let checked = check::file(&manifest, variant.board, &variant.choice())?;
     let mut bundle = checked.bundle;
-    let path = folder.join("bundle");
+    let path = folder.join(BUNDLE);
     if let Bundle::Changed(change) = case.bundle {
         change(&mut bundle);
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let image = build::hypervisor()?;
+    let image_at = checked.machine.board.image_at;
     let extra = match case.claim {
-        Some(_) => counts::plugin(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder), image_at, case.counts_guests)?,
         None => Vec::new(),
     };
-    let image = build::hypervisor()?;
     let launch = Launch {
         machine: &checked.machine,
         image: &image,
@@ -134,15 +155,63 @@ fn prepare(
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }
+    if let Some(change) = case.tree {
+        let mut tree = qemu::tree(&checked.machine)?;
+        tree::shrink(&mut tree)?;
+        change(&mut tree)?;
+        let path = folder.join("board.dtb");
+        workspace::write(&path, &tree)?;
+        arguments.extend(other_tree(&path));
+    }
+    if needs_debugger(case) {
+        let socket = folder.join(DEBUGGER);
+        // One of a former run would be in the way.
+        let _ = std::fs::remove_file(&socket);
+        let port = format!("unix:{},server=on,wait=off", socket.display());
+        arguments.extend(["-gdb".to_string(), port]);
+    }
     let debugs = |step: &Step| matches!(step, Step::SystemError(_));
     let debugger = case.steps.iter().any(debugs).then(|| {
         let (more, port) = serror::port();
         arguments.extend(more);
         let image = checked.machine.board.image_at;
-        Debugger { port, image }
+        let gic = variant.gic;
+        Debugger { port, image, gic }
     });
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
     Ok((qemu::command(&arguments), debugger))
+}
+
+/// What was counted when `variant` was run last.
+///
+/// # Errors
+/// The plugin wrote nothing.
+pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
+    Counts::read(&counts_file(&folder(variant)))
+}
+
+/// What does damage to the machine of `variant`.
+fn damaging(
+    variant: &Variant,
+    folder: &Path,
+) -> anyhow::Result<Box<dyn Fn(Damage) -> anyhow::Result<()>>> {
+    let board = variant.board.unwrap_or("qemu-virt");
+    let board = board::find(workspace::root(), board).context("no such board")?;
+    let bundle_at = board::load(&board)?.bundle_at;
+    let folder = folder.to_path_buf();
+    Ok(Box::new(move |damage| {
+        let log = std::fs::read(folder.join(LOG))?;
+        let heard = Lines::default().push(&log);
+        let bundle = std::fs::read(folder.join(BUNDLE))?;
+        let socket = folder.join(DEBUGGER);
+        damage(&mut Live::stop(&socket, &heard, &bundle, bundle_at)?)
+    }))
+}
+
+fn needs_debugger(case: &Case) -> bool {
+    case.steps
+        .iter()
+        .any(|step| matches!(step, Step::Damage(_)))
 }
 
 /// Where the counting plugin writes.
@@ -187,10 +256,11 @@ fn bare(variant: &Variant, kernel: &str, folder: &Path) -> anyhow::Result<std::p
     Ok(qemu::command(&arguments.map(str::to_string)))
 }
 
-/// QEMU's debugger's port, and where EL2's image lies.
+/// QEMU's debugger's port, where EL2's image lies, and the GIC's version.
 struct Debugger {
     port: PathBuf,
     image: u64,
+    gic: u8,
 }
 
 /// A step with its pattern ready.
@@ -200,6 +270,7 @@ enum Ready {
     Meet(Vec<Regex>),
     Send(&'static str),
     Tap(&'static str),
+    Damage(Damage),
     SystemError(u8),
     End,
 }
@@ -222,11 +293,17 @@ struct Script {
     tail: Vec<String>,
     log: File,
     passed: usize,
+    /// Does to the machine's memory what a step says.
+    damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
     debugger: Option<Debugger>,
 }
 
 impl Script {
-    fn new(case: &Case, log: File) -> anyhow::Result<Self> {
+    fn new(
+        case: &Case,
+        log: File,
+        damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
+    ) -> anyhow::Result<Self> {
         let mut steps = Vec::new();
         let mut reports = BTreeMap::new();
         for step in &case.steps {
@@ -238,6 +315,7 @@ impl Script {
                 }
                 Step::Send(text) => Ready::Send(text),
                 Step::End => Ready::End,
+                Step::Damage(damage) => Ready::Damage(*damage),
                 Step::SystemError(cpu) => Ready::SystemError(*cpu),
                 Step::Tap(name) => {
                     reports.insert(*name, Report::default());
@@ -263,6 +341,7 @@ impl Script {
             tail: Vec::new(),
             log,
             passed: 0,
+            damage,
             debugger: None,
         })
     }
@@ -275,13 +354,22 @@ impl Script {
                 keyboard.send(text.as_bytes());
                 self.next += 1;
             }
+            if let Some(Ready::Damage(damage)) = self.steps.get(self.next) {
+                if let Err(error) = (self.damage)(*damage) {
+                    return Some(format!("doing damage: {error:#}"));
+                }
+                self.next += 1;
+                continue;
+            }
             if self.next >= self.steps.len() {
                 return None;
             }
             if let (Some(Ready::SystemError(cpu)), Some(debugger)) =
                 (self.steps.get(self.next), &self.debugger)
             {
-                if let Err(error) = serror::raise(&debugger.port, *cpu, debugger.image) {
+                if let Err(error) =
+                    serror::raise(&debugger.port, *cpu, debugger.image, debugger.gic)
+                {
                     return Some(format!("no SError: {error:#}"));
                 }
                 self.next += 1;
@@ -423,6 +511,7 @@ impl Script {
             passed,
             skipped,
             failures,
+            notes: Vec::new(),
             tail: self.tail,
             log: Some(log.to_path_buf()),
         }
@@ -443,7 +532,8 @@ mod tests {
             std::process::id(),
             case.name
         ));
-        let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
+        let mut follower =
+            Script::new(&case, File::create(&path).unwrap(), Box::new(|_| Ok(()))).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let mut session = Session::start(command).unwrap();

@@ -15,8 +15,6 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{build, elf};
 
-/// The symbol of EL2's vectors.
-const VECTORS: &str = "vectors";
 /// Vectors of exceptions from a lower level in AArch64 (Arm ARM table D1-8).
 const SYNCHRONOUS: u64 = 0x400;
 const SERROR: u64 = 0x580;
@@ -52,13 +50,16 @@ pub fn port() -> ([String; 2], PathBuf) {
     (["-gdb".to_string(), port], path)
 }
 
-/// Raises an SError out of the guest of core `cpu`, which often calls; EL2's image lies at `image`.
+/// Raises an SError out of the guest of core `cpu`, which often calls; EL2's image lies at `image`, and the GIC is of version
+/// `gic`.
 ///
 /// # Errors
 /// QEMU does not answer as it should, or the guest does not come to EL2.
-pub fn raise(port: &Path, cpu: u8, image: u64) -> anyhow::Result<()> {
+pub fn raise(port: &Path, cpu: u8, image: u64, gic: u8) -> anyhow::Result<()> {
     let symbols = std::fs::read(build::symbols())?;
-    let vectors = image + elf::symbol(&symbols, VECTORS).context("the image has no `vectors`")?;
+    let name = format!("vectors_v{gic}");
+    let vectors = elf::symbol(&symbols, &name).with_context(|| format!("no symbol `{name}`"))?;
+    let vectors = image + vectors;
     let mut debugger = Debugger::connect(port)?;
     let result = debugger.raise(u64::from(cpu) + 1, vectors);
     let gone = debugger.ask("D");

@@ -1,34 +1,41 @@
-//! Properties of the virtual GIC: registers, list registers, and the whole against an independent reference.
+//! Properties of the virtual GIC: registers and list registers. The whole against an independent reference is in
+//! `crate::properties`.
 #![allow(
     clippy::cast_possible_truncation,
     reason = "numbers in tests are small"
 )]
 
+mod at_once;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod interrupts;
+pub mod late;
+pub mod pair;
 mod reference;
+#[cfg(test)]
 mod registers_v2;
+#[cfg(test)]
 mod registers_v3;
 mod system;
-mod whole;
 
 use super::*;
 
 /// A virtual GIC with its table, for tests of single calls.
-pub(super) struct Bench {
+pub struct Bench {
     pub gic: Box<Vgic>,
     pub table: Box<DirectTable>,
 }
 
 /// What the test partition owns: a level timer PPI, two virtual SPIs of each kind, two physical SPIs.
-pub(super) const TIMER: u16 = 27;
-pub(super) const LINE: u16 = 33;
-pub(super) const DOORBELL: u16 = 34;
-pub(super) const DOORBELL_2: u16 = 70;
-pub(super) const DEVICE: u16 = 40;
-pub(super) const DEVICE_EDGE: u16 = 41;
+pub const TIMER: u16 = 27;
+pub const LINE: u16 = 33;
+pub const DOORBELL: u16 = 34;
+pub const DOORBELL_2: u16 = 70;
+pub const DEVICE: u16 = 40;
+pub const DEVICE_EDGE: u16 = 41;
 
-pub(super) fn config(version: GicVersion, vcpus: u8, list_registers: u8) -> Config {
+pub fn config(version: GicVersion, vcpus: u8, list_registers: u8) -> Config {
     Config {
         version,
         vcpus,
@@ -38,7 +45,7 @@ pub(super) fn config(version: GicVersion, vcpus: u8, list_registers: u8) -> Conf
     }
 }
 
-pub(super) fn vcpu(index: u8) -> VcpuId {
+pub fn vcpu(index: u8) -> VcpuId {
     VcpuId::new(index)
 }
 

@@ -1,11 +1,11 @@
-//! The whole, against the reference: whatever the guest and its devices do, each vCPU is offered what a GIC would offer.
+//! The virtual GIC and the reference side by side, step by step.
 
 use super::reference::Reference;
 use super::system::System;
 use super::*;
-use proptest::prelude::*;
 
-const INTIDS: [u16; 9] = [
+/// What steps are about.
+pub const INTIDS: [u16; 9] = [
     0,
     1,
     2,
@@ -17,8 +17,9 @@ const INTIDS: [u16; 9] = [
     DEVICE_EDGE,
 ];
 
-#[derive(Clone, Debug)]
-enum Step {
+/// What a guest or a device does.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
     GroupEnables(u8),
     Enable(u8, u16),
     Disable(u8, u16),
@@ -43,63 +44,18 @@ enum Step {
     Read(u8, u16),
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let cpu = 0u8..4;
-    let intid = prop::sample::select(&INTIDS[..]);
-    let spi = prop::sample::select(&INTIDS[4..]);
-    let device = prop::sample::select(vec![TIMER, DEVICE, DEVICE_EDGE]);
-    prop_oneof![
-        1 => (0u8..4).prop_map(Step::GroupEnables),
-        4 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::Enable(c, i)),
-        2 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::Disable(c, i)),
-        3 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::SetPending(c, i)),
-        2 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::ClearPending(c, i)),
-        1 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::SetActive(c, i)),
-        1 => (cpu.clone(), intid.clone()).prop_map(|(c, i)| Step::ClearActive(c, i)),
-        3 => (cpu.clone(), intid.clone(), any::<u8>()).prop_map(|(c, i, p)| Step::Priority(c, i, p)),
-        1 => (cpu.clone(), intid.clone(), any::<bool>()).prop_map(|(c, i, g)| Step::Group(c, i, g)),
-        2 => (cpu.clone(), spi.clone(), 0u8..6).prop_map(|(c, i, t)| Step::Target(c, i, t)),
-        1 => (cpu.clone(), spi.clone(), any::<bool>()).prop_map(|(c, i, e)| Step::Edge(c, i, e)),
-        5 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::Sgi(c, i, t)),
-        1 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::ClearSource(c, i, t)),
-        1 => (cpu.clone(), 0u16..3, 0u8..16).prop_map(|(c, i, t)| Step::SetSource(c, i, t)),
-        3 => any::<bool>().prop_map(Step::Line),
-        4 => prop::sample::select(vec![DOORBELL, DOORBELL_2]).prop_map(Step::Raise),
-        6 => (cpu.clone(), device, any::<bool>()).prop_map(|(c, i, l)| Step::Device(c, i, l)),
-        12 => cpu.clone().prop_map(Step::Acknowledge),
-        8 => cpu.clone().prop_map(Step::End),
-        6 => (cpu.clone(), 0u8..8).prop_map(|(c, n)| Step::Deactivate(c, n)),
-        2 => cpu.clone().prop_map(Step::Visit),
-        3 => (cpu, intid).prop_map(|(c, i)| Step::Read(c, i)),
-    ]
-}
-
-fn setup() -> impl Strategy<Value = (Config, bool, bool)> {
-    let version = prop::sample::select(vec![GicVersion::V2, GicVersion::V3]);
-    let ways = prop::sample::select(vec![Deactivation::Hardware, Deactivation::Software]);
-    (version, ways, 1u8..5, 1u8..5, any::<bool>(), any::<bool>()).prop_map(
-        |(version, deactivation, vcpus, list_registers, split, direct)| {
-            let config = Config {
-                deactivation,
-                ..super::config(version, vcpus, list_registers)
-            };
-            (config, split, direct)
-        },
-    )
-}
-
 /// The system and the reference side by side, and the guest's own memory of what it has acknowledged.
-struct Pair {
-    system: System,
-    reference: Reference,
+pub struct Pair {
+    pub system: System,
+    pub reference: Reference,
     /// Acknowledged and not ended, for each vCPU, the latest last.
-    nested: Vec<Vec<(u16, u8)>>,
+    pub nested: Vec<Vec<(u16, u8)>>,
     /// Ended but not deactivated (EOImode 1).
     dropped: Vec<Vec<(u16, u8)>>,
 }
 
 impl Pair {
-    fn new((config, split, direct): (Config, bool, bool)) -> Self {
+    pub fn new((config, split, direct): (Config, bool, bool)) -> Self {
         let vcpus = usize::from(config.vcpus);
         let mut pair = Self {
             system: System::new(config, split, direct),
@@ -121,7 +77,7 @@ impl Pair {
         pair
     }
 
-    fn v3(&self) -> bool {
+    pub fn v3(&self) -> bool {
         self.system.config.version == GicVersion::V3
     }
 
@@ -148,7 +104,7 @@ impl Pair {
             .write(by, frame, base, 4, u64::from(old & !clear | set));
     }
 
-    fn apply(&mut self, step: &Step) {
+    pub fn apply(&mut self, step: &Step) {
         let vcpus = self.reference.vcpus;
         let at = |cpu: &u8| cpu % vcpus;
         match step {
@@ -296,7 +252,7 @@ impl Pair {
         self.write_bit(by, 0x380, intid);
     }
 
-    fn target(&mut self, by: u8, intid: u16, target: u8) {
+    pub fn target(&mut self, by: u8, intid: u16, target: u8) {
         if intid < 32 {
             return;
         }
@@ -316,7 +272,7 @@ impl Pair {
         }
     }
 
-    fn send(&mut self, by: u8, sgi: u16, targets: u8) {
+    pub fn send(&mut self, by: u8, sgi: u16, targets: u8) {
         self.reference.send(by, sgi, targets);
         let (list, sgi) = (u64::from(targets), u64::from(sgi));
         let value = if self.v3() {
@@ -334,7 +290,7 @@ impl Pair {
         }
     }
 
-    fn device(&mut self, by: u8, intid: u16, level: bool) {
+    pub fn device(&mut self, by: u8, intid: u16, level: bool) {
         let private = |bank: Option<u8>| bank.is_none_or(|bank| bank == by);
         let physical = self
             .system
@@ -356,7 +312,7 @@ impl Pair {
         self.nested[usize::from(by)].extend(got);
     }
 
-    fn end(&mut self, by: u8) {
+    pub fn end(&mut self, by: u8) {
         let Some((intid, source)) = self.nested[usize::from(by)].pop() else {
             return;
         };
@@ -369,7 +325,7 @@ impl Pair {
         }
     }
 
-    fn deactivate(&mut self, by: u8, which: u8) {
+    pub fn deactivate(&mut self, by: u8, which: u8) {
         let dropped = &mut self.dropped[usize::from(by)];
         if dropped.is_empty() {
             return;
@@ -402,7 +358,7 @@ impl Pair {
     }
 
     /// Switches everything off but what is pending and active, and lets the guest finish all of it.
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         for vcpu in 0..self.reference.vcpus {
             while !self.nested[usize::from(vcpu)].is_empty() {
                 self.apply(&Step::End(vcpu));
@@ -429,159 +385,5 @@ impl Pair {
                 self.apply(&Step::Read(vcpu, intid));
             }
         }
-    }
-}
-
-/// Cases of each property: `PROPTEST_CASES`, or enough to have found every mistake made so far.
-fn cases() -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    ProptestConfig {
-        cases: asked.unwrap_or(1500),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
-proptest! {
-    #![proptest_config(cases())]
-    #[test]
-    fn every_vcpu_is_offered_what_a_gic_would_offer(setup in setup(), steps in prop::collection::vec(step(), 1..120)) {
-        let mut pair = Pair::new(setup);
-        for step in &steps {
-            pair.apply(step);
-        }
-        pair.drain();
-    }
-}
-
-/// What happens when cores are late: nothing folds or fills until that core gets round to it.
-#[derive(Clone, Debug)]
-enum Late {
-    Raise(u16),
-    Sgi(u8, u16, u8),
-    Pulse,
-    Take,
-    Acknowledge(u8),
-    End(u8),
-    Deactivate(u8),
-    Visit(u8),
-    Target(u16, u8),
-}
-
-fn late() -> impl Strategy<Value = Late> {
-    let cpu = 0u8..4;
-    let spi = prop::sample::select(vec![DOORBELL, DOORBELL_2, DEVICE_EDGE]);
-    prop_oneof![
-        3 => prop::sample::select(vec![DOORBELL, DOORBELL_2]).prop_map(Late::Raise),
-        4 => (cpu.clone(), 0u16..2, cpu.clone()).prop_map(|(f, i, t)| Late::Sgi(f, i, t)),
-        3 => Just(Late::Pulse),
-        3 => Just(Late::Take),
-        6 => cpu.clone().prop_map(Late::Acknowledge),
-        5 => cpu.clone().prop_map(Late::End),
-        4 => cpu.clone().prop_map(Late::Deactivate),
-        4 => cpu.clone().prop_map(Late::Visit),
-        1 => (spi, cpu).prop_map(|(i, t)| Late::Target(i, t)),
-    ]
-}
-
-/// How often something occurred and was acknowledged, and whether an occurrence is still to be acknowledged.
-#[derive(Default)]
-struct Account {
-    occurred: u32,
-    acknowledged: u32,
-    due: bool,
-}
-
-struct LatePair {
-    pair: Pair,
-    /// By vCPU and source (0 except for GICv2's SGIs; SPIs under vCPU 0), and INTID.
-    accounts: std::collections::BTreeMap<(u8, u8, u16), Account>,
-}
-
-impl LatePair {
-    fn occurs(&mut self, vcpu: u8, source: u8, intid: u16) {
-        let account = self.accounts.entry((vcpu, source, intid)).or_default();
-        account.occurred += 1;
-        account.due = true;
-    }
-
-    fn apply(&mut self, step: &Late) {
-        let vcpus = self.pair.reference.vcpus;
-        let at = |cpu: &u8| cpu % vcpus;
-        let v3 = self.pair.v3();
-        match step {
-            Late::Raise(intid) => {
-                self.occurs(0, 0, *intid);
-                self.pair
-                    .system
-                    .call(|gic, effects| gic.raise(*intid, effects));
-            }
-            Late::Sgi(from, sgi, to) => {
-                self.occurs(at(to), if v3 { 0 } else { at(from) }, *sgi);
-                self.pair.send(at(from), *sgi, 1 << at(to));
-            }
-            Late::Pulse => {
-                self.pair.device(0, DEVICE_EDGE, false);
-                self.occurs(0, 0, DEVICE_EDGE);
-                self.pair.device(0, DEVICE_EDGE, true);
-            }
-            Late::Take => {
-                self.pair.system.take_physical();
-            }
-            Late::Acknowledge(cpu) => self.acknowledge(at(cpu)),
-            Late::End(cpu) => self.pair.end(at(cpu)),
-            Late::Deactivate(cpu) => self.pair.deactivate(at(cpu), 0),
-            Late::Visit(cpu) => self.pair.system.visit(at(cpu)),
-            Late::Target(intid, target) => self.pair.target(0, *intid, at(target)),
-        }
-    }
-
-    fn acknowledge(&mut self, by: u8) {
-        let Some((intid, source)) = self.pair.system.acknowledge(by) else {
-            return;
-        };
-        let vcpu = if intid < 32 { by } else { 0 };
-        let account = self.accounts.entry((vcpu, source, intid)).or_default();
-        account.acknowledged += 1;
-        account.due = false;
-        assert!(
-            account.acknowledged <= account.occurred,
-            "{intid} is doubled"
-        );
-        self.pair.nested[usize::from(by)].push((intid, source));
-    }
-
-    fn finish(&mut self) {
-        let vcpus = self.pair.reference.vcpus;
-        for _ in 0..100 {
-            self.pair.system.settle();
-            for vcpu in 0..vcpus {
-                self.acknowledge(vcpu);
-                self.pair.end(vcpu);
-                self.pair.deactivate(vcpu, 0);
-            }
-        }
-        for (key, account) in &self.accounts {
-            assert!(!account.due, "{key:?} is lost");
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(cases())]
-    #[test]
-    fn nothing_is_lost_or_doubled_when_cores_are_late(setup in setup(), steps in prop::collection::vec(late(), 1..150)) {
-        let mut pair = Pair::new(setup);
-        // Where an interrupt goes must be a vCPU.
-        for intid in [DOORBELL, DOORBELL_2, DEVICE_EDGE] {
-            pair.apply(&Step::Target(0, intid, 0));
-        }
-        let mut late = LatePair { pair, accounts: Default::default() };
-        for step in &steps {
-            late.apply(step);
-        }
-        late.finish();
     }
 }
