@@ -3,6 +3,10 @@
 //! One core writes, anybody reads, nobody waits: a ring of atomics. Invariant: the writer goes on whatever readers do; a
 //! reader leaves out what may have been overwritten while it read.
 
+mod short;
+
+pub use short::{Deed, Short, ShortRing};
+
 use crate::words::sync::{AtomicU64, Ordering, fence};
 use crate::words::{PartitionId, VcpuId};
 

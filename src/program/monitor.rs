@@ -17,13 +17,17 @@ use crate::model::console::{Speaker, Then};
 use crate::model::monitor::{Command, Editor, HELP, Key, Name, Order, PROMPT, Unknown, parse};
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::mutex::SpinMutex;
 
 /// The line under way.
 static EDITOR: SpinMutex<Editor> = SpinMutex::new(Editor::new());
 /// The monitor's ring has one producer at a time.
 static OUTPUT: SpinMutex<()> = SpinMutex::new(());
+/// The monitor has the focus: it keeps the keyboard until a partition gets it.
+static KEEPS: AtomicBool = AtomicBool::new(false);
+/// What it is called among the partitions.
+const OWN_NAME: &str = "monitor";
 /// Longest line the monitor says.
 const LINE: usize = 230;
 
@@ -64,6 +68,10 @@ pub fn key(byte: u8) -> Then {
     print(echo.into_iter());
     match key {
         Key::Edited => Then::GoOn,
+        Key::Leave if KEEPS.load(Ordering::Relaxed) => {
+            prompt();
+            Then::GoOn
+        }
         Key::Leave => Then::Close,
         Key::Line => Then::Stop,
     }
@@ -139,7 +147,14 @@ fn with(name: &Name, show: impl FnOnce(&'static Partition<'static>)) {
 fn focus(name: &Name) -> bool {
     let partition = find(name);
     match partition {
-        Some(partition) => system::set_focus(partition.plan.id),
+        Some(partition) => {
+            KEEPS.store(false, Ordering::Relaxed);
+            system::set_focus(partition.plan.id);
+        }
+        None if name.as_str() == OWN_NAME => {
+            KEEPS.store(true, Ordering::Relaxed);
+            say!("the monitor keeps the keyboard; `focus NAME` gives it to a partition");
+        }
         None => say!("no partition {name}; `list` names them"),
     }
     partition.is_some()

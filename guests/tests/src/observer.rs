@@ -1,7 +1,7 @@
 //! The one who goes on: while a partition crashes, its own timer's interrupts come, it rings the other's doorbell, and it
 //! reads the record of each crash.
 
-use bulkhead_rt::abi::bulkhead::{NO_DATA, crash_item};
+use bulkhead_rt::abi::bulkhead::{NO_DATA, action::START, crash_item};
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
 use bulkhead_rt::{Machine, hypervisor, println, timer};
 
@@ -19,7 +19,7 @@ const CLASS: u32 = 26;
 /// Observes partition `of` of the boot arguments, for good.
 pub fn run(machine: &Machine) {
     let of = machine.arguments.number("of").unwrap_or(0);
-    let (mut seen, mut left, mut count) = (None, 0, 0_u64);
+    let (mut seen, mut left, mut count, mut rung) = (None, 0, 0_u64, false);
     machine.gic.init();
     let doorbell = hypervisor::channel(0).map(|channel| channel.doorbell);
     let mut deadline = poll::arm_timer(&machine.gic, PERIOD);
@@ -30,6 +30,7 @@ pub fn run(machine: &Machine) {
         let intid = poll::serve(&machine.gic);
         if intid.is_some() && intid == doorbell.ok() {
             println!("observer: the doorbell rings");
+            rung = true;
             continue;
         }
         if intid != Some(TIMER_VIRTUAL_INTID) {
@@ -48,6 +49,10 @@ pub fn run(machine: &Machine) {
             left -= 1;
             if left == 0 {
                 println!("observer: {AFTERWARDS} more interrupts");
+                if doorbell.is_ok() && !rung {
+                    // It may have crashed before this one was up, which nobody is told of: once more.
+                    let _ = hypervisor::control(of, START);
+                }
             }
         }
         match hypervisor::crash_record(of, 0, crash_item::WHEN) {

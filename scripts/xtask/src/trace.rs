@@ -21,6 +21,9 @@ const PREFIX: &str = "[monitor] trace ";
 /// Nanoseconds in a second.
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// What an event of the short path is, behind those that have numbers of their own.
+const SHORT: u64 = 4;
+
 /// What to trace.
 pub struct Options {
     /// The manifest.
@@ -124,6 +127,16 @@ impl Trace {
                 ["partition", id, name] => {
                     trace.partitions.insert(id.parse()?, name.to_string());
                 }
+                ["short", core, at, partition, vcpu, word] => trace.events.push(Record {
+                    core: core.parse()?,
+                    at: at.parse()?,
+                    took: 0,
+                    what: SHORT,
+                    partition: partition.parse()?,
+                    vcpu: vcpu.parse()?,
+                    pc: 0,
+                    detail: u64::from_str_radix(word, 16)?,
+                }),
                 _ => trace
                     .events
                     .push(record(&words).with_context(|| format!("the monitor said {line:?}"))?),
@@ -228,10 +241,15 @@ fn record(words: &[&str]) -> anyhow::Result<Record> {
 fn cause(event: &Record) -> String {
     use bulkhead::arm::syndrome::Syndrome;
     use bulkhead::behaviour::crash::name_of;
+    use bulkhead::model::recorder::Short;
     match event.what {
         0 => name_of(Syndrome::new(event.detail).class()).to_string(),
         1 => format!("interrupt {}", event.detail),
         2 => "SError".to_string(),
+        SHORT => match Short::of(event.at, event.detail) {
+            Some(short) => format!("short path: {}", short.deed.name()),
+            None => "short path".to_string(),
+        },
         _ => ["loading", "running", "stopping", "down", "paused"]
             .get(usize::try_from(event.detail).unwrap_or(usize::MAX))
             .map_or_else(|| "life".to_string(), |stage| format!("life: {stage}")),
@@ -252,6 +270,7 @@ mod tests {
             "2 1500 25 1 1 0 40200000 1a",
             "2 1750 250 1 1 0 40200000 1a",
             "0 500 0 3 0 0 0 1",
+            "short 2 1250 1 0 1b00",
             "end",
         ];
         Trace::parse(&lines.map(str::to_string)).unwrap()
@@ -262,6 +281,10 @@ mod tests {
         let summary = trace().summary();
         assert!(
             summary.contains("control    interrupt 26                    3  400/800/4000"),
+            "{summary}"
+        );
+        assert!(
+            summary.contains("control    short path: injected            1  0/0/0"),
             "{summary}"
         );
         assert!(

@@ -8,7 +8,7 @@ pub type Name = Text<32>;
 /// What `help` prints.
 pub const HELP: &[&str] = &[
     "list                      the partitions and what they do",
-    "focus NAME                the keyboard and the prompt to NAME, its last output again (also Ctrl-] and a digit)",
+    "focus NAME                the keyboard and the prompt to NAME, its last output again (also Ctrl-] and a digit); `focus monitor` stays here",
     "start|stop|restart NAME   its life; a start is cold",
     "pause|resume NAME         holds its CPUs where they are, lets them go on",
     "crashes NAME              its last four crashes, in words",

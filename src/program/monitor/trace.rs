@@ -3,8 +3,10 @@
 use super::{print, prompt, say};
 use crate::edge::init;
 use crate::model::console::Speaker;
-use crate::program::state::{CONSOLE, RECORDERS, partitions};
+use crate::model::recorder::Short;
+use crate::program::state::{CONSOLE, RECORDERS, SHORT_RINGS, assignment, partitions};
 use crate::program::system;
+use crate::words::CpuId;
 use crate::words::limits::MAX_CPUS;
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -20,6 +22,8 @@ struct Dump {
     next: u64,
     /// The event each core comes to: what happens during the dump is not part of it.
     ends: [u64; MAX_CPUS],
+    /// The same of the short path's ring of the core under way.
+    short: Option<(u64, u64)>,
 }
 
 static DUMP: SpinMutex<Option<Dump>> = SpinMutex::new(None);
@@ -42,6 +46,7 @@ pub fn begin() {
         core: 0,
         next: 0,
         ends,
+        short: None,
     });
     go_on();
 }
@@ -69,13 +74,46 @@ pub fn go_on() {
 }
 
 impl Dump {
+    /// Shows an event of the core's short path; `false` if there is none left.
+    fn short_line(&mut self) -> bool {
+        let Some(ring) = SHORT_RINGS.get(self.core) else {
+            return false;
+        };
+        let (next, end) = self
+            .short
+            .unwrap_or_else(|| (ring.oldest(), ring.written()));
+        let (mut next, mut found) = (next.max(ring.oldest()), None);
+        while next < end && found.is_none() {
+            found = ring.get(next);
+            next += 1;
+        }
+        self.short = Some((next, end));
+        let core = CpuId::new(u8::try_from(self.core).unwrap_or(u8::MAX));
+        let (Some(event), Some((partition, vcpu))) = (found, assignment(core)) else {
+            return false;
+        };
+        let mut line: ArrayString<160> = ArrayString::new();
+        let _ = writeln!(
+            line,
+            "trace short {core} {} {} {vcpu} {:x}",
+            event.at,
+            partition.plan.id,
+            Short::word(event.deed, event.detail)
+        );
+        print(line.bytes());
+        true
+    }
+
     /// Shows an event; `false` if there is none left.
     fn line(&mut self) -> bool {
         while let (Some(recorder), Some(end)) = (RECORDERS.get(self.core), self.ends.get(self.core))
         {
             self.next = self.next.max(recorder.oldest());
             if self.next >= *end {
-                (self.core, self.next) = (self.core + 1, 0);
+                if self.short_line() {
+                    return true;
+                }
+                (self.core, self.next, self.short) = (self.core + 1, 0, None);
                 continue;
             }
             let event = recorder.get(self.next);

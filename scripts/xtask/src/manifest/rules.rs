@@ -8,7 +8,7 @@ use bulkhead::words::limits::{MAX_CHANNELS, MAX_DEVICES, MAX_PARTITIONS, MAX_VCP
 use bulkhead_abi::layout::RAM_BASE;
 
 use super::value::show_size;
-use super::{Capability, Channel, Manifest, Partition};
+use super::{Capability, Channel, Manifest, OnCrash, Partition};
 use crate::report::{Located, Problem, Span, nearest};
 
 /// What partitions' RAM is a multiple of: the block stage 2 maps it with.
@@ -24,6 +24,7 @@ pub fn check(manifest: &Manifest) -> Vec<Problem> {
         memory(partition, &mut problems);
         addresses(partition, &mut problems);
         capabilities(partition, manifest, &mut problems);
+        notifies(partition, manifest, &mut problems);
     }
     for channel in &manifest.channels {
         channel_ends(channel, manifest, &mut problems);
@@ -132,6 +133,32 @@ fn capabilities(partition: &Partition, manifest: &Manifest, problems: &mut Vec<P
         if let Capability::Manage(name) = &capability.value {
             known_partition(name, &capability.span, manifest, problems);
         }
+    }
+}
+
+/// A manager is told of a crash by the doorbells of its channels: without one, nobody is.
+fn notifies(partition: &Partition, manifest: &Manifest, problems: &mut Vec<Problem>) {
+    let name = &partition.name.value;
+    let manages = |other: &Partition| {
+        let wanted = Capability::Manage(name.clone());
+        other.capabilities.iter().any(|one| one.value == wanted)
+    };
+    let joined = |other: &str| {
+        manifest.channels.iter().any(|channel| {
+            let ends = channel.between.each_ref().map(|end| end.value.as_str());
+            ends == [name.as_str(), other] || ends == [other, name.as_str()]
+        })
+    };
+    let is_told = |other: &Partition| manages(other) && joined(&other.name.value);
+    if partition.on_crash == OnCrash::Notify && !manifest.partitions.iter().any(is_told) {
+        let message = format!("nobody is told when `{name}` crashes");
+        let problem = Problem::warning(&partition.name.span, message)
+            .label("`on_crash` is \"notify\"")
+            .remedy(format!(
+                "a manager is told by the doorbell of a channel: give a partition \"manage:{name}\" and a channel to \
+                 `{name}`, or say on_crash = \"stop\""
+            ));
+        problems.push(problem);
     }
 }
 
@@ -249,6 +276,25 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("did you mean `b`?"), "{text}");
+    }
+
+    #[test]
+    fn a_crash_that_nobody_is_told_of_is_warned_of() {
+        let notify = format!("{A}on_crash = \"notify\"\n");
+        let channel = "[[channel]]\nname = \"c\"\nbetween = [\"a\", \"b\"]\nsize = \"4K\"\n";
+        let manager = format!("{B}capabilities = [\"manage:a\"]\n");
+        for system in [
+            format!("{notify}{B}"),
+            format!("{notify}{B}{channel}"),
+            format!("{notify}{manager}"),
+        ] {
+            let text = complaint(&system);
+            assert!(
+                text.starts_with("warning: nobody is told when `a` crashes"),
+                "{text}"
+            );
+        }
+        assert_eq!(complaint(&format!("{notify}{manager}{channel}")), "");
     }
 
     #[test]

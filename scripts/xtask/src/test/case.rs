@@ -117,6 +117,8 @@ pub struct Case {
     pub cores: Option<u64>,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
+    /// Whether it is run for who names it alone: it takes too long for the whole run.
+    pub when_named: bool,
     /// vCPUs it has in all: what it costs the host.
     pub vcpus: usize,
 }
@@ -142,6 +144,7 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         tree: None,
         cores: None,
         quick: false,
+        when_named: false,
         vcpus: 0,
     }
 }
@@ -169,6 +172,13 @@ impl Case {
         )
         .with(&format!("initrd = \"{initrd}\""))
         .with("bootargs = \"console=ttyAMA0\"")
+    }
+
+    /// Adds a partition with Debian's kernel, which speaks from its first lines on and has no ramdisk.
+    pub fn early_linux(self, name: &str, cpus: &[u8], memory: &str) -> Self {
+        let kernel = "{ debian = \"linux-image-cloud-arm64\" }";
+        self.partition(name, kernel, cpus, memory)
+            .with("bootargs = \"earlycon=pl011,mmio32,0x9000000 console=ttyAMA0\"")
     }
 
     /// Adds a partition that runs `file` out of Debian's `package`.
@@ -345,6 +355,12 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// It is run only for who names it.
+    pub fn when_named(mut self) -> Self {
+        self.when_named = true;
+        self
     }
 
     /// What guests execute is counted too.

@@ -29,7 +29,7 @@ fn crash(name: &'static str, kernel: &str, lines: &str) -> Case {
         .guest("bad", kernel, &[1], "8M")
         .with(lines)
         .guest("t", "guest-tests", &[0], "8M")
-        .with("bootargs = \"role=observer of=0\"\ncapabilities = [\"observe\"]")
+        .with("bootargs = \"role=observer of=0\"\ncapabilities = [\"observe\", \"manage:bad\"]")
         .forbid("observer: (LOST|DENIED)")
 }
 

@@ -78,6 +78,11 @@ impl Arguments {
         let has = |part: &String| name.contains(part.as_str()) || also.contains(part.as_str());
         self.names.is_empty() || self.names.iter().any(has)
     }
+
+    /// Whether `name` is asked for, not merely its subject.
+    fn names_it(&self, name: &str) -> bool {
+        self.names.iter().any(|part| part.contains(name))
+    }
 }
 
 /// An emulator test on one machine.
@@ -192,6 +197,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .flat_map(variants)
         .filter(|variant| !arguments.quick || variant.case.quick)
         .filter(|variant| arguments.selects(&variant.name()))
+        .filter(|variant| !variant.case.when_named || arguments.names_it(variant.case.name))
         .collect();
     if arguments.list {
         let names = steps.iter().map(|step| step.name.to_string());
