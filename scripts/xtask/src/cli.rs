@@ -9,7 +9,9 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
+use crate::{
+    build, check, coverage, fuzz, initramfs, run, sdcard, symbolize, test, trace, workspace,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +51,16 @@ enum Command {
     Run(RunArguments),
     /// Run the tests: formatting, lints, host tests, emulator tests
     Test(test::Arguments),
+    /// Hold the properties against what a coverage-guided fuzzer makes of the corpus; needs a nightly compiler
+    Fuzz {
+        /// The targets [default: all]
+        targets: Vec<String>,
+        /// How long each is fuzzed
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+        seconds: Duration,
+    },
+    /// Print how much of the pure core the host tests reach, file by file
+    Coverage,
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
     /// Make a card that the board's stock firmware boots the system from, or look at one
@@ -164,6 +176,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
+        Command::Fuzz { targets, seconds } => return fuzz::main(&targets, seconds),
+        Command::Coverage => return coverage::main(),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Trace {
             manifest,

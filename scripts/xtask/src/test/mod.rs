@@ -19,6 +19,7 @@
 mod case;
 pub mod conformance;
 mod counts;
+mod deep;
 mod entry;
 mod host;
 mod listing;
@@ -115,6 +116,8 @@ pub struct Outcome {
     pub passed: usize,
     /// Checks that are not for this machine.
     pub skipped: usize,
+    /// Why it was not run, if it was not: what it needs is not to be had here.
+    pub missing: Option<String>,
     /// What did not hold.
     pub failures: Vec<String>,
     /// The last lines it said.
@@ -130,6 +133,14 @@ impl Outcome {
         self.skipped += other.skipped;
         self.failures.extend(other.failures);
         self.tail.extend(other.tail);
+    }
+
+    /// A test that is not run here, and why.
+    pub fn missing(reason: String) -> Self {
+        Self {
+            missing: Some(reason),
+            ..Self::default()
+        }
     }
 
     /// A test that could not be run.
@@ -294,6 +305,11 @@ impl Totals {
             (passed, skipped) => format!(" ({passed} checks, {skipped} not for it)"),
         };
         let label = format!("{name}{checks}");
+        if let Some(missing) = &outcome.missing {
+            println!("{}  {label:<56} {seconds:>6.1} s", paint("skip", "33"));
+            println!("      {missing}");
+            return;
+        }
         if outcome.failures.is_empty() {
             println!("{}  {label:<56} {seconds:>6.1} s", paint("ok  ", "32"));
             return;

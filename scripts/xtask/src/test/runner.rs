@@ -377,6 +377,7 @@ impl Script {
         Outcome {
             passed,
             skipped,
+            missing: None,
             failures,
             tail: self.tail,
             log: Some(log.to_path_buf()),
