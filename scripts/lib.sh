@@ -66,11 +66,24 @@ apt_update() {
     fi
 }
 
+# The packages among apt-get's arguments.
+package_names() {
+    local names=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -t) shift ;;
+            *) names+=("$1") ;;
+        esac
+        shift
+    done
+    echo "${names[*]}"
+}
+
 apt_install() {
     local why=$1
     shift
     apt_update
-    step "installing ${*: -1} ($why)" apt_get install -y --no-install-recommends "$@"
+    step "installing $(package_names "$@") ($why)" apt_get install -y --no-install-recommends "$@"
 }
 
 need_rustup() {
@@ -156,6 +169,17 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END"
     apt_is_fresh=
+}
+
+# What reads a card's image that our own writer has made.
+need_card_readers() {
+    PATH="$PATH:/usr/sbin:/sbin"
+    command -v mdir >/dev/null && command -v sfdisk >/dev/null && command -v fsck.fat >/dev/null && return
+    if command -v apt-get >/dev/null; then
+        apt_install "they read back the card's image that boot/card makes" dosfstools fdisk mtools
+    else
+        printf '%swarning%s: without mtools, dosfstools and sfdisk the test boot/card fails: install them\n' "$red" "$plain" >&2
+    fi
 }
 
 # xtask ARGUMENTS...: sees to everything and becomes the host tool.

@@ -96,6 +96,13 @@ const V2_PHYSICAL_SHIFT: u32 = 10;
 const V2_EOI: u64 = 1 << 19;
 
 impl ListRegister {
+    /// `value`, an SGI in GICH_LR<n>'s format, with `source` as the CPU it comes from (bits 12:10, IHI 0048B 5.3.11).
+    #[must_use]
+    #[inline(always)]
+    pub const fn v2_from(value: u64, source: u32) -> u64 {
+        value & !(0b111 << 10) | (source as u64 & 0b111) << 10
+    }
+
     /// The interrupt `intid` in `state`, with its `priority` and group, no EOI notice and no physical interrupt behind it.
     #[must_use]
     pub const fn new(intid: u16, state: State, priority: u8, group1: bool) -> Self {

@@ -17,9 +17,9 @@ const _: () = assert!(core::mem::offset_of!(Registers, pc) == 248);
 /// Bytes of an A64 instruction.
 pub const INSTRUCTION: u64 = 4;
 /// PSTATE.SS (C5.2.19): set while the next instruction is to be stepped.
-const PSTATE_SS: u64 = 1 << 21;
+pub const PSTATE_SS: u64 = 1 << 21;
 /// PSTATE.BTYPE (C5.2.19).
-const PSTATE_BTYPE: u64 = 0b11 << 10;
+pub const PSTATE_BTYPE: u64 = 0b11 << 10;
 /// PSTATE.IT of AArch32 (C5.2.19): IT\[7:2\] in bits 15:10, IT\[1:0\] in bits 26:25.
 const PSTATE_IT: u64 = 0x3f << 10 | 0b11 << 25;
 /// PSTATE.nRW (M\[4\]): AArch32.

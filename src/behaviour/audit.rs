@@ -107,6 +107,14 @@ pub enum Finding {
     /// An interrupt with two owners.
     #[error("partitions {0} and {1} both have interrupt {2}")]
     Interrupt(PartitionId, PartitionId, u32),
+    /// Memory that the hypervisor may execute and is none of its code.
+    #[error("the hypervisor may execute {0:#x}, which is not its code")]
+    Execute(u64),
+    /// A core whose own translation is not the one that was looked at.
+    #[error(
+        "the hypervisor's translation on this core is another: tables at {0:#x}, SCTLR_EL2 {1:#x}"
+    )]
+    Regime(u64, u64),
     /// Memory that the hypervisor may both write and execute.
     #[error("the hypervisor may write and execute {0:#x}")]
     WriteExecute(u64),
@@ -255,11 +263,29 @@ pub fn interrupts(owned: &[(PartitionId, u32)]) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Shows that nothing in EL2's own tables is both writable and executable; returns the bytes they map.
+/// Shows that the calling core translates by the tables at `root`: `ttbr` is its TTBR0_EL2, `sctlr` its SCTLR_EL2, where
+/// the MMU must be on and writable memory never executable.
+///
+/// # Errors
+/// [`Finding::Regime`].
+pub fn regime(ttbr: u64, sctlr: u64, root: Pa) -> Result<(), Finding> {
+    /// SCTLR_EL2.M and WXN (D24.2.177).
+    const NEEDED: u64 = 1 | 1 << 19;
+    /// TTBR0_EL2.BADDR.
+    const ADDRESS: u64 = 0x0000_ffff_ffff_fffe;
+    if ttbr & ADDRESS == root.get() && sctlr & NEEDED == NEEDED {
+        Ok(())
+    } else {
+        Err(Finding::Regime(ttbr, sctlr))
+    }
+}
+
+/// Shows that nothing in EL2's own tables is both writable and executable, and nothing executable but its code, `text`;
+/// returns the bytes they map.
 ///
 /// # Errors
 /// The first [`Finding`].
-pub fn own(tree: &Tree, memory: &impl TableMemory) -> Result<u64, Finding> {
+pub fn own(tree: &Tree, memory: &impl TableMemory, text: Range) -> Result<u64, Finding> {
     /// EL2 stage 1 AP\[2\]: read-only (D8.4.1).
     const READ_ONLY: u64 = 1 << 7;
     /// EL2 stage 1 XN.
@@ -269,6 +295,13 @@ pub fn own(tree: &Tree, memory: &impl TableMemory) -> Result<u64, Finding> {
         mapped += leaf.size;
         if leaf.attributes & (READ_ONLY | EXECUTE_NEVER) == 0 {
             return Err(Finding::WriteExecute(leaf.output.get()));
+        }
+        let is_code = || {
+            let range = Range::new(leaf.output, leaf.size);
+            range.is_some_and(|range| text.contains(range))
+        };
+        if leaf.attributes & EXECUTE_NEVER == 0 && !is_code() {
+            return Err(Finding::Execute(leaf.output.get()));
         }
         Ok(())
     };

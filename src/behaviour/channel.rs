@@ -13,7 +13,7 @@ use super::partition::Partition;
 use crate::model::placement::{End, Ends};
 use crate::model::translation::{Access, Memory, stage2_leaf};
 use crate::model::vgic::Effects;
-use crate::words::{Ipa, PAGE_SIZE, PartitionId, Range};
+use crate::words::{Ipa, PAGE_SIZE, PartitionId, Range, patience};
 use spin::mutex::SpinMutex;
 
 /// A last-level table of the 4 KiB granule maps this much.
@@ -138,14 +138,19 @@ impl Port<'_> {
             .filter(|offset| *offset < PAGE_SIZE)
     }
 
-    /// This end comes up.
-    pub fn join(&self) {
-        *self.link.up.lock() |= 1 << self.side.index();
+    /// This end comes up. `lost`: a core of either end's is, which may hold the channel; then nobody counts its ends any more.
+    pub fn join(&self, lost: impl Fn() -> bool) {
+        if let Some(mut up) = patience::wait(|| self.link.up.try_lock(), lost) {
+            *up |= 1 << self.side.index();
+        }
     }
 
-    /// This end goes down; if the other is down too, `zero` clears the memory before either can come up again.
-    pub fn leave(&self, zero: impl FnOnce(Range)) {
-        let mut up = self.link.up.lock();
+    /// This end goes down; if the other is down too, `zero` clears the memory before either can come up again. `lost` as in
+    /// [`Self::join`].
+    pub fn leave(&self, lost: impl Fn() -> bool, zero: impl FnOnce(Range)) {
+        let Some(mut up) = patience::wait(|| self.link.up.try_lock(), lost) else {
+            return;
+        };
         *up &= !(1 << self.side.index());
         if *up == 0 {
             zero(self.link.range);
@@ -171,7 +176,9 @@ pub fn announce(here: &Here<'_, '_>, machine: &mut impl Machine) {
 /// Raises the doorbell `intid` of `peer`, and interrupts the cores it may be delivered to.
 pub fn ring(peer: &Partition<'_>, intid: u16, machine: &mut impl Machine) {
     let kick = {
-        let mut vgic = peer.interrupts.lock();
+        let Some(mut vgic) = peer.interrupts_if_there() else {
+            return;
+        };
         let mut effects = Effects::new(&peer.direct);
         vgic.raise(intid, &mut effects);
         effects.kick
@@ -253,17 +260,17 @@ mod tests {
         let link = link();
         let (a, b) = (link.port(A).unwrap(), link.port(B).unwrap());
         let zeroed = RefCell::new(Vec::new());
-        let leave = |port: &Port<'_>| port.leave(|range| zeroed.borrow_mut().push(range));
-        a.join();
-        b.join();
+        let leave = |port: &Port<'_>| port.leave(|| false, |range| zeroed.borrow_mut().push(range));
+        a.join(|| false);
+        b.join(|| false);
         leave(&a);
-        a.join();
+        a.join(|| false);
         leave(&b);
         assert!(zeroed.borrow().is_empty());
         leave(&a);
         assert_eq!(*zeroed.borrow(), [link.range]);
         // A life with the peer down the whole time leaves nothing either.
-        b.join();
+        b.join(|| false);
         leave(&b);
         assert_eq!(zeroed.borrow().len(), 2);
     }

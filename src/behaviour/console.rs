@@ -38,7 +38,7 @@ pub fn read(
     offset: u64,
 ) -> u32 {
     let ring = console.ring(Speaker::Partition(id(here)));
-    let mut uart = here.partition.uart.lock();
+    let mut uart = here.partition.uart();
     let value = uart.read(offset, ring.space() >= ROOM);
     if offset & !3 == DR {
         feed(&mut uart, console, id(here));
@@ -58,7 +58,7 @@ pub fn write(
     value: u32,
 ) -> Stored {
     let ring = console.ring(Speaker::Partition(id(here)));
-    let mut uart = here.partition.uart.lock();
+    let mut uart = here.partition.uart();
     if offset & !3 == DR && ring.space() == 0 {
         drop(uart);
         machine.console_written();
@@ -78,14 +78,14 @@ pub fn write(
 /// Puts `bytes` into the partition's output as far as there is room; gives how many.
 pub fn print(here: &Here<'_, '_>, console: &Console, bytes: impl Iterator<Item = u8>) -> u64 {
     let ring = console.ring(Speaker::Partition(id(here)));
-    let _producer = here.partition.uart.lock();
+    let _producer = here.partition.uart();
     bytes.take_while(|byte| ring.push(*byte)).count() as u64
 }
 
 /// Takes the next typed byte for the partition, whether or not it has reached the UART's FIFO. Follow it with
 /// [`refresh`].
 pub fn take_typed(here: &Here<'_, '_>, console: &Console) -> Option<u8> {
-    let mut uart = here.partition.uart.lock();
+    let mut uart = here.partition.uart();
     uart.take_received()
         .or_else(|| console.input(id(here))?.pop())
 }
@@ -93,7 +93,7 @@ pub fn take_typed(here: &Here<'_, '_>, console: &Console) -> Option<u8> {
 /// Brings what was typed to the guest, and tells it of room for output. For the partition's own cores.
 pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine) {
     let ring = console.ring(Speaker::Partition(id(here)));
-    let mut uart = here.partition.uart.lock();
+    let mut uart = here.partition.uart();
     if uart.awaits_drain() && ring.space() >= ROOM {
         uart.drained();
     }

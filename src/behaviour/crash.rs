@@ -97,12 +97,14 @@ impl Record {
         }
     }
 
-    /// The PC of the fault: for a loop at EL1, of the instruction that faults.
+    /// The PC of the fault: for a loop at EL1, of the instruction that faults, whose exception has been taken.
     #[must_use]
     pub const fn pc(&self) -> u64 {
-        match self.fault {
-            Fault::Stage1 => self.el1.elr,
-            Fault::None | Fault::Stage2 { .. } => self.registers.pc,
+        match self.cause {
+            Cause::ExceptionLoop => self.el1.elr,
+            Cause::Heartbeat | Cause::SystemError | Cause::Load | Cause::Hypervisor => {
+                self.registers.pc
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ pub fn synchronous(
             fetch_abort(here, machine, registers, exit, syndrome.instruction_abort())
         }
         Class::Wait => wait(here, registers, exit),
-        _ => undefined(machine, registers),
+        _ => undefined(here, machine, registers),
     }
 }
 
@@ -176,6 +176,7 @@ fn external_abort(
         injected::without_address(esr)
     };
     inject(
+        here,
         machine,
         registers,
         Exception {
@@ -186,8 +187,13 @@ fn external_abort(
 }
 
 /// Gives the guest an UNDEFINED exception.
-pub fn undefined(machine: &mut impl Machine, registers: &mut Registers) -> Next {
+pub fn undefined(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+) -> Next {
     inject(
+        here,
         machine,
         registers,
         Exception {
@@ -197,12 +203,18 @@ pub fn undefined(machine: &mut impl Machine, registers: &mut Registers) -> Next 
     )
 }
 
-/// Makes the guest take an exception. A vector whose own first instruction raised it would do so for ever: then the
-/// partition stops.
-fn inject(machine: &mut impl Machine, registers: &mut Registers, exception: Exception) -> Next {
-    let raised_at = registers.pc;
+/// Makes the guest take an exception. A vector that raises it again and again would do so for ever: then the partition
+/// stops.
+fn inject(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    registers: &mut Registers,
+    exception: Exception,
+) -> Next {
+    let (raised_at, link) = (registers.pc, machine.exception_link());
     machine.inject(registers, exception);
-    if registers.pc == raised_at {
+    let repeats = here.shared().map(|vcpu| &vcpu.repeats);
+    if repeats.is_some_and(|repeats| repeats.again(raised_at, registers.pc, link)) {
         Next::Stop(Reason::Crash)
     } else {
         Next::Resume

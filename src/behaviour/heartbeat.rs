@@ -22,11 +22,15 @@ pub enum Verdict {
     Missed,
 }
 
-/// When the next call is due.
+/// When the next call is due. The layout is known to vectors.S, which does what [`Heartbeat::arm`] does where the core's
+/// timer is early enough already.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Heartbeat {
-    deadline: AtomicU64,
-    period: AtomicU64,
+    /// The physical counter's value by which it is due.
+    pub deadline: AtomicU64,
+    /// Ticks from one call to the next.
+    pub period: AtomicU64,
 }
 
 impl Heartbeat {

@@ -3,6 +3,7 @@
 //! Invariant: the list registers of a core are read and written by that core alone, with the partition's interrupt lock
 //! held and the model folded before it is filled.
 
+use super::channel::Port;
 use super::machine::Machine;
 use super::partition::{Counter, Partition, Vcpu};
 use crate::model::vgic::{Effects, Frame, Reach, Vgic, sgi_targets};
@@ -54,11 +55,7 @@ impl<'a, 'b> Here<'a, 'b> {
         offset: u32,
         operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
     ) -> R {
-        let reach = self
-            .partition
-            .interrupts
-            .lock()
-            .reach(self.vcpu, frame, offset);
+        let reach = self.partition.interrupts().reach(self.vcpu, frame, offset);
         match reach {
             Reach::None => self.locked(machine, false, operation),
             Reach::Of(vcpu) if vcpu == self.vcpu => self.locked(machine, true, operation),
@@ -69,6 +66,13 @@ impl<'a, 'b> Here<'a, 'b> {
         }
     }
 
+    /// Whether a core of the partition, or of the one at the other end of `port`, is lost.
+    #[must_use]
+    pub fn is_bereft(&self, port: &Port<'_>) -> bool {
+        let peer = self.other(port.peer().partition);
+        self.partition.life.has_lost() || peer.is_some_and(|peer| peer.life.has_lost())
+    }
+
     /// Folds and fills: for a kick or a maintenance interrupt.
     pub fn refresh(&self, machine: &mut impl Machine) {
         self.locked(machine, true, |_, _| ());
@@ -76,7 +80,7 @@ impl<'a, 'b> Here<'a, 'b> {
 
     /// Folds what the list registers hold, for a vCPU that goes off.
     pub fn unload(&self, machine: &mut impl Machine) {
-        let mut vgic = self.partition.interrupts.lock();
+        let mut vgic = self.partition.interrupts();
         let mut effects = Effects::new(&self.partition.direct);
         self.fold(&mut vgic, machine, &mut effects);
         self.finish(machine, &effects);
@@ -86,7 +90,7 @@ impl<'a, 'b> Here<'a, 'b> {
     /// Whether an interrupt waits that wakes the vCPU out of a power-down state. Its list registers are empty and stay so.
     #[must_use]
     pub fn would_wake(&self, machine: &mut impl Machine) -> bool {
-        let mut vgic = self.partition.interrupts.lock();
+        let mut vgic = self.partition.interrupts();
         let mut effects = Effects::new(&self.partition.direct);
         self.fold(&mut vgic, machine, &mut effects);
         // What would be offered goes back at once: nobody may find an interrupt in neither place.
@@ -123,15 +127,14 @@ impl<'a, 'b> Here<'a, 'b> {
             return;
         };
         {
-            let mut vgic = self.partition.interrupts.lock();
+            let mut vgic = self.partition.interrupts();
             let mut effects = Effects::new(&self.partition.direct);
             self.fold(&mut vgic, machine, &mut effects);
             self.finish(machine, &effects);
         }
         quiesce.answer(self.vcpu, ticket);
-        while quiesce.is_open(self.vcpu, ticket) {
-            core::hint::spin_loop();
-        }
+        self.partition
+            .wait(|| (!quiesce.is_open(self.vcpu, ticket)).then_some(()));
         self.refresh(machine);
     }
 
@@ -141,7 +144,7 @@ impl<'a, 'b> Here<'a, 'b> {
         fold_first: bool,
         operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
     ) -> R {
-        let mut vgic = self.partition.interrupts.lock();
+        let mut vgic = self.partition.interrupts();
         let mut effects = Effects::new(&self.partition.direct);
         if fold_first {
             self.fold(&mut vgic, machine, &mut effects);
@@ -185,7 +188,7 @@ impl<'a, 'b> Here<'a, 'b> {
         if to_self && (machine.list_registers_used() || machine.list_registers_overflow()) {
             return false;
         }
-        direct.post(self.vcpu, sgi, targets);
+        direct.post(self.vcpu, sgi, targets, *gic_version);
         let mut others = targets & !own;
         while others != 0 {
             let target = others.trailing_zeros() as usize;
@@ -210,10 +213,13 @@ impl<'a, 'b> Here<'a, 'b> {
         operation: impl FnOnce(&mut Vgic, &mut Effects<'_>) -> R,
     ) -> R {
         let quiesce = &self.partition.quiesce;
-        while !quiesce.begin() {
-            self.answer_call(machine);
-            core::hint::spin_loop();
-        }
+        self.partition.wait(|| {
+            let begun = quiesce.begin().then_some(());
+            if begun.is_none() {
+                self.answer_call(machine);
+            }
+            begun
+        });
         let others = || self.partition.vcpu_ids().filter(|vcpu| *vcpu != self.vcpu);
         for other in others() {
             if quiesce.call(other)
@@ -222,9 +228,8 @@ impl<'a, 'b> Here<'a, 'b> {
                 machine.kick(vcpu.cpu);
             }
         }
-        while !others().all(|other| quiesce.answered(other)) {
-            core::hint::spin_loop();
-        }
+        self.partition
+            .wait(|| others().all(|other| quiesce.answered(other)).then_some(()));
         let result = self.locked(machine, true, operation);
         quiesce.end(others());
         result

@@ -217,7 +217,7 @@ impl Life {
     pub fn start(&self) -> bool {
         let (state, reason) = self.now();
         matches!(state, State::Off | State::Crashed | State::Waiting)
-            && self.lost.load(Ordering::Acquire) == 0
+            && !self.has_lost()
             && self.change(state, State::Starting, reason)
     }
 
@@ -280,6 +280,12 @@ impl Life {
         self.change(State::Waiting, State::Crashed, reason);
     }
 
+    /// Whether any core is lost: it may hold what its partition's others wait for.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire) != 0
+    }
+
     /// Whether the core of `vcpu` leads: it is the first that is not lost.
     #[must_use]
     pub fn is_leader(&self, vcpu: VcpuId) -> bool {
@@ -329,7 +335,7 @@ impl Life {
         let another = number.wrapping_add(1) << STOP_SHIFT;
         self.parked.store(another, Ordering::Release);
         let next = match reason {
-            _ if self.lost.load(Ordering::Acquire) != 0 => Next::Stay(State::Crashed),
+            _ if self.has_lost() => Next::Stay(State::Crashed),
             Reason::Manager if again => Next::Start,
             Reason::Reset => Next::Start,
             Reason::Never | Reason::Off | Reason::Manager => Next::Stay(State::Off),
@@ -383,7 +389,7 @@ impl Life {
             .store(encode(State::Running, reason), Ordering::Release);
         // Looked at afterwards: whoever was lost meanwhile could stop nothing that did not run.
         fence(Ordering::SeqCst);
-        if self.lost.load(Ordering::Acquire) != 0 {
+        if self.has_lost() {
             self.stop(Reason::Crash);
         }
     }

@@ -169,7 +169,7 @@ impl Here<'_, '_> {
     #[inline(always)]
     #[must_use]
     pub fn read_at_once(&self, register: Register) -> u64 {
-        let vgic = self.partition.interrupts.lock();
+        let vgic = self.partition.interrupts();
         let Register { frame, offset } = register;
         match frame {
             Frame::Distributor => vgic.distributor_read(self.vcpu, offset, WORD),
@@ -378,8 +378,7 @@ impl Port<'_, '_, '_> {
         let asked =
             self.here
                 .partition
-                .interrupts
-                .lock()
+                .interrupts()
                 .physical_pending(self.here.vcpu, frame, offset);
         let Some((word, mask)) = asked else { return 0 };
         let of = if let Frame::Redistributor(of) = frame {

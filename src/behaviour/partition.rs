@@ -1,5 +1,8 @@
 //! A partition: what its cores share.
 //!
+//! A lock of a core that has failed stays locked ([`Life::lose`]). The partition is down for good then: its other cores give
+//! themselves up if they need it, other partitions' go on without.
+//!
 //! Lock order, written once: a channel's own lock stands alone; `uart`, then `interrupts`, of one partition at a time; the console's own lock is taken last, by `try_lock` alone, and
 //! the board UART's within it. No lock is held while a guest runs, or while a core waits for another's list registers.
 
@@ -18,11 +21,13 @@ use crate::model::quiesce::Quiesce;
 use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
+use crate::model::watch::Repeats;
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS, MAX_VCPUS};
+use crate::words::patience;
 use crate::words::{CpuId, Ipa, Pa, Range, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::mutex::SpinMutex;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// Counts of a vCPU's exits, for `STATISTIC` and the monitor.
 #[derive(Debug, Default)]
@@ -32,8 +37,8 @@ pub struct Statistics {
 
 /// How many counters guests see.
 pub const COUNTERS: usize = 11;
-/// How many there are: the last two count what the short path does, and are parts of others.
-const ALL_COUNTERS: usize = COUNTERS + 2;
+/// How many there are: the last ones count what the short path does, and are parts of others.
+const ALL_COUNTERS: usize = COUNTERS + 5;
 
 /// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,25 +68,29 @@ pub enum Counter {
     Overflow = 10,
     /// Physical interrupts injected without the core's loop: exits, interrupts and injected ones that are counted here alone.
     Direct = 11,
-    /// Calls answered without the core's loop: exits and HVCs that are counted here alone.
+    /// Calls answered in the vectors: exits and HVCs that are counted here alone.
     ShortCall = 12,
+    /// Accesses to the virtual GIC done on the short path: exits and emulated registers that are counted here alone.
+    ShortAccess = 13,
+    /// SGIs sent on the short path: exits and trapped system registers that are counted here alone.
+    ShortSgi = 14,
+    /// Physical interrupts ended on the short path: exits and maintenance that are counted here alone.
+    ShortMaintenance = 15,
 }
 
 impl Statistics {
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
     #[inline(always)]
     pub fn count(&self, counter: Counter) {
-        self.add(counter, 1);
+        let slot = &self.counters[counter as usize];
+        let value = slot.load(Ordering::Relaxed);
+        slot.store(value.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Adds `amount`, as [`Self::count`] adds one.
-    #[inline(always)]
-    pub fn add(&self, counter: Counter, amount: u64) {
-        let slot = &self.counters[counter as usize];
-        slot.store(
-            slot.load(Ordering::Relaxed).wrapping_add(amount),
-            Ordering::Relaxed,
-        );
+    /// The word that counts `counter`, for code that counts by itself.
+    #[must_use]
+    pub fn word(&self, counter: Counter) -> &AtomicU64 {
+        &self.counters[counter as usize]
     }
 
     /// The value of counter `index` of those guests see, if there is one.
@@ -89,9 +98,16 @@ impl Statistics {
     pub fn get(&self, index: usize) -> Option<u64> {
         let value = |counter: Counter| self.counters[counter as usize].load(Ordering::Relaxed);
         let (direct, calls) = (value(Counter::Direct), value(Counter::ShortCall));
+        let (accesses, sgis) = (value(Counter::ShortAccess), value(Counter::ShortSgi));
+        let maintenance = value(Counter::ShortMaintenance);
         let more = match index {
-            index if index == Counter::Exits as usize => direct.wrapping_add(calls),
+            index if index == Counter::Exits as usize => [calls, accesses, sgis, maintenance]
+                .into_iter()
+                .fold(direct, u64::wrapping_add),
+            index if index == Counter::Maintenance as usize => maintenance,
             index if index == Counter::Hvc as usize => calls,
+            index if index == Counter::SystemRegister as usize => sgis,
+            index if index == Counter::Mmio as usize => accesses,
             index if index == Counter::Interrupt as usize => direct,
             index if index == Counter::Injected as usize => direct,
             _ => 0,
@@ -110,6 +126,8 @@ pub struct Vcpu {
     pub power: Power,
     /// Exit counts.
     pub statistics: Statistics,
+    /// Exceptions its vector raises again and again.
+    pub repeats: Repeats,
 }
 
 /// A partition.
@@ -135,13 +153,13 @@ pub struct Partition<'b> {
     pub cpus: ArrayVec<CpuId, MAX_VCPUS>,
     /// Which GIC it sees: the board's.
     pub gic_version: GicVersion,
-    /// Its virtual GIC.
+    /// Its virtual GIC: see [`Partition::interrupts`].
     pub interrupts: SpinMutex<Vgic>,
     /// What the short path may inject.
     pub direct: DirectTable,
     /// Calls of its cores to each other.
     pub quiesce: Quiesce,
-    /// Its virtual UART.
+    /// Its virtual UART: see [`Partition::uart`].
     pub uart: SpinMutex<Uart>,
     /// Its ends of channels, in the manifest's order.
     pub channels: ArrayVec<Port<'b>, MAX_CHANNELS>,
@@ -151,15 +169,57 @@ pub struct Partition<'b> {
     pub loading: Portions,
     /// Where it is in its life.
     pub life: Life,
-    /// Its last crashes, kept over its restarts. A lock that stands alone.
+    /// Its last crashes, kept over its restarts: see [`Partition::crashes`]. A lock that stands alone.
     pub crashes: SpinMutex<Crashes>,
     /// INTID of the PMU's overflow interrupt, where it is a PPI of the board.
     pub pmu: Option<u32>,
     /// CNTVOFF_EL2, set at each start.
     pub counter_offset: AtomicU64,
+    /// Gives the calling core up for good, which is the partition's and waits in vain for another that is lost.
+    pub give_up: fn() -> !,
 }
 
 impl Partition<'_> {
+    /// Its virtual GIC, for a core of its own.
+    #[inline(always)]
+    pub fn interrupts(&self) -> SpinMutexGuard<'_, Vgic> {
+        self.wait(|| self.interrupts.try_lock())
+    }
+
+    /// Its virtual GIC, for another's core; `None` once a core of its own is lost, and it is down for good.
+    pub fn interrupts_if_there(&self) -> Option<SpinMutexGuard<'_, Vgic>> {
+        self.wait_unless_lost(|| self.interrupts.try_lock())
+    }
+
+    /// Its virtual UART, for a core of its own.
+    #[inline(always)]
+    pub fn uart(&self) -> SpinMutexGuard<'_, Uart> {
+        self.wait(|| self.uart.try_lock())
+    }
+
+    /// Its crashes, for anybody; `None` if a core is lost with them, and perhaps if one is lost that has not.
+    pub fn crashes(&self) -> Option<SpinMutexGuard<'_, Crashes>> {
+        self.wait_unless_lost(|| self.crashes.try_lock())
+    }
+
+    /// Waits until `attempt` gives something. What is not there at once when a core of the partition is lost is not waited
+    /// for: whoever asks again and again would wait each time.
+    fn wait_unless_lost<R>(&self, mut attempt: impl FnMut() -> Option<R>) -> Option<R> {
+        if self.life.has_lost() {
+            return attempt();
+        }
+        patience::wait(attempt, || self.life.has_lost())
+    }
+
+    /// Waits on a core of its own until `attempt` gives something; if that is lost with another core, so is this one.
+    #[inline(always)]
+    pub fn wait<R>(&self, attempt: impl FnMut() -> Option<R>) -> R {
+        match patience::wait(attempt, || self.life.has_lost()) {
+            Some(found) => found,
+            None => (self.give_up)(),
+        }
+    }
+
     /// The vCPU `id`, if the partition has it.
     #[must_use]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {

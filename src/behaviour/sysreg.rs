@@ -35,7 +35,7 @@ pub fn trapped(
         }
         Policy::Sgi(group) => sgi(here, machine, group, value),
         Policy::Deactivate => deactivate(here, machine, value),
-        Policy::Undefined => return undefined(machine, registers),
+        Policy::Undefined => return undefined(here, machine, registers),
     }
     registers.skip_instruction(true);
     Next::Resume

@@ -28,6 +28,7 @@ use crate::model::translation::Tree;
 use crate::model::vgic::{
     Config, Deactivation, DirectTable, Effect, Effects, Filled, GicVersion, Source, Vgic,
 };
+use crate::model::watch::Repeats;
 use crate::words::limits::MAX_PARTITIONS;
 use crate::words::{CpuId, Ipa, Pa, PartitionId, Range, Va, VcpuId};
 use arrayvec::ArrayVec;
@@ -70,6 +71,8 @@ pub struct Fake {
     /// What it was asked to do.
     pub worked_around: Vec<(Workaround, bool)>,
     pub injected: Vec<Exception>,
+    /// ELR_EL1.
+    pub exception_link: u64,
     pub kicked: Vec<CpuId>,
     pub effects: Vec<Effect>,
     pub set_way: Vec<u64>,
@@ -105,6 +108,7 @@ impl Fake {
             firmware: [-1; 3],
             worked_around: Vec::new(),
             injected: Vec::new(),
+            exception_link: 0,
             kicked: Vec::new(),
             effects: Vec::new(),
             set_way: Vec::new(),
@@ -171,8 +175,13 @@ impl Machine for Fake {
             .push(ListRegister::decode(GicVersion::V3, value));
     }
 
+    fn exception_link(&self) -> u64 {
+        self.exception_link
+    }
+
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {
         self.injected.push(exception);
+        self.exception_link = registers.pc;
         (registers.pc, registers.pstate) = (VECTOR, EL1H);
     }
 
@@ -416,6 +425,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         cpu: *cpu,
         power: Power::new(),
         statistics: Statistics::default(),
+        repeats: Repeats::new(),
     };
     let extent = |base: u64, ipa: u64| Extent {
         range: Range::new(Pa::new(base), HALF).unwrap(),
@@ -451,6 +461,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
         crashes: spin::mutex::SpinMutex::new(Crashes::new()),
         pmu: None,
         counter_offset: AtomicU64::new(0),
+        give_up: || panic!("gave up"),
     }
 }
 

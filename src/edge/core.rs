@@ -1,6 +1,7 @@
 //! Per-core memory: stacks with guard pages, the guest's context, and the block TPIDR_EL2 points to.
 
 use super::context::Context;
+use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
@@ -169,7 +170,8 @@ pub fn claim_for_boot() {
         })
     };
     crate::write_register!("tpidr_el2", block.addr() as u64);
-    crate::write_register!("vbar_el2", super::context::vector_base());
+    // Either table takes exceptions of EL2 itself; `init::el2` chooses for guests.
+    crate::write_register!("vbar_el2", super::context::vector_base(GicVersion::V3));
 }
 
 /// The calling core's number.

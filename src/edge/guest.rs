@@ -1,7 +1,7 @@
 //! Looking at the guest of the calling core: its own translation, and the ID registers it would read.
 
 use crate::arm::id::IdRegister;
-use crate::arm::registers::{El1, Registers};
+use crate::arm::registers::{El1, INSTRUCTION, PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::words::{Ipa, Pa, Va};
 use aarch64_cpu::asm::barrier;
 use core::arch::asm;
@@ -74,6 +74,29 @@ pub fn is_unusual() -> bool {
         || crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
 }
 
+/// Whether more is to be done to go past the instruction that exited than [`skip_plain`] does: one of AArch32, a branch
+/// target that ends, a single step that becomes due.
+#[inline(always)]
+#[must_use]
+pub fn is_odd() -> bool {
+    const ODD: u64 = 1 << 4 | PSTATE_BTYPE | PSTATE_SS;
+    crate::read_register!("spsr_el2") & ODD != 0
+}
+
+/// Whether data may be big-endian, at EL1 or EL0.
+#[inline(always)]
+#[must_use]
+pub fn is_unusual_data() -> bool {
+    crate::read_register!("sctlr_el1") & (SCTLR_EE | SCTLR_E0E) != 0
+}
+
+/// Goes past the instruction that exited, where it is not [`is_odd`].
+#[inline(always)]
+pub fn skip_plain() {
+    let next = crate::read_register!("elr_el2").wrapping_add(INSTRUCTION);
+    crate::write_register!("elr_el2", next);
+}
+
 /// Whether EL1's data, or EL0's, is big-endian.
 #[must_use]
 pub fn is_big_endian(el0: bool) -> bool {
@@ -103,6 +126,12 @@ pub fn set_exception(registers: &Registers, esr: u64, far: Option<u64>) {
     if let Some(far) = far {
         crate::write_register!("far_el1", far);
     }
+}
+
+/// ELR_EL1: where EL1's last exception returns to.
+#[must_use]
+pub fn exception_link() -> u64 {
+    crate::read_register!("elr_el1")
 }
 
 /// SCTLR_EL1 and VBAR_EL1, which decide how an exception enters EL1.

@@ -3,11 +3,12 @@
 use super::context::vector_base;
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
 use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
+use crate::arm::list_register::GicVersion;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
-    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, VBAR_EL2, VMPIDR_EL2,
-    VTCR_EL2, VTTBR_EL2,
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, MDCR_EL2, VBAR_EL2, VMPIDR_EL2, VTCR_EL2,
+    VTTBR_EL2,
 };
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -31,13 +32,14 @@ pub struct Guest {
     pub vcpu: u8,
 }
 
-/// Sets EL2's controls on the calling core, for a guest or, before one is known, for none.
-pub fn el2(features: &HostFeatures) {
-    VBAR_EL2.set(vector_base());
+/// Sets EL2's controls on the calling core, for a guest or, before one is known, for none; and its vectors, which depend on
+/// the interrupt controller.
+pub fn el2(features: &HostFeatures, controller: GicVersion) {
+    VBAR_EL2.set(vector_base(controller));
     HCR_EL2.set((HCR_GUEST | optional_hcr(features)).bits());
     CPTR_EL2.set(control::CPTR_GUEST);
     CNTHCTL_EL2.set(control::CNTHCTL_GUEST);
-    CNTHP_CTL_EL2.set(0);
+    super::timer::stop();
     write_register!("hstr_el2", 0);
     write_register!("hacr_el2", 0);
     write_register!("actlr_el2", 0);
@@ -279,6 +281,12 @@ fn pointer_authentication() {
     write_register!("s3_0_c2_c2_3", 0); // APDBKeyHi_EL1
     write_register!("s3_0_c2_c3_0", 0); // APGAKeyLo_EL1
     write_register!("s3_0_c2_c3_1", 0); // APGAKeyHi_EL1
+}
+
+/// TTBR0_EL2 and SCTLR_EL2 of the calling core.
+#[must_use]
+pub fn own_regime() -> (u64, u64) {
+    (read_register!("ttbr0_el2"), read_register!("sctlr_el2"))
 }
 
 /// The bits of physical address the core has.

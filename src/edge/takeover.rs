@@ -82,7 +82,7 @@ pub fn uart(kind: Kind, registers: Range) -> Option<BoardUart> {
 
 /// The board's power manager.
 #[must_use]
-pub fn watchdog(registers: Range) -> Watchdog {
+pub fn watchdog(registers: Range) -> Option<Watchdog> {
     // SAFETY: the tree's power manager node names them, the tables map them, and no partition gets them.
     unsafe { Watchdog::new(registers) }
 }
@@ -94,9 +94,9 @@ pub fn gic_v2(
     cpu_interface: Range,
     hypervisor: Range,
     virtual_cpu: Range,
-) -> HostGic {
+) -> Option<HostGic> {
     // SAFETY: the tree's GIC node names them, and the tables map them as device memory.
-    HostGic::V2(unsafe { V2::new(distributor, cpu_interface, hypervisor, virtual_cpu) })
+    unsafe { V2::new(distributor, cpu_interface, hypervisor, virtual_cpu) }.map(HostGic::V2)
 }
 
 /// The GICv3 with these frames; `None` if a CPU has no redistributor.

@@ -39,7 +39,7 @@ impl Line {
     /// Stops the timer, which ends its interrupt.
     pub fn stop(self) {
         match self {
-            Self::Hypervisor => write_register!("cnthp_ctl_el2", 0),
+            Self::Hypervisor => stop(),
             Self::Virtual => write_register!("cntv_ctl_el0", 0),
             Self::Physical => write_register!("cntp_ctl_el0", 0),
         }
@@ -81,8 +81,10 @@ pub fn set_counter(at: u64) {
     }
 }
 
-/// Stops the calling core's timer, which ends its interrupt.
+/// Stops the calling core's timer, which ends its interrupt. It is set to the latest time, so that whoever compares with that
+/// needs no look at whether it is on.
 pub fn stop() {
     CNTHP_CTL_EL2.set(0);
+    write_register!("cnthp_cval_el2", u64::MAX);
     barrier::isb(barrier::SY);
 }

@@ -26,7 +26,7 @@ const LCR_H_8BIT_FIFO: u32 = 0b11 << 5 | 1 << 4;
 const CR_ON: u32 = 1 | 1 << 8 | 1 << 9;
 
 /// Switches a PL011 on that firmware left off, at whatever speed it has.
-fn enable_pl011(frame: Frame) {
+fn enable_pl011(frame: Frame<0x48>) {
     if frame.read(UARTCR) & CR_ON != CR_ON {
         frame.write(UARTLCR_H, LCR_H_8BIT_FIFO);
         frame.write(UARTCR, CR_ON);
@@ -43,7 +43,7 @@ pub enum BoardUart {
 
 /// Broadcom's mini UART.
 #[derive(Debug)]
-pub struct MiniUart(Frame);
+pub struct MiniUart(Frame<0x2c>);
 
 /// Which UART a board has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,13 +66,13 @@ impl BoardUart {
             Kind::Pl011 => {
                 let base = NonNull::new(registers.base().get() as *mut PL011Registers)?;
                 // SAFETY: by this function's contract.
-                enable_pl011(unsafe { Frame::new(registers) });
+                enable_pl011(unsafe { Frame::new(registers) }?);
                 // SAFETY: by this function's contract.
                 let registers = unsafe { UniqueMmioPointer::new(base) };
                 Some(Self::Pl011(Uart::new(registers)))
             }
             // SAFETY: by this function's contract.
-            Kind::Mini => Some(Self::Mini(MiniUart(unsafe { Frame::new(registers) }))),
+            Kind::Mini => unsafe { Frame::new(registers) }.map(|frame| Self::Mini(MiniUart(frame))),
         }
     }
 

@@ -2,7 +2,8 @@
 //
 // While a guest runs, SP_EL2 points to the core's Context; below it lies the fast stack, on which the short path runs.
 // The short path saves what the procedure call standard lets a callee change (x0-x18, x30); the rest is saved only
-// when the exit goes on to the core's loop. Two calls that guests make often need no function at all. Offsets come from context.rs.
+// when the exit goes on to the core's loop. The calls that guests make often are answered here, out of four registers.
+// Each kind of interrupt controller has a table of its own, which names its short path. Offsets come from context.rs.
 
 // x0 to x3, which a call answers in, and the rest.
 .macro save_first
@@ -42,25 +43,47 @@
 .endm
 
 // An interrupt of a guest: the short path first; it answers 0 when nothing is left to do.
-.macro interrupt_from_guest
+.macro interrupt_from_guest short
     .balign 0x80
     save_volatile
     mov     x0, sp
-    bl      {short_irq}
+    ldr     x1, [sp, #{guest}]
+    bl      \short
     cbz     x0, resume
     mov     x0, #{cause_irq}
     b       leave
 .endm
 
-// A synchronous exception of a guest: calls for a version are answered at once; then the short path.
-.macro synchronous_from_guest
+// The rest of a synchronous exception. In: w2 = the syndrome; x0 to x3 are saved.
+.macro synchronous_further short
+    save_volatile_rest
+    mov     x0, sp
+    ldr     x1, [sp, #{guest}]
+    bl      \short
+    cbz     x0, resume
+    mov     x0, #{cause_sync}
+    b       leave
+.endm
+
+// A synchronous exception of a guest in AArch64: some calls are answered at once; then the short path.
+.macro synchronous_from_guest name, short
     .balign 0x80
     save_first
-    mrs     x1, esr_el2
-    mov     w2, #{esr_hvc}
-    cmp     w1, w2
-    b.eq    version_call
-    b       synchronous
+    mrs     x2, esr_el2
+    mov     w3, #{esr_hvc}
+    and     w1, w2, #~{esr_smc_bit}
+    cmp     w1, w3
+    b.eq    call_\name
+further_\name:
+    synchronous_further \short
+.endm
+
+// The same in AArch32, which makes no such calls.
+.macro synchronous_from_a32 short
+    .balign 0x80
+    save_first
+    mrs     x2, esr_el2
+    synchronous_further \short
 .endm
 
 // An exception of a guest without a short path.
@@ -79,10 +102,11 @@
     b       fault
 .endm
 
-    .section .text.vectors, "ax"
+// The vectors of EL2 on a board with one kind of interrupt controller.
+.macro table name, short_sync, short_irq
     .balign 0x800
-    .global vectors
-vectors:
+    .global \name
+\name:
     from_el2 0                      // current EL, SP_EL0
     from_el2 1
     from_el2 2
@@ -91,44 +115,130 @@ vectors:
     from_el2 1
     from_el2 2
     from_el2 3
-    synchronous_from_guest          // lower EL, AArch64
-    interrupt_from_guest
+    synchronous_from_guest \name, \short_sync  // lower EL, AArch64
+    interrupt_from_guest \short_irq
     from_guest_slow {cause_fiq}
     from_guest_slow {cause_serror}
-    synchronous_from_guest          // lower EL, AArch32
-    interrupt_from_guest
+    synchronous_from_a32 \short_sync  // lower EL, AArch32
+    interrupt_from_guest \short_irq
     from_guest_slow {cause_fiq}
     from_guest_slow {cause_serror}
+.endm
 
-// HVC #0 in AArch64. Answers PSCI_VERSION and SMCCC_VERSION; every other call goes the usual way. In: x0 = the guest's;
-// x0 to x3 are saved. The answer is four registers, of which a version fills one.
-version_call:
-    mov     w2, #{psci_version}
-    cmp     w0, w2
-    b.ne    1f
-    ldr     w0, ={psci_version_value}
-    b       2f
-1:  mov     w2, #{smccc_version}
-    cmp     w0, w2
-    b.ne    synchronous
+// HVC #0 or SMC #0 in AArch64: versions, features and the heartbeat; any other call goes the usual way. In: w0 = the
+// function, w2 = the syndrome; x0 to x3 are saved. The answer is four registers, of which x0 says it all.
+.macro calls name
+call_\name:
+    tbnz    w2, #{esr_smc_number}, call_smc_\name
+    answers \name, answered
+call_smc_\name:
+    answers \name, answered_smc
+.endm
+
+// The answers; then goes to `done`.
+.macro answers name, done
+    mov     w3, #{own_service}
+    sub     w3, w0, w3
+    cmp     w3, #{heartbeat}
+    b.eq    3f
+    cbz     w3, 4f
+    mov     w3, #{psci_service}
+    subs    w3, w0, w3
+    b.eq    1f
+    cmp     w3, #{psci_features}
+    b.eq    2f
+    mov     w3, #{smccc_version}
+    cmp     w0, w3
+    b.ne    9f
     ldr     w0, ={smccc_version_value}
-2:  ldr     x1, [sp, #{version_calls}]
-    add     x1, x1, #1
-    str     x1, [sp, #{version_calls}]
+    b       \done
+1:  ldr     w0, ={psci_version_value}
+    b       \done
+
+    // Whether PSCI has the function in the guest's w1, of either convention: SUCCESS or NOT_SUPPORTED.
+2:  ldr     w0, [sp, #8 * 1]
+    mov     w3, #{psci_service}
+    and     w2, w0, #~(1 << {convention})
+    sub     w2, w2, w3
+    cmp     w2, #32
+    b.hs    9f
+    ubfx    w3, w0, #{convention}, #1
+    ldr     x0, ={psci_functions}
+    orr     w2, w2, w3, lsl #5
+    lsr     x0, x0, x2
+    and     x0, x0, #1
+    sub     x0, x0, #1
+    b       \done
+
+    // HEARTBEAT: a deadline that the core's timer is early enough for already. (One that is off is set to the latest time.)
+3:  ldp     x0, x1, [sp, #8 * 1]
+    cbnz    x1, 9f
+    ldr     x3, [sp, #{guest}]
+    ldr     x2, [x3, #{beat_limit}]
+    sub     x1, x0, #1
+    cmp     x1, x2
+    b.hs    9f
+    ldp     x2, x3, [x3, #{beat}]
+    mul     x0, x0, x2
+    mrs     x1, cntpct_el0
+    add     x1, x1, x0
+    mrs     x2, cnthp_cval_el2
+    cmp     x2, x1
+    b.hi    9f
+    str     x0, [x3, #{beat_period}]
+    stlr    x1, [x3]                // Heartbeat::deadline
+    mov     x0, xzr
+    b       \done
+
+    // Whether this hypervisor's own service has the function in the guest's w1.
+4:  ldr     w0, [sp, #8 * 1]
+    mov     w3, #{own_service}
+    sub     w0, w0, w3
+    cmp     w0, #128
+    b.hs    9f
+    adr     x2, own_functions
+    lsr     w3, w0, #6
+    ldr     x3, [x2, w3, uxtw #3]
+    lsr     x0, x3, x0
+    and     x0, x0, #1
+    sub     x0, x0, #1
+    b       \done
+
+    // Any other call.
+9:  mrs     x2, esr_el2
+    b       further_\name
+.endm
+
+    .section .text.vectors, "ax"
+    table vectors_v2, {short_sync_v2}, {short_irq_v2}
+    table vectors_v3, {short_sync_v3}, {short_irq_v3}
+    calls vectors_v2
+    calls vectors_v3
+
+// SMC leaves its instruction to be gone past: a single step becomes due, a branch target ends.
+answered_smc:
+    mrs     x1, elr_el2
+    mrs     x2, spsr_el2
+    add     x1, x1, #4
+    and     x2, x2, #~{pstate_ss}
+    and     x2, x2, #~{pstate_btype}
+    msr     elr_el2, x1
+    msr     spsr_el2, x2
+// Counts the call, and goes back. In: x0 = the answer.
+answered:
+    ldr     x1, [sp, #{guest}]
+    ldr     x1, [x1, #{answered}]
+    ldr     x2, [x1]
+    add     x2, x2, #1
+    str     x2, [x1]
     mov     x1, xzr
     mov     x2, xzr
     mov     x3, xzr
     eret
     .ltorg
-
-// x0 to x3 are saved.
-synchronous:
-    save_volatile_rest
-    mov     x0, sp
-    bl      {short_sync}
-    cbz     x0, resume
-    mov     x0, #{cause_sync}
-    b       leave
+    .balign 8
+own_functions:
+    .quad   {own_functions_low}, {own_functions_high}
 
 // Back into the guest after the short path.
 resume:

@@ -22,18 +22,18 @@ const SOON: u32 = 10;
 
 /// The power manager.
 #[derive(Debug)]
-pub struct Watchdog(Frame);
+pub struct Watchdog(Frame<0x28>);
 
 impl Watchdog {
-    /// Takes the power manager with these registers.
+    /// Takes the power manager with these registers; `None` if they are too few.
     ///
     /// # Safety
     /// They are a BCM2835 power manager's as the board's tree names them, mapped as device memory or reached with the MMU
     /// off, and nothing else drives it.
     #[must_use]
-    pub unsafe fn new(registers: Range) -> Self {
+    pub unsafe fn new(registers: Range) -> Option<Self> {
         // SAFETY: by this function's contract.
-        Self(unsafe { Frame::new(registers) })
+        unsafe { Frame::new(registers) }.map(Self)
     }
 
     /// Resets the board within a millisecond: the firmware boots it again.

@@ -46,9 +46,9 @@ pub use intake::{HOLD, Intake, RESUME, Taken, Then};
 pub use mux::{GRACE, Mux, PATIENCE, PIECE, Pumped, QUANTUM, State};
 pub use ring::ByteRing;
 
-use crate::words::PartitionId;
 use crate::words::limits::MAX_PARTITIONS;
 use crate::words::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
+use crate::words::{PartitionId, patience};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// A time, from any moment on that is the same for all cores.
@@ -240,6 +240,8 @@ pub struct Console {
     blocked: Waiters,
     /// Typed bytes wait in the UART for room in the queue of the focus.
     held: Held,
+    /// A core has failed: it may have the console lock for good.
+    bereft: AtomicBool,
 }
 
 impl Default for Console {
@@ -264,6 +266,7 @@ impl Console {
             busy: Waiters::new(),
             blocked: Waiters::new(),
             held: Held::new(),
+            bereft: AtomicBool::new(false),
         }
     }
 
@@ -330,7 +333,7 @@ impl Console {
         if speaker == Speaker::Replay || !replay.is_empty() {
             return;
         }
-        self.mux.lock().set_name(Speaker::Replay, name);
+        self.change(|mux| mux.set_name(Speaker::Replay, name));
         let mut said = self.ring(speaker).said().peekable();
         // The ring's oldest byte is seldom a line's first.
         let cut = self.ring(speaker).has_wrapped();
@@ -352,13 +355,25 @@ impl Console {
 
     /// Names a speaker for its tag. Called at boot, waits for the console lock.
     pub fn name(&self, speaker: Speaker, name: &str) {
-        self.mux.lock().set_name(speaker, name);
+        self.change(|mux| mux.set_name(speaker, name));
     }
 
     /// Ends the open line of a speaker whose partition stops, and makes the rest of its output showable as it is.
     /// Waits for the console lock; call [`Console::serve`] next.
     pub fn release(&self, speaker: Speaker) {
-        self.mux.lock().release(speaker);
+        self.change(|mux| mux.release(speaker));
+    }
+
+    /// Says that a core has failed. If it did with the console lock, nothing is shown any more, and nobody waits for that.
+    pub fn core_lost(&self) {
+        self.bereft.store(true, Ordering::Release);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Mux)) {
+        let lost = || self.bereft.load(Ordering::Acquire);
+        if let Some(mut mux) = patience::wait(|| self.mux.try_lock(), lost) {
+            change(&mut mux);
+        }
     }
 
     /// Takes the speakers that found the UART full; the transmit interrupt's handler kicks them.

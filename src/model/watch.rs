@@ -10,6 +10,8 @@
 //! between its beginning and ELR_EL1: the instruction never completes. Seen [`SAMPLES`] times, some time apart, with the
 //! same ELR, ESR and FAR, that is a loop. A guest that merely spins, also in its vectors, has ELR_EL1 elsewhere or its PC behind it.
 
+use core::sync::atomic::{AtomicU8, Ordering};
+
 /// Looks at which all must agree.
 pub const SAMPLES: u8 = 8;
 /// Periods without an exit after which a vCPU is looked at first.
@@ -120,6 +122,36 @@ impl Suspect {
     }
 }
 
+/// Exceptions in a row that EL2 gives a vCPU and its vector raises again: a loop that is not silent.
+///
+/// The first instruction of a vector that raises the exception again has nothing before it that could do otherwise the next
+/// time. A later one is given [`SAMPLES`] times in which ELR_EL1 says that nothing else happened in between: the vector may
+/// count. Its own core's alone.
+#[derive(Debug, Default)]
+pub struct Repeats(AtomicU8);
+
+impl Repeats {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    /// An exception raised at `pc` is taken to `vector`, and ELR_EL1 was `link` before: gives whether that is a loop.
+    #[must_use]
+    pub fn again(&self, pc: u64, vector: u64, link: u64) -> bool {
+        let in_vector = pc.wrapping_sub(vector) < SLOT_SIZE;
+        let count = match self.0.load(Ordering::Relaxed) {
+            count if in_vector && link == pc => count.saturating_add(1),
+            _ => 0,
+        };
+        let looping = pc == vector || count >= SAMPLES;
+        self.0
+            .store(if looping { 0 } else { count }, Ordering::Relaxed);
+        looping
+    }
+}
+
 /// How long a vCPU has been silent.
 #[derive(Clone, Copy, Debug)]
 pub struct Silence {
@@ -194,6 +226,38 @@ mod tests {
             spsr: MASKED_EL1H,
             esr: 0x25 << 26 | 1 << 25 | 7,
             far: 0x1234,
+        }
+    }
+
+    #[test]
+    fn a_vector_that_raises_its_exception_again_is_a_loop() {
+        let slot = VECTORS + 0x200;
+        let repeats = Repeats::new();
+        assert!(repeats.again(slot, slot, 0), "at once: nothing is before");
+        for offset in [4, 0x7c] {
+            let pc = slot + offset;
+            assert!(
+                !repeats.again(pc, slot, 0x4020_0000),
+                "it came from elsewhere"
+            );
+            let looping: Vec<bool> = (0..8).map(|_| repeats.again(pc, slot, pc)).collect();
+            assert_eq!(
+                looping,
+                [false, false, false, false, false, false, false, true]
+            );
+        }
+    }
+
+    #[test]
+    fn exceptions_raised_elsewhere_or_with_others_between_are_no_loop() {
+        let slot = VECTORS + 0x200;
+        let repeats = Repeats::new();
+        for _ in 0..100 {
+            // A probe outside the vector that comes back without an exception return.
+            assert!(!repeats.again(slot + 0x80, slot, slot + 0x80));
+            assert!(!repeats.again(slot - 4, slot, slot - 4));
+            // A vector that probes: the exception it serves has come in between.
+            assert!(!repeats.again(slot + 8, slot, 0x4020_0000));
         }
     }
 

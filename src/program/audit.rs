@@ -1,14 +1,17 @@
-//! The audit of this board: before the first partition starts, and whenever the monitor is asked for it.
+//! The audit of this board: before the first partition starts, whenever the monitor is asked for it, and, where the manifest
+//! says `audit = true`, with each turn in a partition's life.
 
 use super::state::partitions;
 use crate::behaviour::audit::{self, Finding, Grant};
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::TableView;
+use crate::edge::{boot, init};
 use crate::model::share::MAX_INTERRUPTS;
 use crate::model::translation::Tree;
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{Pa, PartitionId, Range};
 use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 /// Most grants there are: each partition's RAM, interface and flash, its devices, and every channel's two ends.
@@ -93,6 +96,38 @@ pub fn run() -> Result<Summary, Finding> {
         let view = TableView;
         summary.mapped += audit::tables(one.plan.id, &one.stage2, &view, &one.tables, &grants)?;
     }
-    summary.own = audit::own(&Tree::of_el2(known.own_root), &TableView)?;
+    let (ttbr, sctlr) = init::own_regime();
+    audit::regime(ttbr, sctlr, known.own_root)?;
+    summary.own = audit::own(&Tree::of_el2(known.own_root), &TableView, boot::text())?;
     Ok(summary)
+}
+
+/// Whether the manifest asks for an audit with each turn in a partition's life.
+pub static AT_EACH_TURN: AtomicBool = AtomicBool::new(false);
+
+/// Audits everything, if the manifest asks for that, after `turn` in the life of `partition`, and says how it went.
+///
+/// # Errors
+/// The first finding.
+pub fn after(partition: &Partition<'_>, turn: &str) -> Result<(), Finding> {
+    if !AT_EACH_TURN.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let name = partition.plan.name;
+    match run() {
+        Ok(Summary { grants, mapped, .. }) => {
+            log::info!("audit: partition {name} {turn}: {grants} grants, {mapped:#x} bytes mapped");
+            Ok(())
+        }
+        Err(finding) => {
+            log::error!("audit: partition {name} {turn}: FAILED: {finding}");
+            Err(finding)
+        }
+    }
+}
+
+/// The root of EL2's own tables.
+#[must_use]
+pub fn own_root() -> Option<Pa> {
+    KNOWN.get().map(|known| known.own_root)
 }

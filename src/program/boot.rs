@@ -4,6 +4,7 @@ use super::fault::{halt, refuse, wrong_level};
 use super::state::{self, Host};
 use super::system;
 use super::{core as loops, partitions, power, selftest, tables};
+use crate::arm::list_register::GicVersion;
 use crate::edge::boot::{self, Regime};
 use crate::edge::firmware;
 use crate::edge::gic::HostGic;
@@ -80,7 +81,11 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     };
     let cpu = CpuId::new(u8::try_from(cpu).unwrap_or(0));
     let features = init::features();
-    init::el2(&features);
+    let controller = match board.gic {
+        Gic::V2 { .. } => GicVersion::V2,
+        Gic::V3 { .. } => GicVersion::V3,
+    };
+    init::el2(&features, controller);
     power::open(board.power);
     open_console(&board);
     log::info!(
@@ -108,6 +113,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
+    super::audit::AT_EACH_TURN.store(system.audit, Ordering::Relaxed);
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
     if let Err(error) = partitions::make(&system, &board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));
@@ -127,7 +133,9 @@ fn open_console(board: &Board<'_>) {
         if let Some(uart) = &mut uart {
             uart.set_interrupts(true, false);
         }
-        *state::UART.lock() = uart;
+        if let Some(mut place) = state::UART.lock() {
+            *place = uart;
+        }
     }
     state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
     state::CONSOLE.name(Speaker::Monitor, "monitor");
@@ -153,12 +161,7 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
             virtual_cpu,
             maintenance,
         } => (
-            Some(takeover::gic_v2(
-                *distributor,
-                *cpu_interface,
-                *hypervisor,
-                *virtual_cpu,
-            )),
+            takeover::gic_v2(*distributor, *cpu_interface, *hypervisor, *virtual_cpu),
             *maintenance,
         ),
         Gic::V3 {
@@ -171,9 +174,14 @@ fn open_host(board: &Board<'_>, tree: &'static [u8], cpu: CpuId, own: Mpidr) -> 
             *maintenance,
         ),
     };
-    let Some(gic) = gic else {
-        refuse(format_args!("a CPU has no GICv3 redistributor"))
+    let Some(mut gic) = gic else {
+        refuse(format_args!(
+            "the interrupt controller: its registers are too few, or a CPU has no redistributor"
+        ))
     };
+    if let Some(most) = board.list_registers() {
+        gic.limit_list_registers(most);
+    }
     gic.start_distributor();
     gic.start_core(cpu, own);
     let hardware_deactivation = match gic {

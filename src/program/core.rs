@@ -37,8 +37,7 @@ const PPIS: u32 = 0xffff_0000;
 /// A core and the vCPU it runs.
 struct Core {
     context: &'static mut Context,
-    hardware: Hardware,
-    here: Here<'static, 'static>,
+    guest: Guest,
     /// The stop for which the vCPU last parked: once for each.
     parked_in: Option<u32>,
     /// Whether an access of the vCPU to nothing was reported.
@@ -62,7 +61,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         super::fault::halt(format_args!("started twice, or before the board was known"));
     };
     let features = init::features();
-    init::el2(&features);
+    init::el2(&features, host.gic.version());
     if let Some(mpidr) = host.cpus.get(cpu.index()) {
         host.gic.start_core(cpu, *mpidr);
     }
@@ -81,6 +80,9 @@ pub extern "C" fn main(cpu: u64) -> ! {
         workarounds: firmware::workarounds(host.firmware),
         partition,
         cpu,
+        direct: &partition.direct,
+        private: partition.direct.private(vcpu),
+        vcpu,
         overflow: false,
         listed: 0,
         maintained: 0,
@@ -90,11 +92,12 @@ pub extern "C" fn main(cpu: u64) -> ! {
         vcpu,
         partitions: &state::PARTITIONS,
     };
-    context.guest = Guest::new(here, hardware);
+    let Some(guest) = Guest::new(here, hardware) else {
+        rest(host, cpu)
+    };
     let mut core = Core {
         context,
-        hardware,
-        here,
+        guest,
         parked_in: None,
         fault_reported: false,
         recorder: state::recorder(cpu),
@@ -142,8 +145,8 @@ impl Core {
         loop {
             self.take_interrupts();
             // What came meanwhile waits in the model: the list registers of a vCPU that is not on stay empty.
-            self.here.unload(&mut self.hardware);
-            let partition = self.here.partition;
+            self.guest.here.unload(&mut self.guest.hardware);
+            let partition = self.guest.here.partition;
             match partition.life.state() {
                 State::Running => {
                     if let Some(start) = self.powered() {
@@ -161,45 +164,53 @@ impl Core {
 
     /// The start that another vCPU, the loader or a wake-up event has given.
     fn powered(&mut self) -> Option<Start> {
-        let power = &self.here.shared()?.power;
+        let power = &self.guest.here.shared()?.power;
         if let Some(start) = power.take_start() {
             return Some(start);
         }
-        let wakes =
-            power.state() == PowerState::Suspended && self.here.would_wake(&mut self.hardware);
+        let wakes = power.state() == PowerState::Suspended
+            && self.guest.here.would_wake(&mut self.guest.hardware);
         if wakes { power.wake() } else { None }
     }
 
     /// Whether this core leads its partition.
     fn leads(&self) -> bool {
-        self.here.partition.life.is_leader(self.here.vcpu)
+        self.guest
+            .here
+            .partition
+            .life
+            .is_leader(self.guest.here.vcpu)
     }
 
     /// One step of a stop: this core parks; the leader, once all have, decides what follows.
     fn stop(&mut self) {
-        let partition = self.here.partition;
+        let partition = self.guest.here.partition;
         let stop = partition.life.stopping();
         let Some(number) = stop else { return };
         if self.parked_in != stop {
             self.parked_in = stop;
             self.note_life(Stage::Stopping);
-            if let Some(vcpu) = self.here.shared() {
+            if let Some(vcpu) = self.guest.here.shared() {
                 vcpu.power.switch_off();
             }
-            init::reset_el1(&self.hardware.features);
-            let host = self.hardware.host;
+            init::reset_el1(&self.guest.hardware.features);
+            let host = self.guest.hardware.host;
             let kept = 1 << host.maintenance | 1 << host.timer;
-            host.gic.reset_private(!kept & PPIS, self.hardware.cpu);
-            if partition.life.park(self.here.vcpu, number) && !self.leads() {
+            host.gic
+                .reset_private(!kept & PPIS, self.guest.hardware.cpu);
+            if partition.life.park(self.guest.here.vcpu, number) && !self.leads() {
                 self.kick_leader();
             }
         }
         if self.leads() && partition.life.all_parked() {
             partition.heartbeat.disarm();
             // Before anything else: devices of a partition that is down interrupt nobody.
-            load::silence(partition, &mut self.hardware);
+            load::silence(partition, &mut self.guest.hardware);
             for port in &partition.channels {
-                port.leave(|range| takeover::guest_ram(range).zero(range.base(), range.size()));
+                port.leave(
+                    || self.guest.here.is_bereft(port),
+                    |range| takeover::guest_ram(range).zero(range.base(), range.size()),
+                );
             }
             for absent in partition.vcpu_ids() {
                 // Nobody else will.
@@ -213,7 +224,9 @@ impl Core {
                 .life
                 .finish_stop(partition.plan.on_crash, timer::now());
             self.note_life(Stage::Down);
-            channel::announce(&self.here, &mut self.hardware);
+            // What it finds is said; the next start is refused for it.
+            let _ = super::audit::after(partition, "is down");
+            channel::announce(&self.guest.here, &mut self.guest.hardware);
             system::stopped(partition, next);
             match next {
                 NextLife::Start => self.start(),
@@ -225,7 +238,7 @@ impl Core {
 
     /// The leader starts the partition after a crash when its time has come.
     fn start_if_due(&mut self) {
-        match self.here.partition.life.start_if_due(timer::now()) {
+        match self.guest.here.partition.life.start_if_due(timer::now()) {
             Ok(true) => self.start(),
             Ok(false) => {}
             Err(due) => timer::set(due),
@@ -234,7 +247,7 @@ impl Core {
 
     /// The leader loads the partition with the others' help, and all its cores are told.
     fn start(&mut self) {
-        let partition = self.here.partition;
+        let partition = self.guest.here.partition;
         if !self.leads() {
             load::help(partition);
             return;
@@ -242,9 +255,9 @@ impl Core {
         self.note_life(Stage::Loading);
         load::offer(partition);
         self.kick_others();
-        match load::load(&self.here, &mut self.hardware) {
+        match load::load(&self.guest.here, &mut self.guest.hardware) {
             Ok(entry) => {
-                if let Some(vcpu) = self.here.shared() {
+                if let Some(vcpu) = self.guest.here.shared() {
                     let _ = vcpu.power.switch_on(entry);
                 }
                 partition.life.run();
@@ -253,15 +266,15 @@ impl Core {
                     let (name, starts) = (partition.plan.name, partition.life.starts());
                     log::info!("partition {name}: start {starts}");
                 }
-                channel::announce(&self.here, &mut self.hardware);
+                channel::announce(&self.guest.here, &mut self.guest.hardware);
                 self.kick_others();
                 // This core's own start is found without another event.
-                self.hardware.host.gic.kick(self.hardware.cpu);
+                self.guest.hardware.host.gic.kick(self.guest.hardware.cpu);
             }
             Err(error) => {
                 partition.life.fail();
                 crash::record(
-                    &self.here,
+                    &self.guest.here,
                     self.recorder,
                     &Registers::new(),
                     Cause::Load,
@@ -274,44 +287,47 @@ impl Core {
     }
 
     fn kick_leader(&self) {
-        let partition = self.here.partition;
+        let partition = self.guest.here.partition;
         let leader = partition
             .vcpu_ids()
             .find(|vcpu| partition.life.is_leader(*vcpu))
             .and_then(|vcpu| partition.vcpu(vcpu));
         if let Some(leader) = leader {
-            self.hardware.host.gic.kick(leader.cpu);
+            self.guest.hardware.host.gic.kick(leader.cpu);
         }
     }
 
     fn kick_others(&self) {
         for cpu in self
+            .guest
             .here
             .partition
             .cpus
             .iter()
-            .filter(|cpu| **cpu != self.hardware.cpu)
+            .filter(|cpu| **cpu != self.guest.hardware.cpu)
         {
-            self.hardware.host.gic.kick(*cpu);
+            self.guest.hardware.host.gic.kick(*cpu);
         }
     }
 
     /// Puts the core's EL1 back to reset and points it at the start.
     fn reset(&mut self, start: Start) {
-        let partition = self.here.partition;
+        let partition = self.guest.here.partition;
         self.suspect = None;
-        init::reset_el1(&self.hardware.features);
-        self.hardware.host.gic.reset_virtual();
-        self.hardware.maintained = 0;
+        init::reset_el1(&self.guest.hardware.features);
+        self.guest.hardware.host.gic.reset_virtual();
+        self.guest.hardware.maintained = 0;
         // The last guest may have switched this mitigation off.
-        if self.hardware.firmware_says(Workaround::StoreBypass) == 0 {
-            self.hardware.work_around(Workaround::StoreBypass, true);
+        if self.guest.hardware.firmware_says(Workaround::StoreBypass) == 0 {
+            self.guest
+                .hardware
+                .work_around(Workaround::StoreBypass, true);
         }
         let guest = init::Guest {
             stage2_root: partition.stage2.root().get(),
             vtcr: partition.stage2.vtcr(init::pa_bits()),
             vmid: partition.plan.id.get() + 1,
-            vcpu: self.here.vcpu.get(),
+            vcpu: self.guest.here.vcpu.get(),
         };
         init::guest(guest, partition.counter_offset.load(Ordering::Relaxed));
         let registers = &mut self.context.registers;
@@ -319,25 +335,20 @@ impl Core {
         registers.x[0] = start.context;
         registers.pc = start.entry;
         registers.pstate = control::PSTATE_ENTRY;
-        partition.quiesce.set_loaded(self.here.vcpu, true);
-        self.here.answer_call(&mut self.hardware);
-        self.here.refresh(&mut self.hardware);
+        self.guest.learn_peers();
+        partition.quiesce.set_loaded(self.guest.here.vcpu, true);
+        self.guest.here.answer_call(&mut self.guest.hardware);
+        self.guest.here.refresh(&mut self.guest.hardware);
     }
 
     /// Runs the vCPU until it is off, suspended, or its partition stops.
     fn run(&mut self) {
         let mut next = Next::Resume;
         while next == Next::Resume {
-            if let Some(guest) = &mut self.context.guest {
-                guest.hardware.overflow = self.hardware.overflow;
-                // The loop may have looked at the list registers.
-                guest.hardware.listed = 0;
-            }
-            let exit = self.context.enter();
+            // The loop may have looked at the list registers.
+            self.guest.hardware.listed = 0;
+            let exit = self.context.enter(&mut self.guest);
             let (at, pc) = (timer::ticks(), self.context.registers.pc);
-            if let Some(guest) = &self.context.guest {
-                self.hardware.overflow = guest.hardware.overflow;
-            }
             next = match exit {
                 Exit::Synchronous => self.synchronous(),
                 Exit::Interrupt => self.interrupt(),
@@ -352,10 +363,10 @@ impl Core {
                 self.standby();
                 next = Next::Resume;
             }
-            if next == Next::Resume && self.here.partition.life.state() == State::Paused {
+            if next == Next::Resume && self.guest.here.partition.life.state() == State::Paused {
                 self.hold();
             }
-            if self.here.partition.life.state() == State::Stopping {
+            if self.guest.here.partition.life.state() == State::Stopping {
                 break;
             }
         }
@@ -377,8 +388,8 @@ impl Core {
             at,
             took: lower_half(timer::ticks().wrapping_sub(at)),
             what,
-            partition: self.here.partition.plan.id,
-            vcpu: self.here.vcpu,
+            partition: self.guest.here.partition.plan.id,
+            vcpu: self.guest.here.vcpu,
             pc,
             detail,
         });
@@ -391,9 +402,9 @@ impl Core {
 
     /// Stops the partition for a fault found on this core, and leaves a record if no other stop came first.
     fn crash(&mut self, reason: Reason, cause: Cause, fault: Fault) {
-        if self.here.partition.life.stop(reason) {
+        if self.guest.here.partition.life.stop(reason) {
             crash::record(
-                &self.here,
+                &self.guest.here,
                 self.recorder,
                 &self.context.registers,
                 cause,
@@ -434,7 +445,7 @@ impl Core {
     /// Holds the vCPU where it is until its manager lets it go on or stops it.
     fn hold(&mut self) {
         self.note_life(Stage::Paused);
-        while self.here.partition.life.state() == State::Paused {
+        while self.guest.here.partition.life.state() == State::Paused {
             wfi();
             self.take_interrupts();
         }
@@ -442,14 +453,14 @@ impl Core {
 
     fn synchronous(&mut self) -> Next {
         let (esr, far, hpfar) = init::syndrome();
-        self.here.count(Counter::Exits);
+        self.guest.here.count(Counter::Exits);
         let exit = exit::Exit { esr, far, hpfar };
         let pc = self.context.registers.pc;
         self.last = exit;
         let next = exit::synchronous(
-            &self.here,
+            &self.guest.here,
             &state::CONSOLE,
-            &mut self.hardware,
+            &mut self.guest.hardware,
             &mut self.context.registers,
             &exit,
         );
@@ -461,6 +472,7 @@ impl Core {
     fn report_fault(&mut self, exit: &exit::Exit, pc: u64) {
         let faults = Counter::Stage2Fault as usize;
         let counted = self
+            .guest
             .here
             .shared()
             .and_then(|vcpu| vcpu.statistics.get(faults));
@@ -468,8 +480,8 @@ impl Core {
             self.fault_reported = true;
             log::info!(
                 "partition {}: vCPU {} got an external abort: nothing it may use so at {:#x}; pc {pc:#x} (its first; more are only counted)",
-                self.here.partition.plan.name,
-                self.here.vcpu.get(),
+                self.guest.here.partition.plan.name,
+                self.guest.here.vcpu.get(),
                 exit.ipa().get(),
             );
         }
@@ -484,7 +496,7 @@ impl Core {
 
     /// Sees to the interrupt the short path left.
     fn interrupt(&mut self) -> Next {
-        self.here.count(Counter::Exits);
+        self.guest.here.count(Counter::Exits);
         let acknowledged = core::mem::take(&mut self.context.acknowledged);
         if acknowledged & ACKNOWLEDGED != 0 {
             self.take(u32::try_from(acknowledged & u64::from(u32::MAX)).unwrap_or(0));
@@ -496,11 +508,11 @@ impl Core {
     fn take_interrupts(&mut self) {
         // Each look takes one interrupt, of which a core has no more than INTIDs; a storm waits for the next turn.
         for _ in 0..64 {
-            let iar = self.hardware.host.gic.acknowledge();
+            let iar = self.guest.hardware.host.gic.acknowledge();
             if iar & INTID >= SPECIAL {
                 return;
             }
-            self.hardware.host.gic.drop_priority(iar);
+            self.guest.hardware.host.gic.drop_priority(iar);
             self.take(iar);
         }
     }
@@ -509,7 +521,7 @@ impl Core {
     fn take(&mut self, iar: u32) {
         let intid = iar & INTID;
         self.interrupt = intid;
-        let host = self.hardware.host;
+        let host = self.guest.hardware.host;
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
@@ -518,34 +530,39 @@ impl Core {
             host.gic.deactivate(iar);
         } else if intid == POSTED {
             host.gic.deactivate(iar);
-            self.here.refresh(&mut self.hardware);
+            self.guest.here.refresh(&mut self.guest.hardware);
         } else if intid == host.maintenance {
-            self.here.count(Counter::Maintenance);
-            self.here.refresh(&mut self.hardware);
+            self.guest.here.count(Counter::Maintenance);
+            self.guest.here.refresh(&mut self.guest.hardware);
             host.gic.deactivate(iar);
         } else if Some(intid) == host.uart {
             system::uart_interrupt();
             host.gic.deactivate(iar);
         } else {
-            self.here.count(Counter::Interrupt);
-            let (vcpu, intid) = (self.here.vcpu, u16::try_from(intid).unwrap_or(0));
-            self.here.with(&mut self.hardware, |vgic, effects| {
-                vgic.physical(vcpu, intid, effects)
-            });
+            self.guest.here.count(Counter::Interrupt);
+            let (vcpu, intid) = (self.guest.here.vcpu, u16::try_from(intid).unwrap_or(0));
+            self.guest
+                .here
+                .with(&mut self.guest.hardware, |vgic, effects| {
+                    vgic.physical(vcpu, intid, effects)
+                });
         }
     }
 
     /// EL2's timer: output or input that was put off may go on, and the partition's heartbeat may be due.
     fn timer(&mut self) {
-        system::timer_interrupt(self.hardware.cpu, Some(self.here.partition.plan.id));
-        let partition = self.here.partition;
-        let now = self.hardware.counter();
+        system::timer_interrupt(
+            self.guest.hardware.cpu,
+            Some(self.guest.here.partition.plan.id),
+        );
+        let partition = self.guest.here.partition;
+        let now = self.guest.hardware.counter();
         if partition.life.state() == State::Paused {
             partition.heartbeat.extend(now);
         }
         match partition.heartbeat.judge(now) {
             Verdict::Idle => {}
-            Verdict::Later(deadline) => self.hardware.set_timer(Some(deadline)),
+            Verdict::Later(deadline) => self.guest.hardware.set_timer(Some(deadline)),
             Verdict::Missed => {
                 self.crash(Reason::Heartbeat, Cause::Heartbeat, Fault::None);
             }
@@ -554,16 +571,16 @@ impl Core {
 
     /// Another core wants something: this looks at all it may be.
     fn kicked(&mut self) {
-        self.here.answer_call(&mut self.hardware);
-        self.here.refresh(&mut self.hardware);
-        console::refresh(&self.here, &state::CONSOLE, &mut self.hardware);
-        system::serve_partition(self.here.partition.plan.id);
-        if self.hardware.cpu == system::console_core() {
+        self.guest.here.answer_call(&mut self.guest.hardware);
+        self.guest.here.refresh(&mut self.guest.hardware);
+        console::refresh(&self.guest.here, &state::CONSOLE, &mut self.guest.hardware);
+        system::serve_partition(self.guest.here.partition.plan.id);
+        if self.guest.hardware.cpu == system::console_core() {
             system::serve_console();
-            watch::keep(self.hardware.cpu);
+            watch::keep(self.guest.hardware.cpu);
         }
-        fault::as_asked(self.hardware.cpu);
-        if watch::wants_look(self.hardware.cpu) {
+        fault::as_asked(self.guest.hardware.cpu);
+        if watch::wants_look(self.guest.hardware.cpu) {
             self.suspect = Some(Suspect::new());
             self.look_at = 0;
         }
@@ -571,24 +588,21 @@ impl Core {
 
     /// Waits for an interrupt as WFI does, then lets the vCPU go on.
     fn standby(&mut self) {
-        if !self.here.is_pending(&mut self.hardware) {
+        if !self.guest.here.is_pending(&mut self.guest.hardware) {
             wfi();
         }
     }
 
     /// Leaves the guest: off, suspended, or with its partition.
     fn leave(&mut self, next: Next) {
-        self.here.unload(&mut self.hardware);
-        let Some(vcpu) = self.here.shared() else {
+        self.guest.here.unload(&mut self.guest.hardware);
+        let Some(vcpu) = self.guest.here.shared() else {
             return;
         };
         match next {
             Next::Off => {
-                self.here
-                    .partition
-                    .interrupts
-                    .lock()
-                    .reset_vcpu(self.here.vcpu);
+                let partition = self.guest.here.partition;
+                partition.interrupts().reset_vcpu(self.guest.here.vcpu);
                 vcpu.power.switch_off();
             }
             Next::Suspend(start) => vcpu.power.suspend(start),
@@ -597,7 +611,7 @@ impl Core {
                 self.crash(Reason::Crash, cause, fault);
             }
             Next::Stop(reason) => {
-                if self.here.partition.life.stop(reason) {
+                if self.guest.here.partition.life.stop(reason) {
                     self.kick_others();
                 }
             }

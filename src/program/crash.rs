@@ -55,7 +55,9 @@ pub fn record(
         el1: guest::el1(),
         exits: recorder.latest(LOOKED_AT).filter(own).take(EXITS).collect(),
     };
-    partition.crashes.lock().add(record);
+    if let Some(mut crashes) = partition.crashes() {
+        crashes.add(record);
+    }
 }
 
 /// Leaves a record of a core that failed at EL2, and with it its vCPU. Nothing is waited for: the core may hold any lock.
@@ -74,10 +76,16 @@ pub fn record_lost(partition: &Partition<'_>, vcpu: VcpuId) {
     }
 }
 
+/// Record `index` of the partition, 0 the newest.
+#[must_use]
+pub fn newest(partition: &Partition<'_>, index: usize) -> Option<Record> {
+    partition.crashes()?.get(index).cloned()
+}
+
 /// Says in the log what the partition crashed of, in a bounded number of lines.
 pub fn report(partition: &Partition<'_>) {
     // Copied out: the log's lines take their time, and others may want the lock.
-    let record = partition.crashes.lock().get(0).cloned();
+    let record = newest(partition, 0);
     if let Some(record) = record {
         let name = partition.plan.name;
         crash::lines(&record, partition, init::counter_frequency(), |line| {

@@ -57,6 +57,22 @@ pub fn halt(message: fmt::Arguments<'_>) -> ! {
 /// Bit n: core n has failed. It says so once.
 static DEAD: AtomicU32 = AtomicU32::new(0);
 
+/// Whether any core has failed.
+#[must_use]
+pub fn any() -> bool {
+    DEAD.load(Ordering::Acquire) != 0
+}
+
+/// Gives up the calling core, which waits in vain for another of its partition that has failed.
+pub fn give_up() -> ! {
+    if !dies_again() {
+        let cpu = core::current();
+        log::warn!("core {cpu}: given up: it waits for another of its partition, which has failed");
+        abandon();
+    }
+    stop()
+}
+
 /// Whether the calling core has failed before: while it said why.
 fn dies_again() -> bool {
     let bit = 1 << (core::current().get() & 31);
@@ -93,6 +109,9 @@ fn abandon() {
     let cpu = core::current();
     if let Some((partition, vcpu)) = state::assignment(cpu) {
         partition.life.lose(vcpu);
+        // Nobody need wait for what it has in its list registers.
+        partition.quiesce.set_loaded(vcpu, false);
+        state::CONSOLE.core_lost();
         if partition.life.stop(Reason::Crash) {
             crash::record_lost(partition, vcpu);
         }
@@ -194,6 +213,7 @@ pub fn provoke(kind: Kind) {
         Kind::Panic => panic!("asked to"),
         Kind::Abort => core::read_nothing(),
         Kind::Stack => log::info!("{}", core::overflow_stack(0)),
+        Kind::Locked => system::fail_with_locks(core::current()),
     }
 }
 
@@ -207,6 +227,8 @@ pub enum Kind {
     Abort = 2,
     /// A stack that overflows.
     Stack = 3,
+    /// A panic with locks that others want: its partition's, its channels' and the log's.
+    Locked = 4,
 }
 
 /// How each core is to fail: a [`Kind`], or zero.
@@ -228,6 +250,7 @@ pub fn as_asked(cpu: CpuId) {
         1 => provoke(Kind::Panic),
         2 => provoke(Kind::Abort),
         3 => provoke(Kind::Stack),
+        4 => provoke(Kind::Locked),
         _ => {}
     }
 }

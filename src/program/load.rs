@@ -1,6 +1,7 @@
 //! Loading a partition: its RAM zeroed, its images verified and copied, its tree written, its interrupts reset.
 
 use super::machine::Hardware;
+use crate::behaviour::audit::Finding;
 use crate::behaviour::channel::Port;
 use crate::behaviour::here::Here;
 use crate::behaviour::machine::Machine;
@@ -29,6 +30,9 @@ pub enum LoadError {
     /// An image does not lie in the partition's RAM. The layout was checked, so this is ours.
     #[error("an image does not fit its memory")]
     Misplaced,
+    /// The tables are not what they must be.
+    #[error("audit: {0}")]
+    Audit(#[from] Finding),
     /// The guest's tree cannot be written.
     #[error("its device tree: {0}")]
     Tree(#[from] TreeError),
@@ -59,15 +63,16 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
     // The other cores of the partition fill its RAM meanwhile.
     let verified = verify(partition);
     help(partition);
-    while !partition.loading.is_done() {
-        core::hint::spin_loop();
-    }
+    partition.wait(|| partition.loading.is_done().then_some(()));
     let layout = verified?;
+    super::audit::after(partition, "starts")?;
     write_tree(partition, layout, machine.host.tree)?;
     cache::invalidate_instructions();
-    *partition.uart.lock() = Pl011::new();
+    *partition.uart() = Pl011::new();
     silence(partition, machine);
-    partition.channels.iter().for_each(Port::join);
+    for port in &partition.channels {
+        port.join(|| here.is_bereft(port));
+    }
     partition
         .counter_offset
         .store(init::counter(), Ordering::Relaxed);
@@ -80,7 +85,7 @@ pub fn load(here: &Here<'_, '_>, machine: &mut Hardware) -> Result<Start, LoadEr
 /// Puts the partition's interrupts back to reset, its devices' among them: disabled, neither pending nor active, at vCPU 0's
 /// core. None of its vCPUs runs.
 pub fn silence(partition: &Partition<'_>, machine: &mut Hardware) {
-    let mut vgic = partition.interrupts.lock();
+    let mut vgic = partition.interrupts();
     let mut effects = Effects::new(&partition.direct);
     vgic.reset(&mut effects);
     for effect in &effects.physical {

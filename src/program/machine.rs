@@ -1,6 +1,6 @@
 //! The calling core as behaviour sees it.
 
-use super::state::Host;
+use super::state::{self, Host};
 use super::{power, system};
 use crate::arm::id::{self, HostFeatures, IdRegister, Rights};
 use crate::arm::list_register::{GicVersion, InterfaceControl, ListRegister};
@@ -10,8 +10,8 @@ use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround}
 use crate::behaviour::partition::Partition;
 use crate::edge::gic::POSTED;
 use crate::edge::{cache, firmware, guest, init, takeover, timer};
-use crate::model::vgic::{Effect, Filled};
-use crate::words::{CpuId, Ipa, Pa, Range, Va};
+use crate::model::vgic::{DirectTable, Effect, Filled, Private};
+use crate::words::{CpuId, Ipa, Pa, Range, Va, VcpuId};
 
 /// ICH_HCR_EL2.TDIR: ICC_DIR_EL1 traps.
 const TRAP_DEACTIVATE: u32 = 1 << 14;
@@ -32,8 +32,14 @@ pub struct Hardware {
     pub partition: &'static Partition<'static>,
     /// The core's number.
     pub cpu: CpuId,
-    /// Whether the last fill left interrupts out: the short path must not inject then.
+    /// What may be injected directly: nothing at all while the last fill left interrupts out.
+    pub direct: &'static DirectTable,
+    /// The same, of the vCPU's private interrupts.
+    pub private: Private<'static>,
+    /// Whether the last fill left interrupts out.
     pub overflow: bool,
+    /// The vCPU's number.
+    pub vcpu: VcpuId,
     /// The physical interrupt that the short path put into list register 0, if nobody has looked at that since; or 0.
     pub listed: u32,
     /// How much of the partition's RAM was written back for the set/way instruction the guest is at.
@@ -51,7 +57,7 @@ impl Hardware {
         !gic.empty_list_registers() & (u32::MAX >> (32 - gic.list_registers().clamp(1, 32)))
     }
 
-    fn physical_of(&self, vcpu: crate::words::VcpuId, cpus: &[CpuId]) -> CpuId {
+    fn physical_of(&self, vcpu: VcpuId, cpus: &[CpuId]) -> CpuId {
         cpus.get(vcpu.index()).copied().unwrap_or(self.cpu)
     }
 }
@@ -102,6 +108,12 @@ impl Machine for Hardware {
                 .write_list_register(index, list_register.encode(self.version()));
         }
         self.overflow = filled.overflow;
+        self.direct = if filled.overflow {
+            &state::NOTHING
+        } else {
+            &self.partition.direct
+        };
+        self.private = self.direct.private(self.vcpu);
         // With an active interrupt evicted, its deactivation must be seen.
         let trap = if filled.evicted && self.version() == GicVersion::V3 {
             TRAP_DEACTIVATE
@@ -158,6 +170,10 @@ impl Machine for Hardware {
 
     fn kick_posted(&mut self, cpu: CpuId) {
         self.host.gic.send(cpu, POSTED);
+    }
+
+    fn exception_link(&self) -> u64 {
+        guest::exception_link()
     }
 
     fn inject(&mut self, registers: &mut Registers, exception: Exception) {

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod boot;
+mod common;
 pub mod core;
 pub mod crash;
 pub mod fault;

@@ -181,8 +181,9 @@ fn fail(what: &Name) {
         "panic" => fault::Kind::Panic,
         "abort" => fault::Kind::Abort,
         "stack" => fault::Kind::Stack,
+        "locked" => fault::Kind::Locked,
         _ => {
-            say!("fault panic, abort or stack");
+            say!("fault panic, abort, stack or locked");
             return;
         }
     };

@@ -20,6 +20,7 @@ use crate::model::quiesce::Quiesce;
 use crate::model::share::{Share, ShareError, shares};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
+use crate::model::watch::Repeats;
 use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
 use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
@@ -31,11 +32,6 @@ use thiserror::Error;
 
 /// IPA bits a partition gets, where the core's tables allow: two concatenated level-1 tables.
 const IPA_BITS: u8 = 40;
-/// Pages for one partition's stage-2 tables below the root: a level-2 table for each GiB its RAM touches, and those for
-/// its devices; blocks need no more.
-const FIXED_TABLES: u64 = 13;
-/// A level-2 table maps this much.
-const GIB: u64 = 1 << 30;
 
 /// Why a system cannot be set up.
 #[derive(Debug, Error)]
@@ -144,6 +140,7 @@ fn one(
         cpu: *cpu,
         power: Power::new(),
         statistics: Statistics::default(),
+        repeats: Repeats::new(),
     });
     Ok(Partition {
         layout,
@@ -166,6 +163,7 @@ fn one(
         crashes: SpinMutex::new(Crashes::new()),
         pmu,
         counter_offset: AtomicU64::new(0),
+        give_up: super::fault::give_up,
         plan: plan.clone(),
     })
 }
@@ -241,9 +239,7 @@ fn stage2(
 ) -> Result<(Tree, [Range; 2], Range), MapError> {
     let bits = init::pa_bits().min(IPA_BITS);
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
-    let count = plan.memory / GIB
-        + FIXED_TABLES
-        + 2 * extents.len() as u64
+    let count = Tree::stage2_pages(plan.memory, extents.len() as u64)
         + share
             .windows
             .iter()

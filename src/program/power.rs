@@ -50,10 +50,14 @@ pub fn end_now(end: BoardEnd) {
         (Some(BoardPower::Psci(way)), BoardEnd::Off) => firmware::system_off(conduit(*way)),
         (Some(BoardPower::Psci(way)), BoardEnd::Reset) => firmware::system_reset(conduit(*way)),
         (Some(BoardPower::Bcm2835Pm { registers }), BoardEnd::Off) => {
-            takeover::watchdog(*registers).halt();
+            if let Some(watchdog) = takeover::watchdog(*registers) {
+                watchdog.halt();
+            }
         }
         (Some(BoardPower::Bcm2835Pm { registers }), BoardEnd::Reset) => {
-            takeover::watchdog(*registers).reset();
+            if let Some(watchdog) = takeover::watchdog(*registers) {
+                watchdog.reset();
+            }
         }
         (None, _) => {}
     }
@@ -74,5 +78,8 @@ fn is_drained() -> bool {
         system::serve(speaker);
         drained &= CONSOLE.ring(speaker).is_empty();
     }
-    drained && UART.lock().as_ref().is_none_or(BoardUart::is_idle)
+    drained
+        && UART
+            .lock()
+            .is_none_or(|uart| uart.as_ref().is_none_or(BoardUart::is_idle))
 }

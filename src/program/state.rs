@@ -1,5 +1,6 @@
 //! What the cores share: written once by the boot core, or behind locks and atomics of its own.
 
+use super::common::Common;
 use crate::behaviour::channel::Link;
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
@@ -7,12 +8,12 @@ use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
 use crate::model::console::Console;
 use crate::model::recorder::Recorder;
+use crate::model::vgic::DirectTable;
 use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicBool;
 use spin::Once;
-use spin::mutex::SpinMutex;
 
 /// What every core needs to know of the board.
 #[derive(Debug)]
@@ -56,11 +57,14 @@ pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] =
 /// The channels, in the manifest's order.
 pub static LINKS: [Once<Link<'static>>; MAX_CHANNELS] = [const { Once::new() }; MAX_CHANNELS];
 
+/// What may be injected directly where nothing may.
+pub static NOTHING: DirectTable = DirectTable::new();
+
 /// The console.
 pub static CONSOLE: Console = Console::new();
 
 /// The console's UART. Taken under the console's lock, or with a try.
-pub static UART: SpinMutex<Option<BoardUart>> = SpinMutex::new(None);
+pub static UART: Common<Option<BoardUart>> = Common::new(None);
 
 /// Whether the manifest asks for the self-test: the monitor may make EL2 fail.
 pub static SELF_TEST: AtomicBool = AtomicBool::new(false);

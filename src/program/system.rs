@@ -1,5 +1,6 @@
 //! The board as a whole: its console, its log, and its end when nothing runs any more.
 
+use super::common::Common;
 use super::state::{self, CONSOLE, UART, partitions};
 use super::{crash, fault, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
@@ -56,7 +57,7 @@ static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 /// The state of what is typed.
 static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
-static LOG: SpinMutex<()> = SpinMutex::new(());
+static LOG: Common<()> = Common::new(());
 /// Longest line of the log.
 const LINE: usize = 240;
 
@@ -84,6 +85,7 @@ impl log::Log for ConsoleLog {
             _ => line.write_fmt(*record.args()),
         };
         {
+            // Without it, lines may mix: better than none.
             let _producer = LOG.lock();
             let ring = CONSOLE.ring(Speaker::Hypervisor);
             line.bytes().chain(*b"\n").all(|byte| ring.push(byte));
@@ -182,7 +184,10 @@ pub fn serve(speaker: Speaker) {
             return false;
         }
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
-        UART.lock().as_mut().is_none_or(|uart| uart.try_write(byte))
+        UART.lock().is_none_or(|mut uart| {
+            let room = uart.as_mut().map(|uart| uart.try_write(byte));
+            room.unwrap_or(true)
+        })
     });
     finish(served);
 }
@@ -199,7 +204,9 @@ fn finish(served: Served) {
 
 /// Lets the UART interrupt for room if `transmit`, and for what is typed unless that has to wait there.
 fn set_uart_interrupts(transmit: bool) {
-    if let Some(uart) = UART.lock().as_mut() {
+    if let Some(mut uart) = UART.lock()
+        && let Some(uart) = uart.as_mut()
+    {
         // Looked at under the lock: whoever changes it comes here afterwards.
         uart.set_interrupts(!CONSOLE.is_input_held(), transmit);
     }
@@ -241,7 +248,7 @@ pub fn uart_interrupt() {
         let taken = INTAKE.lock().take(
             &CONSOLE,
             timer::now(),
-            || UART.lock().as_mut().and_then(BoardUart::try_read),
+            || UART.lock()?.as_mut().and_then(BoardUart::try_read),
             |typed| {
                 let then = obey(typed);
                 command |= then == Then::Stop;
@@ -311,6 +318,14 @@ pub fn fail_console_core(kind: fault::Kind) {
     if let Some(host) = state::HOST.get() {
         host.gic.kick(console_core());
     }
+}
+
+/// Panics with every lock of `cpu`'s partition, and the log's.
+pub fn fail_with_locks(cpu: CpuId) -> ! {
+    let own = state::assignment(cpu).map(|(partition, _)| partition);
+    let _locks = own.map(|own| (own.uart(), own.interrupts(), own.crashes()));
+    let _log = LOG.lock();
+    panic!("asked to, with locks");
 }
 
 /// Interrupts every core of `partition`: its state has changed.

@@ -1,7 +1,8 @@
 //! The watch over vCPUs that have fallen silent ([`crate::model::watch`]): kept by one core, once a second.
 //!
-//! The watcher is the core that takes the console's interrupts. Where that is a partition's own, and the partition has a
-//! heartbeat, nobody watches: what its manifest wants left alone is left alone.
+//! The watcher is the core that takes the console's interrupts: one without a vCPU if there is one, then one of a partition
+//! without a heartbeat. Where every core is a partition's that has one, it still watches, for an exit a second: a heartbeat
+//! finds its own partition alone, and only while the guest has it armed.
 
 use super::state;
 use super::system;
@@ -27,9 +28,7 @@ static DUE: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Begins the watch if `cpu`, the calling core, is to keep it.
 pub fn start(cpu: CpuId) {
-    let left_alone =
-        state::assignment(cpu).is_some_and(|(partition, _)| partition.plan.heartbeat_ms.is_some());
-    if cpu == system::console_core() && !left_alone {
+    if cpu == system::console_core() {
         let due = timer::now() + PERIOD;
         DUE.store(due, Ordering::Relaxed);
         timer::set(due);

@@ -139,10 +139,13 @@ fn others(bench: &Bench) {
     }
 }
 
-/// A 32-bit call that the short path answers too gets the same answer there.
-fn narrow(bench: &Bench, before: &Registers) {
+/// A call that the short path answers too gets the same answer there.
+fn narrow(bench: &mut Bench, before: &Registers) {
+    let whole = bench.registers;
     let mut short = *before;
-    if hypercall::at_once(&mut short) {
-        assert_eq!(short.x[..4], bench.registers.x[..4]);
+    let done = bench.on_core(|here, _, machine, _| hypercall::at_once(here, machine, &mut short));
+    if done {
+        assert_eq!(short.x[..4], whole.x[..4]);
     }
+    assert_eq!(short.x[4..], before.x[4..]);
 }

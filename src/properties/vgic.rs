@@ -20,7 +20,9 @@ fn version(input: &mut Input<'_>) -> GicVersion {
 /// A configuration, whether EOImode is 1, and whether the short path is used.
 fn setup(input: &mut Input<'_>) -> (Config, bool, bool) {
     let version = version(input);
-    let (vcpus, list_registers) = (1 + input.below(4), 1 + input.below(4));
+    // Few, where they run out, and as many as there can be.
+    let most = input.pick(&[4, 4, 4, 4, 16]);
+    let (vcpus, list_registers) = (1 + input.below(4), 1 + input.below(most));
     let deactivation = input.pick(&[Deactivation::Hardware, Deactivation::Software]);
     let config = Config {
         deactivation,

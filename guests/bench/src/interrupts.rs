@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bulkhead_rt::abi::layout::{TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID};
 use bulkhead_rt::abi::psci::AFFINITY_OFF;
-use bulkhead_rt::machine::registers;
 use bulkhead_rt::vectors::{self, Frame};
-use bulkhead_rt::{Machine, cpu, machine, mmio, psci, timer, write_sysreg};
+use bulkhead_rt::{Machine, cpu, machine, psci, timer, write_sysreg};
+
+use crate::{device, peer};
 
 /// The SGI a CPU sends itself.
 const OWN: u32 = 1;
@@ -32,23 +33,12 @@ static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// Set once CPU 1 has to leave its loop.
 static LEAVING: AtomicU64 = AtomicU64::new(0);
 
-/// The PL061 of QEMU virt: its interrupt, and its registers' address, or 0 if this partition has none.
-const GPIO_INTID: u32 = 39;
-static GPIO: AtomicU64 = AtomicU64::new(0);
-/// GPIOIS: a pin interrupts at a level (Arm DDI 0190).
-const GPIO_SENSE: u64 = 0x404;
-/// GPIOIEV: at which, 1 the high one.
-const GPIO_EVENT: u64 = 0x40c;
-/// GPIOIE: it may interrupt.
-const GPIO_MASK: u64 = 0x410;
-/// GPIOIC.
-const GPIO_CLEAR: u64 = 0x41c;
-/// A pin that rests low.
-const PIN: u32 = 1;
+/// SGIs of [`make_pending`]: more than any GIC has list registers under QEMU.
+const MANY: core::ops::Range<u32> = 5..16;
 
 /// Lets another CPU go on: QEMU runs them in turns under `-icount`, and YIELD ends a turn.
 #[inline(always)]
-fn relax() {
+pub fn relax() {
     // SAFETY: a hint.
     unsafe { core::arch::asm!("yield") };
 }
@@ -56,16 +46,7 @@ fn relax() {
 /// Prepares this CPU, and CPU 1 if there is one.
 pub fn start(machine: &'static Machine) {
     vectors::on_irq(handle);
-    if let Some(range) = machine
-        .find("arm,pl061")
-        .and_then(|node| registers(node, 0))
-    {
-        mmio::write32(range.base + GPIO_EVENT, PIN);
-        mmio::write32(range.base + GPIO_SENSE, PIN);
-        mmio::write32(range.base + GPIO_CLEAR, PIN);
-        mmio::write32(range.base + GPIO_MASK, PIN);
-        GPIO.store(range.base, Ordering::Release);
-    }
+    device::open(machine);
     prepare_cpu();
     if machine.cpu_count() > 1 {
         switch(ECHO);
@@ -75,7 +56,7 @@ pub fn start(machine: &'static Machine) {
 /// Whether a row needs a CPU that is not there.
 pub fn is_missing(name: &str) -> bool {
     machine().cpu_count() < 2 && matches!(name, "ipi" | "ipi-round-trip" | "cpu-on")
-        || GPIO.load(Ordering::Acquire) == 0 && name == "device-interrupt"
+        || device::intid() == 0 && name == "device-interrupt"
 }
 
 /// Does what a row needs once before it.
@@ -85,7 +66,7 @@ pub fn prepare(name: &str) {
         machine().gic.enable(TIMER_PHYSICAL_INTID);
     }
     if name == "device-interrupt" {
-        machine().gic.enable(GPIO_INTID);
+        machine().gic.enable(device::intid());
     }
     if name == "cpu-on" {
         // CPU 1 leaves its loop at the next interrupt, and stays off until it is switched on.
@@ -109,6 +90,7 @@ fn prepare_cpu() {
     ] {
         gic.enable(intid);
     }
+    MANY.for_each(|intid| gic.enable(intid));
     cpu::unmask_interrupts();
 }
 
@@ -121,14 +103,13 @@ fn handle(_: &mut Frame) -> bool {
         TIMER_VIRTUAL_INTID => timer::set_virtual_control(0),
         TIMER_PHYSICAL_INTID => write_sysreg!("cntp_ctl_el0", 0),
         ASK => gic.send_sgi(ANSWER, 0),
-        GPIO_INTID => {
-            let base = GPIO.load(Ordering::Relaxed);
-            mmio::write32(base + GPIO_EVENT, PIN);
-            mmio::write32(base + GPIO_CLEAR, PIN);
-        }
+        intid if intid == device::intid() => device::calm(),
         _ => {}
     }
     gic.end(interrupt);
+    if peer::is_doorbell(interrupt.intid()) {
+        peer::rung();
+    }
     TAKEN.fetch_add(1, Ordering::Release);
     true
 }
@@ -195,8 +176,21 @@ pub fn there_and_back() {
 /// An interrupt of a device that was handed over.
 pub fn device() {
     let before = TAKEN.load(Ordering::Acquire);
-    mmio::write32(GPIO.load(Ordering::Relaxed) + GPIO_EVENT, 0);
+    device::excite();
     wait(before, 1);
+}
+
+/// Makes more SGIs pending than there are list registers, with interrupts masked.
+pub fn make_pending() {
+    cpu::mask_interrupts();
+    MANY.for_each(|intid| machine().gic.send_sgi(intid, 0));
+}
+
+/// Takes them all.
+pub fn take_pending() {
+    let before = TAKEN.load(Ordering::Acquire);
+    cpu::unmask_interrupts();
+    wait(before, MANY.len() as u64);
 }
 
 /// CPU_ON, until CPU 1 runs Rust; it switches itself off again: see [`settle`].

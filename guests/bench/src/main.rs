@@ -2,11 +2,14 @@
 //! (scripts/xtask/plugin) knows, and timed by the counter, of which one tick is one instruction under `-icount`.
 //!
 //! Prints `bench: ID NAME min/median/max`, in counter ticks less those of an empty window, and `bench: done`. Boot
-//! arguments: `only=ID` measures that row alone.
+//! arguments: `rows=ID,ID` measures those rows alone; `channel=N` is the channel whose other end is the `role=peer`.
 #![no_std]
 #![no_main]
 
+mod device;
 mod interrupts;
+mod output;
+mod peer;
 
 use bulkhead_rt::abi::layout::{GICD_BASE, UART_BASE};
 use bulkhead_rt::abi::{bulkhead, psci, smccc};
@@ -32,12 +35,16 @@ struct Row {
     once: fn() -> u64,
 }
 
-/// A row: its number, which is its marker's, its name, and what it does.
+/// A row: its number, which is its marker's, its name, what is done before it uncounted, and what it does.
 macro_rules! row {
     ($id:literal, $name:literal, $work:expr) => {
+        row!($id, $name, (), $work)
+    };
+    ($id:literal, $name:literal, $before:expr, $work:expr) => {
         Row {
             name: $name,
             once: || {
+                let _ = $before;
                 let from = timer::now();
                 // SAFETY: hints that QEMU and every core take for no operation.
                 unsafe { core::arch::asm!(concat!("hint #64 + ", $id)) };
@@ -123,14 +130,43 @@ const ROWS: &[Row] = &[
         "hvc-heartbeat",
         call(Conduit::Hvc, bulkhead::HEARTBEAT, 60_000)
     ),
+    row!(24, "doorbell", peer::notify()),
+    row!(25, "doorbell-by-page", peer::ring()),
+    row!(26, "doorbell-round-trip", peer::ask()),
+    row!(27, "channel-4k", peer::send()),
+    row!(28, "console-byte", output::byte()),
+    row!(29, "console-64-bytes", output::line()),
+    row!(30, "console-call-48", output::call()),
+    row!(
+        31,
+        "load-without-syndrome",
+        mmio_post_index(GICD_BASE + distributor::TYPER)
+    ),
+    row!(
+        32,
+        "more-than-list-registers",
+        interrupts::make_pending(),
+        interrupts::take_pending()
+    ),
+    row!(33, "restart", peer::restart()),
 ];
 
 fn main(machine: &'static Machine) {
-    let only = machine.arguments.number("only");
+    let channel = machine.arguments.number("channel").unwrap_or(0);
+    if machine.arguments.value("role") == Some("peer") {
+        return peer::play(machine, channel);
+    }
+    let has_rows = machine.arguments.value("rows").is_some();
+    let is_chosen = |id: u32| {
+        let mut rows = machine.arguments.list("rows");
+        !has_rows || rows.any(|row| row.parse() == Ok(id))
+    };
     interrupts::start(machine);
+    peer::open(machine, channel);
     let empty = median(&mut measure(&ROWS[0]));
     for (id, row) in (0..).zip(ROWS) {
-        if only.is_some_and(|only| only != id) || interrupts::is_missing(row.name) {
+        let is_missing = interrupts::is_missing(row.name) || peer::is_missing(row.name);
+        if !is_chosen(id) || is_missing {
             continue;
         }
         interrupts::prepare(row.name);
@@ -138,6 +174,9 @@ fn main(machine: &'static Machine) {
         let median = median(&mut ticks);
         let [min, median, max] =
             [ticks[0], median, ticks[TIMES - 1]].map(|ticks| ticks.saturating_sub(empty));
+        if row.name == "console-byte" {
+            println!();
+        }
         println!("bench: {id} {} {min}/{median}/{max}", row.name);
     }
     println!("bench: done");
@@ -176,6 +215,19 @@ fn call(conduit: Conduit, function: u32, argument: u32) -> u64 {
         },
     }
     x0
+}
+
+/// A load whose abort has no syndrome, since it changes its address register too (Arm ARM D24.2.40, ISV).
+#[inline(always)]
+fn mmio_post_index(mut address: u64) -> u32 {
+    let value: u32;
+    // SAFETY: reads a device's register.
+    unsafe {
+        core::arch::asm!("ldr {value:w}, [{address}], #4", value = out(reg) value, address = inout(reg) address,
+            options(nostack, preserves_flags));
+    }
+    let _ = address;
+    value
 }
 
 /// The frame of this CPU's private interrupts.

@@ -21,10 +21,34 @@ const REGIONS: [(u64, u64); 10] = [
     (0x4400_0000, 0x40_0000_0000),
 ];
 
-/// An address of the interrupt controller.
+/// Where GiB 0, the devices, is mapped once more as normal memory: accesses need not be aligned there.
+pub const NORMAL_ALIAS: u64 = 4 << 30;
+/// Where a 32-bit program at EL0 finds GiB 0, and RAM.
+pub const EL0_DEVICES: u64 = 2 << 30;
+/// See [`EL0_DEVICES`].
+pub const EL0_RAM: u64 = 3 << 30;
+/// Bytes of each of these.
+const GIB: u64 = 1 << 30;
+
+/// An address of the interrupt controller: one of its first three regions.
 pub fn controller(random: &mut Random) -> u64 {
-    let region = REGIONS[usize::from(random.one_in(2)) * 2];
+    let region = random.pick(&[REGIONS[0], REGIONS[1], REGIONS[2]]);
     inside(random, region)
+}
+
+/// An address to access: any, half of what is low as normal memory, where nothing need be aligned.
+pub fn target(random: &mut Random) -> u64 {
+    let address = any(random);
+    if address < GIB && random.one_in(2) {
+        address + NORMAL_ALIAS
+    } else {
+        address
+    }
+}
+
+/// An address that a 32-bit program at EL0 can access.
+pub fn target_el0(random: &mut Random) -> u64 {
+    EL0_DEVICES + any(random) % GIB
 }
 
 /// Any of them; one in four near a page's end.

@@ -7,7 +7,7 @@ use bulkhead_rt::{machine, mmio, mmu, timer};
 use crate::guard::{self, End, WORDS};
 use crate::instruction::{self, CALLS, DSB, ISB, SET_TABLE, TLBI, UNMASK};
 use crate::random::Random;
-use crate::{address, tables};
+use crate::{address, odd, storm, tables};
 
 /// An attacker: one CPU.
 pub struct Attacker {
@@ -15,84 +15,54 @@ pub struct Attacker {
     pub cpu: usize,
     /// How many CPUs attack.
     pub cpus: usize,
+    /// The next encoding to try.
+    pub encoding: u32,
     /// Where its choices come from.
     pub random: Random,
 }
 
-/// Instructions before the return.
-type Program = ([u32; WORDS - 1], usize);
+/// Instructions before the return, and how many.
+pub type Program = ([u32; WORDS - 1], usize);
 
 /// An attack: its name, for the boot argument `attacks=`, and one go at it.
-pub struct Attack {
-    /// Its name.
-    pub name: &'static str,
-    /// One go.
-    pub run: fn(&mut Attacker) -> End,
-}
+pub type Attack = (&'static str, fn(&mut Attacker) -> End);
 
 /// All of them.
 pub const ATTACKS: &[Attack] = &[
-    Attack {
-        name: "calls",
-        run: calls,
-    },
-    Attack {
-        name: "mmio",
-        run: accesses,
-    },
-    Attack {
-        name: "sysregs",
-        run: system_registers,
-    },
-    Attack {
-        name: "words",
-        run: words,
-    },
-    Attack {
-        name: "gic",
-        run: controller,
-    },
-    Attack {
-        name: "tables",
-        run: translation,
-    },
-    Attack {
-        name: "psci",
-        run: power,
-    },
-    Attack {
-        name: "toctou",
-        run: changing_code,
-    },
-    Attack {
-        name: "timers",
-        run: timers,
-    },
-    Attack {
-        name: "console",
-        run: console,
-    },
-    Attack {
-        name: "doorbells",
-        run: doorbells,
-    },
-    Attack {
-        name: "maintenance",
-        run: maintenance,
-    },
+    ("calls", calls),
+    ("mmio", accesses),
+    ("sysregs", system_registers),
+    ("words", words),
+    ("gic", controller),
+    ("tables", translation),
+    ("psci", power),
+    ("toctou", changing_code),
+    ("timers", timers),
+    ("console", console),
+    ("doorbells", doorbells),
+    ("maintenance", maintenance),
+    ("states", odd::states),
+    ("programs", odd::programs),
+    ("sweep", storm::sweep),
+    ("decoder", odd::decoder),
+    ("set-way", storm::set_way),
+    ("floods", storm::floods),
+    ("suspend", storm::suspend),
 ];
 
 impl Attacker {
-    fn registers(&mut self) -> [u64; 29] {
+    /// Values for x0-x28.
+    pub fn registers(&mut self) -> [u64; 29] {
         core::array::from_fn(|_| self.random.argument())
     }
 
-    fn run(&mut self, program: &Program, registers: &[u64; 29]) -> End {
+    /// Runs `program`.
+    pub fn run(&mut self, program: &Program, registers: &[u64; 29]) -> End {
         guard::run(self.cpu, &program.0[..program.1.min(WORDS - 1)], registers)
     }
 
     /// A program of `count` instructions by `make`, with interrupts taken in half of the cases.
-    fn program(&mut self, count: usize, mut make: impl FnMut(&mut Random) -> u32) -> Program {
+    pub fn program(&mut self, count: usize, mut make: impl FnMut(&mut Random) -> u32) -> Program {
         let mut program = ([0; WORDS - 1], 0);
         if self.random.one_in(2) {
             push(&mut program, UNMASK);
@@ -105,15 +75,16 @@ impl Attacker {
     }
 }
 
-fn push(program: &mut Program, word: u32) {
+/// Adds `word` to `program`, if there is room.
+pub fn push(program: &mut Program, word: u32) {
     if let Some(place) = program.0.get_mut(program.1) {
         *place = word;
         program.1 += 1;
     }
 }
 
-/// Function numbers near those that exist, of all owners, or any.
-fn function(random: &mut Random) -> u64 {
+/// Function numbers near those that exist, of all owners and widths, or any.
+pub fn function(random: &mut Random) -> u64 {
     const BASES: [u32; 10] = [
         0x8000_0000,
         0x8400_0000,
@@ -127,11 +98,11 @@ fn function(random: &mut Random) -> u64 {
         0,
     ];
     let near = random.pick(&BASES).wrapping_add(random.bits(6));
-    let number = if random.one_in(4) {
-        random.word()
-    } else {
-        near
-    };
+    // Fast or yielding, 32 or 64 bits, any owner (DEN0028 2.5).
+    let owned =
+        random.bits(2) << 30 | random.bits(6) << 24 | random.pick(&[0, 0xff00]) | random.bits(5);
+    let any = random.word();
+    let number = random.pick(&[near, near, owned, any]);
     let ends = matches!(
         number & !(1 << 30),
         psci::SYSTEM_OFF
@@ -170,7 +141,7 @@ fn calls(attacker: &mut Attacker) -> End {
 
 fn accesses(attacker: &mut Attacker) -> End {
     let mut registers = attacker.registers();
-    registers[1] = address::any(&mut attacker.random);
+    registers[1] = address::target(&mut attacker.random);
     let program = attacker.program(2, instruction::access);
     attacker.run(&program, &registers)
 }
@@ -189,16 +160,29 @@ fn words(attacker: &mut Attacker) -> End {
 
 /// Programs the interrupt controller while interrupts fly.
 fn controller(attacker: &mut Attacker) -> End {
-    /// `MSR ICC_SGI1R_EL1, X2`, `MRS X3, ICC_IAR1_EL1`, `MSR ICC_EOIR1_EL1, X4`, `MSR ICC_DIR_EL1, X4`.
-    const INTERFACE: [u32; 4] = [0xd518_cba2, 0xd538_cc03, 0xd518_cc24, 0xd518_cb24];
+    /// `MSR ICC_SGI1R_EL1, X2`, `MRS X3, ICC_IAR1_EL1`, `MSR ICC_EOIR1_EL1, X4`, `MSR ICC_DIR_EL1, X4`,
+    /// `MSR ICC_PMR_EL1, X5`.
+    const INTERFACE: [u32; 5] = [
+        0xd518_cba2,
+        0xd538_cc03,
+        0xd518_cc24,
+        0xd518_cb24,
+        0xd518_4605,
+    ];
     let mut registers = attacker.registers();
     registers[1] = address::controller(&mut attacker.random) & !3;
     registers[2] = attacker.random.below(16) << 24 | attacker.random.below(16);
     registers[4] = attacker.random.below(40);
     let program = attacker.program(16, |random| match random.below(4) {
+        0 if random.one_in(4) => {
+            // MRS or MSR of S3_0_C12_C8_0 to S3_0_C12_C15_7 from X2-X5.
+            let fields = 0x18_c800 | random.bits(6) << 5;
+            let read = random.bits(1) | u32::from(instruction::breaks_qemu(fields));
+            (0xd500_0000 | fields | read << 21) + 2 + random.bits(2)
+        }
         0 => random.pick(&INTERFACE),
-        // STR or LDR of W2-W5, anywhere in the page's first half.
-        _ => 0xb900_0020 | random.bits(1) << 22 | random.bits(9) << 10 | (2 + random.bits(2)),
+        // STR or LDR of W2-W5, anywhere in the page.
+        _ => 0xb900_0020 | random.bits(1) << 22 | random.bits(10) << 10 | (2 + random.bits(2)),
     });
     attacker.run(&program, &registers)
 }
@@ -252,7 +236,7 @@ fn power(attacker: &mut Attacker) -> End {
 fn changing_code(attacker: &mut Attacker) -> End {
     let shared = guard::code_of(bulkhead_rt::cpu::MAX_CPUS - 1);
     let mut registers = attacker.registers();
-    registers[1] = address::any(&mut attacker.random);
+    registers[1] = address::target(&mut attacker.random);
     if attacker.cpu % 2 == 1 {
         for _ in 0..200 {
             let place = shared + attacker.random.below(WORDS as u64 - 1) * 4;
@@ -336,14 +320,25 @@ pub fn drain() {
     }
 }
 
-/// Maps all that this program does not use as it is, as a device, so that any address can be tried.
+/// Maps all that this program does not use as it is, as a device, so that any address can be tried; and the devices and RAM
+/// once more with other rights (`address`).
 pub fn open_everything() {
+    use mmu::descriptor::{DEVICE_BLOCK, EL0, RAM_BLOCK, UXN};
     let root = mmu::root();
     for index in 2..mmu::ENTRIES {
-        root.set(
-            index,
-            (index as u64 * mmu::ROOT_BLOCK) | mmu::descriptor::DEVICE_BLOCK,
-        );
+        root.set(index, (index as u64 * mmu::ROOT_BLOCK) | DEVICE_BLOCK);
+    }
+    let more = [
+        (address::EL0_DEVICES, DEVICE_BLOCK | EL0),
+        (
+            address::EL0_RAM,
+            layout::RAM_BASE | (RAM_BLOCK | EL0) & !UXN,
+        ),
+        (address::NORMAL_ALIAS, RAM_BLOCK),
+    ];
+    for (at, descriptor) in more {
+        let index = usize::try_from(at / mmu::ROOT_BLOCK).unwrap_or(mmu::ENTRIES - 1);
+        root.set(index, descriptor);
     }
     mmu::synchronize();
 }

@@ -109,6 +109,42 @@ hostile_recover:
         b       hostile_recover
 .endm
 
+// As hostile_vector, but an instruction that EL1 has not, or may not execute, is skipped. Clobbers x16 and x17.
+.macro skipping_vector number
+.balign 0x80
+        mrs     x17, esr_el1
+        lsr     x17, x17, #{EC_SHIFT}
+        cmp     x17, #{EC_FIRST_ABORT}
+        b.hs    1f
+        mrs     x17, elr_el1
+        add     x17, x17, #4
+        msr     elr_el1, x17
+        eret
+1:      mov     x17, #\number + 1
+        b       hostile_recover
+.endm
+
+// For code that is nothing but instructions to be tried one after another.
+.balign 0x800
+.global hostile_skipping_vectors
+hostile_skipping_vectors:
+        skipping_vector 0
+        hostile_vector 1
+        hostile_vector 2
+        hostile_vector 3
+        skipping_vector 4
+        hostile_vector 5
+        hostile_vector 6
+        hostile_vector 7
+        hostile_vector 8
+        hostile_vector 9
+        hostile_vector 10
+        hostile_vector 11
+        hostile_vector 12
+        hostile_vector 13
+        hostile_vector 14
+        hostile_vector 15
+
 .balign 0x800
 hostile_vectors:
         hostile_vector 0

@@ -50,6 +50,9 @@ global_asm!(
     SCTLR_EE = const 1 << 25,
     // MPIDR_EL1.Aff0 numbers a partition's CPUs.
     AFFINITY = const MAX_CPUS - 1,
+    // ESR_EL1.EC, and the first class that is an abort: what comes before is an instruction's own fault (D24.2.40).
+    EC_SHIFT = const 26,
+    EC_FIRST_ABORT = const 0x20,
     CPU_OFF_LOW = const CPU_OFF & 0xffff,
     CPU_OFF_HIGH = const CPU_OFF >> 16,
 );
@@ -57,6 +60,12 @@ global_asm!(
 unsafe extern "C" {
     fn hostile_run(code: u64, registers: &[u64; 29], place: *mut Place, stack: u64) -> u64;
     fn hostile_stray();
+    fn hostile_skipping_vectors();
+}
+
+/// Vectors that skip an instruction that is UNDEFINED, for code that brings them into force itself. They use x16 and x17.
+pub fn skipping_vectors() -> u64 {
+    mmu::address(hostile_skipping_vectors as *const ())
 }
 
 /// Where a CPU may be started that is to switch itself off again.
@@ -75,6 +84,15 @@ pub enum End {
     Exception,
 }
 
+/// Writes `words` and a return to the start of `cpu`'s place, and gives their address.
+pub fn put(cpu: usize, words: &[u32]) -> u64 {
+    let base = code_of(cpu);
+    for (index, word) in words.iter().chain([&RET]).take(WORDS).enumerate() {
+        bulkhead_rt::mmio::write32(base + index as u64 * 4, *word);
+    }
+    base
+}
+
 /// The address of `cpu`'s code, which others may overwrite while it runs.
 pub fn code_of(cpu: usize) -> u64 {
     mmu::address(PLACES.0[cpu % MAX_CPUS].get())
@@ -82,11 +100,7 @@ pub fn code_of(cpu: usize) -> u64 {
 
 /// Runs `words` with x0-x28 as given on this CPU, number `cpu`.
 pub fn run(cpu: usize, words: &[u32], registers: &[u64; 29]) -> End {
-    let place = PLACES.0[cpu % MAX_CPUS].get();
-    let base = mmu::address(place);
-    for (index, word) in words.iter().chain([&RET]).take(WORDS).enumerate() {
-        bulkhead_rt::mmio::write32(base + index as u64 * 4, *word);
-    }
+    let base = put(cpu, words);
     run_at(cpu, base, registers)
 }
 

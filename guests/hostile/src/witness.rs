@@ -1,11 +1,12 @@
 //! The partition beside: it works, and looks all the while whether anything of its own has changed.
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bulkhead_rt::abi::bulkhead::{action, state};
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
 use bulkhead_rt::channel::{Memory, Port, Sample};
+use bulkhead_rt::cpu::MAX_CPUS;
+use bulkhead_rt::test::{around, fp};
 use bulkhead_rt::{Machine, hypervisor, println, read_sysreg, timer, write_sysreg};
 
 /// Words of memory that are watched: 1 MiB.
@@ -18,6 +19,8 @@ const SLICES: usize = WORDS / SLICE;
 const ATTACKER: u64 = 0;
 /// Ticks between two looks at whether it runs.
 const WAKE: u64 = 20;
+/// Counter of a vCPU's exits in all (STATISTIC).
+const EXITS: u64 = 0;
 /// Ticks a second.
 const RATE: u64 = 200;
 
@@ -46,14 +49,15 @@ fn pattern(index: usize, generation: u64) -> u64 {
     (index as u64 ^ generation << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Watches for `seconds` of its own counter, then says what it saw.
-pub fn run(machine: &Machine, seconds: u64) {
+/// Watches for `seconds` of its own counter, then waits until each of the attacker's `victims` vCPUs has gone on once more,
+/// and says what it saw.
+pub fn run(machine: &Machine, seconds: u64, victims: u64) {
     let port = Port::open(0, Memory::Cached).ok();
     let gic = &machine.gic;
     gic.init();
     gic.enable(TIMER_VIRTUAL_INTID);
     (0..WORDS).for_each(|index| MEMORY[index].store(pattern(index, 0), Relaxed));
-    mark_registers();
+    let marks = mark_registers();
     let mut findings = Findings::default();
     let period = timer::frequency() / RATE;
     let end = timer::now() + seconds * timer::frequency();
@@ -61,10 +65,11 @@ pub fn run(machine: &Machine, seconds: u64) {
     let mut generations = [0; SLICES];
     let mut said = 0;
     println!("witness: watching for {seconds} s");
-    while timer::now() < end {
+    let mut progress = Progress::default();
+    while timer::now() < end || !progress.complete(victims) {
         timer::set_virtual_deadline(timer::now() + period);
         timer::set_virtual_control(timer::ENABLE);
-        findings.check("a register is another", registers_stay());
+        findings.check("a register is another", registers_stay(&marks));
         let interrupt = gic.acknowledge();
         timer::set_virtual_control(0);
         if let Some(interrupt) = interrupt {
@@ -77,6 +82,9 @@ pub fn run(machine: &Machine, seconds: u64) {
         }
         if findings.looks.is_multiple_of(WAKE) {
             wake_attacker();
+            if timer::now() >= end {
+                progress.look(victims);
+            }
         }
         memory(&mut findings, &mut generations);
         if let Some(port) = &port {
@@ -113,6 +121,30 @@ fn wake_attacker() {
     }
 }
 
+/// Whether the attacker's vCPUs still come to EL2 and go on: no answer of EL2's has left one hanging.
+#[derive(Default)]
+struct Progress {
+    first: [Option<u64>; MAX_CPUS],
+    moved: u64,
+}
+
+impl Progress {
+    /// Looks at each vCPU's exits.
+    fn look(&mut self, vcpus: u64) {
+        for (vcpu, first) in (0..vcpus).zip(&mut self.first) {
+            let Ok(exits) = hypervisor::statistic(ATTACKER, vcpu, EXITS) else {
+                continue;
+            };
+            let before = *first.get_or_insert(exits);
+            self.moved |= u64::from(exits != before) << vcpu;
+        }
+    }
+
+    fn complete(&self, vcpus: u64) -> bool {
+        self.moved == (1 << vcpus) - 1
+    }
+}
+
 /// Looks at the next slice of memory and writes it anew.
 fn memory(findings: &mut Findings, generations: &mut [u64; SLICES]) {
     let slice = usize::try_from(findings.looks).unwrap_or(0) % SLICES;
@@ -143,59 +175,84 @@ fn channel(findings: &mut Findings, port: &Port, last: &mut u32) {
     *last = number;
 }
 
-/// System registers that only this partition writes.
-macro_rules! marked {
-    ($each:ident) => {
-        $each!("tpidr_el0", 0x1111_2222_3333_4444);
-        $each!("tpidrro_el0", 0x5555_6666_7777_8888);
-        $each!("contextidr_el1", 0x1234_5678);
-        $each!("par_el1", 0x8_0000);
-        $each!("afsr0_el1", 0);
-        $each!("amair_el1", 0);
-        $each!("cntkctl_el1", 0b11);
+/// `WFI`.
+const WFI: u32 = 0xd503_207f;
+
+/// What the witness put into its registers and must find there.
+struct Marks {
+    system: [u64; NAMES.len()],
+    general: around::General,
+    vectors: fp::Registers,
+}
+
+macro_rules! watched {
+    ($($name:literal = $mark:expr,)*) => {
+        /// The system registers that are watched: those nobody but this partition writes.
+        const NAMES: &[&str] = &[$($name),*];
+
+        /// Marks those of them that do nothing.
+        fn mark_system() {
+            $(if let Some(value) = $mark {
+                write_sysreg!($name, value);
+            })*
+        }
+
+        /// Reads them.
+        fn read_system() -> [u64; NAMES.len()] {
+            [$(read_sysreg!($name)),*]
+        }
     };
 }
 
-fn mark_registers() {
-    macro_rules! mark {
-        ($name:literal, $value:expr) => {
-            write_sysreg!($name, $value);
-        };
-    }
-    marked!(mark);
+watched! {
+    "sctlr_el1" = None::<u64>,
+    "ttbr0_el1" = None::<u64>,
+    "tcr_el1" = None::<u64>,
+    "mair_el1" = None::<u64>,
+    "vbar_el1" = None::<u64>,
+    "cpacr_el1" = None::<u64>,
+    "tpidr_el1" = None::<u64>,
+    "mpidr_el1" = None::<u64>,
+    "midr_el1" = None::<u64>,
+    "cntfrq_el0" = None::<u64>,
+    "actlr_el1" = None::<u64>,
+    "ttbr1_el1" = Some(0x1_2345_6000),
+    "tpidr_el0" = Some(0x1111_2222_3333_4444_u64),
+    "tpidrro_el0" = Some(0x5555_6666_7777_8888_u64),
+    "contextidr_el1" = Some(0x1234_5678),
+    "sp_el0" = Some(0x4444_5555_6666_7777_u64),
+    "elr_el1" = Some(0x0123_4567_89ab_cdec_u64),
+    "spsr_el1" = Some(0x6000_03c5),
+    "esr_el1" = Some(0x5600_1234),
+    "far_el1" = Some(0xfedc_ba98_7654_3210_u64),
+    "par_el1" = Some(0x0000_1234_5678_9000),
+    "afsr0_el1" = Some(0),
+    "afsr1_el1" = Some(0),
+    "amair_el1" = Some(0),
+    "csselr_el1" = Some(2),
+    "cntkctl_el1" = Some(0b11),
+    "cntp_cval_el0" = Some(0x7654_3210_0123_4567_u64),
+    "mdscr_el1" = Some(1 << 12),
+    "dbgbvr0_el1" = Some(0x0000_4321_8765_4320),
+    "dbgwvr0_el1" = Some(0x0000_1234_5678_9ab8),
 }
 
-/// Waits for an interrupt with a mark in every register that a wait must leave alone, and looks at them.
-fn registers_stay() -> bool {
-    let mut same = true;
-    macro_rules! look {
-        ($name:literal, $value:expr) => {
-            same &= read_sysreg!($name) == $value;
-        };
+fn mark_registers() -> Marks {
+    fp::enable();
+    mark_system();
+    let vectors = fp::pattern(WORDS as u64);
+    fp::load(&vectors);
+    around::put(WFI);
+    Marks {
+        system: read_system(),
+        general: around::pattern(SLICE as u64),
+        vectors,
     }
-    let difference: u64;
-    // SAFETY: waits; the registers it marks are declared.
-    unsafe {
-        asm!(
-            "mov x9, #0x5a5a",
-            "mov x20, x9", "add x21, x9, #1", "add x22, x9, #2", "add x23, x9, #3",
-            "add x24, x9, #4", "add x25, x9, #5", "add x26, x9, #6", "add x27, x9, #7",
-            "dsb sy",
-            "wfi",
-            "eor x10, x20, x9",
-            "sub x21, x21, #1", "eor x21, x21, x9", "orr x10, x10, x21",
-            "sub x22, x22, #2", "eor x22, x22, x9", "orr x10, x10, x22",
-            "sub x23, x23, #3", "eor x23, x23, x9", "orr x10, x10, x23",
-            "sub x24, x24, #4", "eor x24, x24, x9", "orr x10, x10, x24",
-            "sub x25, x25, #5", "eor x25, x25, x9", "orr x10, x10, x25",
-            "sub x26, x26, #6", "eor x26, x26, x9", "orr x10, x10, x26",
-            "sub x27, x27, #7", "eor x27, x27, x9", "orr x10, x10, x27",
-            "mov x11, #0x5a5a", "eor x11, x11, x9", "orr x10, x10, x11",
-            out("x9") _, out("x10") difference, out("x11") _,
-            out("x20") _, out("x21") _, out("x22") _, out("x23") _,
-            out("x24") _, out("x25") _, out("x26") _, out("x27") _,
-        );
-    }
-    marked!(look);
-    same && difference == 0
+}
+
+/// Waits for an interrupt with a mark in every register, and looks at them.
+fn registers_stay(marks: &Marks) -> bool {
+    around::again(&marks.general) == marks.general
+        && read_system() == marks.system
+        && fp::store() == marks.vectors
 }

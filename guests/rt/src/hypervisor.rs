@@ -113,6 +113,14 @@ pub fn control(partition: u64, action: u64) -> Result<(), i64> {
     call(id::PARTITION_CONTROL, &[partition, action]).map(|_| ())
 }
 
+/// Returns x1-x3 of an item of a partition's crash record, index 0 the newest.
+///
+/// # Errors
+/// DENIED without `observe`; NO_DATA past the oldest record; INVALID_PARAMETER if there is no such item.
+pub fn crash_record(partition: u64, index: u64, item: u64) -> Result<[u64; 3], i64> {
+    call(id::CRASH_RECORD, &[partition, index, item])
+}
+
 /// Returns a counter of a vCPU.
 ///
 /// # Errors

@@ -266,6 +266,12 @@ pub fn synchronize() {
     unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb") };
 }
 
+/// Makes changed tables take effect on the calling CPU alone.
+pub fn synchronize_own() {
+    // SAFETY: as in `synchronize`.
+    unsafe { asm!("dsb nshst", "tlbi vmalle1", "dsb nsh", "isb") };
+}
+
 /// Makes freshly written instructions executable: cleans data to the point of unification and
 /// drops instruction lines.
 pub fn synchronize_instructions(start: *const u8, length: usize) {

@@ -18,8 +18,11 @@ _start:
         .long   {IMAGE_MAGIC}
         .long   0
 
-// Keeps the state at entry in x19-x28: x0-x3, CurrentEL, DAIF, SCTLR, SPSel, MPIDR, CNTVCT.
+// Keeps the state at entry in x19-x29: x0-x3, CurrentEL, DAIF, SCTLR, SPSel, MPIDR, CNTVCT, and what x4-x30 have set.
 .macro keep_entry
+        .irp    n, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30
+        orr     x29, x29, x\n
+        .endr
         mrs     x28, cntvct_el0
         mov     x19, x0
         mov     x20, x1
@@ -41,6 +44,7 @@ _start:
         stp     x23, x24, [x0, #{ENTRY_EL}]
         stp     x25, x26, [x0, #{ENTRY_SCTLR}]
         stp     x27, x28, [x0, #{ENTRY_MPIDR}]
+        str     x29, [x0, #{ENTRY_REST}]
 .endm
 
 .section .text.start, "ax"

@@ -32,6 +32,8 @@ pub struct EntryState {
     pub mpidr: u64,
     /// CNTVCT_EL0, in ticks.
     pub cntvct: u64,
+    /// All bits set in any of x4-x30.
+    pub rest: u64,
 }
 
 impl EntryState {
@@ -43,6 +45,7 @@ impl EntryState {
         spsel: 0,
         mpidr: 0,
         cntvct: 0,
+        rest: 0,
     };
 }
 
@@ -119,6 +122,7 @@ global_asm!(
     ENTRY_EL = const offset_of!(EntryState, current_el),
     ENTRY_SCTLR = const offset_of!(EntryState, sctlr),
     ENTRY_MPIDR = const offset_of!(EntryState, mpidr),
+    ENTRY_REST = const offset_of!(EntryState, rest),
     START_STACK = const offset_of!(SecondaryStart, stack_top),
     START_TRANSLATION = const offset_of!(SecondaryStart, translation),
     START_ENTRY = const offset_of!(SecondaryStart, entry),

@@ -36,6 +36,9 @@ pub fn run(tap: &mut Tap, environment: &Environment) {
 fn entry(tap: &mut Tap, environment: &Environment) {
     let state = cpu::entry_state(0);
     tap.equal("x1-x3 are zero at entry", &state.x[1..], &[0, 0, 0]);
+    environment.only_bulkhead(tap, "x4-x30 are zero at entry", |tap, name| {
+        tap.equal(name, state.rest, 0);
+    });
     tap.equal("entered at EL1", state.current_el, EL1);
     tap.equal("entered with SP_EL1 selected", state.spsel, 1);
     tap.equal("entered with DAIF masked", state.daif, ALL_MASKED);

@@ -38,7 +38,7 @@ macro_rules! registers {
         }
 
         /// Bit n: register n is not zero.
-        fn left_in_registers() -> u64 {
+        pub fn left_in_registers() -> u64 {
             let values = [$(read_sysreg!($name)),*];
             let left = values.iter().enumerate().filter(|(_, value)| **value != 0);
             left.fold(0, |bits, (number, _)| bits | 1 << number)
@@ -108,7 +108,7 @@ fn first(machine: &Machine) {
     );
 }
 
-fn poison_cpu() {
+pub fn poison_cpu() {
     fp::enable();
     fp::load(&fp::pattern(POISON));
     poison_registers();

@@ -16,6 +16,8 @@ mod devices;
 mod fp;
 mod hostile;
 mod mmio;
+mod observer;
+mod poison;
 mod psci;
 mod roles;
 mod smccc;
@@ -53,6 +55,7 @@ const SUBJECTS: &[Subject] = &[
     subject("mmio", mmio::run),
     subject("fp", fp::run),
     subject("sysreg", sysreg::run),
+    subject("poison", poison::run),
     subject("debug", debug::run),
     subject("hostile-lite", hostile::run),
     subject("uart", uart::run),

@@ -258,6 +258,11 @@ fn entry_state(tap: &mut Tap, index: usize, context: u64) {
         state.sctlr & SCTLR_MC,
         0,
     );
+    tap.equal(
+        "entered with x1-x3 and x4-x30 zero",
+        (&state.x[1..], state.rest),
+        (&[0; 3][..], 0),
+    );
 }
 
 fn already_on(tap: &mut Tap, environment: &Environment, instruction: Instruction) {

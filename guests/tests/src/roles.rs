@@ -23,7 +23,11 @@ pub fn run(role: &str, machine: &'static Machine) {
         "fault-data" => fault_data(),
         "fault-loop" => fault_loop(),
         "fault-exit" => fault_exit(NOWHERE),
+        "fault-stack" => fault_stack(),
+        "fault-undefined" => fault_undefined(),
         "fault-silent" => silent(machine),
+        "calls" => calls(),
+        "observer" => crate::observer::run(machine),
         "spin" => spin(),
         "cold" => cold::run(machine),
         "commands" => commands(),
@@ -87,6 +91,39 @@ fn fault_exit(address: u64) -> ! {
     unsafe {
         asm!("msr vbar_el1, {0}", "msr sctlr_el1, {1}", "isb", "svc #0",
             in(reg) address, in(reg) SCTLR_OFF, options(noreturn))
+    }
+}
+
+/// Loses its stack and takes an exception: the vector's second instruction stores to it, and comes to EL2 each time.
+fn fault_stack() -> ! {
+    const PAGE: u64 = 0x1000;
+    // SAFETY: nothing of Rust's runs after this.
+    unsafe { asm!("mov sp, {0}", "svc #0", in(reg) NOWHERE + PAGE, options(noreturn)) }
+}
+
+/// Takes an exception to a vector whose first instruction is UNDEFINED, which EL2 says: an SMC that is none.
+fn fault_undefined() -> ! {
+    // SAFETY: nothing of Rust's runs after this; the vectors are aligned as VBAR_EL1 wants them.
+    unsafe {
+        asm!(
+            "adr x9, 2f",
+            "msr vbar_el1, x9",
+            "isb",
+            "svc #0",
+            ".balign 0x800",
+            "2:",
+            ".skip 0x200",
+            "smc #1",
+            "b .",
+            options(noreturn)
+        )
+    }
+}
+
+/// Calls without end.
+fn calls() -> ! {
+    loop {
+        let _ = hypervisor::partition_info();
     }
 }
 

@@ -79,6 +79,16 @@ const FEATURES: &[Feature] = &[
         Register::new(3, 3, 13, 2, 0),
     ),
     feature(
+        "MPAM: MPAM1_EL1 as its ID fields say",
+        || field!("id_aa64pfr0_el1", 40) | field!("id_aa64pfr1_el1", 16) != 0,
+        Register::new(3, 0, 10, 5, 0),
+    ),
+    feature(
+        "trace: TRCCONFIGR as its ID field says",
+        || field!("id_aa64dfr0_el1", 4) != 0,
+        Register::new(2, 1, 0, 4, 0),
+    ),
+    feature(
         "SPE: PMSIDR_EL1 as its ID field says",
         || field!("id_aa64dfr0_el1", 32) != 0,
         Register::new(3, 0, 9, 9, 7),

@@ -8,15 +8,20 @@
 // to a block for each core, tells it apart from then on. With option `bare` there is no hypervisor, and VMPIDR_EL2 it is.
 //
 // Options: out=FILE (one line a fact, below), guest=on (count EL0 and EL1 too: slower), bare=on,
-// profile=FILE (EL2's instructions by address, at the end), profile-window=ID (those of one window only),
-// trace=FILE,trace-window=ID (each address of the first window of that id).
+// profile=FILE (EL2's instructions by window and address, at the end), skip=N (leave out the first N windows of each id),
+// trace=FILE,trace-window=ID (each address of the first window of that id), guest=blocks (count EL0 and EL1 by whole blocks:
+// fast, and all cores' go to core 0), waits=AT/AT (addresses of EL2's instructions that wait for another core).
 //
-//   window ID core=N COUNTS      between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything
-//   period core=N COUNTS         on one core, from one virtual timer interrupt to the next
+//   vectors at=A                 EL2's vector table, at the end: where the image was
+//   window ID n=K core=N COUNTS  between HINT #(64 + ID), ID 0..47, and HINT #127, for every core that did anything; K counts
+//                                the windows of that id
+//   boot core=N COUNTS           for every core, when the first instruction of a guest is about to be executed
+//   period core=N window=ID longest=L COUNTS   on one core, from one virtual timer interrupt to the next; ID is the window
+//                                then open (255: none), L the instructions of the longest exit
 //   exit core=N vector=V class=C detail=D write=W count=K   at the end: exits by cause; D is the IPA of an abort, the
 //                                function of a call, the syndrome of a system register
 //   total core=N COUNTS          at the end
-//   COUNTS: el0= el1= el2= sync= irq= other= device= sysreg= barriers= exclusives= maintenance=
+//   COUNTS: el0= el1= el2= sync= irq= other= device= sysreg= barriers= exclusives= maintenance= waits=
 //   From el2 on all are of EL2; sync, irq and other are entries to it.
 
 #include <stdbool.h>
@@ -80,9 +85,9 @@ enum { NO_REGISTERS = 0, READS_REGISTERS = 1, READS_AND_WRITES = 3 };
 
 // The board's cores and what is counted of each.
 
-enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64 };
+enum { CORES = 8, LEVELS = 4, CAUSES = 2048, WINDOWS = 48, END_MARKER = 127, FIRST_MARKER = 64, NO_WINDOW = 255 };
 enum vector { SYNC, IRQ, OTHER, VECTORS };
-enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, KINDS };
+enum kind { DEVICE, SYSREG, BARRIER, EXCLUSIVE, MAINTENANCE, WAIT, KINDS };
 
 struct counts {
     uint64_t instructions[LEVELS];
@@ -102,6 +107,8 @@ struct core {
     struct counts total;
     struct counts window;  // totals at the beginning of the window
     struct counts period;  // totals at the beginning of the period
+    uint64_t entry;        // instructions of EL2 at the last entry
+    uint64_t longest;      // the longest exit of the period
     uint64_t deadline;     // CNTV_CVAL_EL0 of the period's interrupt; 0 before the first
     struct cause causes[CAUSES];
 };
@@ -113,23 +120,33 @@ static __thread struct core *core = &cores[0];  // whose code runs
 static __thread unsigned level;                 // at which exception level
 
 static int window = -1;  // the open window's id
-static bool count_guest, bare;
+static unsigned ordinals[WINDOWS];  // how many windows of each id have begun
+static unsigned skip;  // how many of each id are left out
+static uint64_t vectors_at;
+static bool count_guest, count_blocks, bare;
+static bool booted;  // a guest runs
+static uint64_t block_instructions;  // of guests, by whole blocks
 static FILE *out, *trace;
 static const char *profile;
-static int trace_window = -1, profile_window = -1;
+static int trace_window = -1;
 static bool tracing, traced;
 
-// An instruction of EL2 and how often it was executed.
+// An instruction of EL2 and how often it was executed: in the windows of each id, and outside.
 struct place {
-    uint64_t address, count;
+    uint64_t address;
+    uint32_t counts[WINDOWS + 2];
     struct place *next;
 };
 static struct place *places;
 
+// Where EL2 waits for another core.
+enum { WAITS = 256 };
+static uint64_t waits[WAITS];
+
 // Registers.
 
-enum name { CPSR, VMPIDR, TPIDR, VTTBR, VBAR, ESR, FAR, HPFAR, X0, TIMER_CONTROL, TIMER_DEADLINE, NAMES };
-static const char *const names[NAMES] = {"cpsr",   "VMPIDR_EL2", "TPIDR_EL2", "VTTBR_EL2", "VBAR_EL2",   "ESR_EL2",
+enum name { CPSR, SP, VMPIDR, TPIDR, VTTBR, VBAR, ESR, FAR, HPFAR, X0, TIMER_CONTROL, TIMER_DEADLINE, NAMES };
+static const char *const names[NAMES] = {"cpsr",   "sp", "VMPIDR_EL2", "TPIDR_EL2", "VTTBR_EL2", "VBAR_EL2",   "ESR_EL2",
                                          "FAR_EL2", "HPFAR_EL2", "x0",        "CNTV_CTL_EL0", "CNTV_CVAL_EL0"};
 static struct qemu_plugin_register *handles[NAMES];
 static __thread GByteArray *bytes;
@@ -151,6 +168,14 @@ static uint64_t reg(enum name name) {
 static unsigned current_level(void) { return reg(CPSR) >> 2 & 3; }
 
 static struct core *current_core(void) {
+    // Each core has stacks of its own, so a stack's page tells cores apart, and SP is quicker to read than the others. Before
+    // a core has a stack SP is 0.
+    enum { PAGE_SHIFT = 12 };
+    static uint64_t last;  // the page of the stack of the core whose code ran last
+    uint64_t page = reg(SP) >> PAGE_SHIFT;
+    if (page != 0 && page == last && !bare)
+        return core;
+    last = page;
     uint64_t block = reg(TPIDR);
     if (bare || block == 0 || reg(VTTBR) == 0) {
         unsigned number = reg(VMPIDR) & (CORES - 1);
@@ -172,14 +197,15 @@ static void print(const char *what, int id, const struct core *of, const struct 
     const struct counts *now = &of->total;
     fputs(what, out);
     if (id >= 0)
-        fprintf(out, " %d", id);
+        fprintf(out, " %d n=%u", id, ordinals[id] - 1);
     fprintf(out, " core=%d", (int)(of - cores));
     for (int l = 0; l < 3; l++)
         fprintf(out, " el%d=%lu", l, now->instructions[l] - from->instructions[l]);
     static const char *const vectors[VECTORS] = {"sync", "irq", "other"};
     for (int v = 0; v < VECTORS; v++)
         fprintf(out, " %s=%lu", vectors[v], now->entries[v] - from->entries[v]);
-    static const char *const kinds[KINDS] = {"device", "sysreg", "barriers", "exclusives", "maintenance"};
+    static const char *const kinds[KINDS] = {"device",     "sysreg",      "barriers",
+                                               "exclusives", "maintenance", "waits"};
     for (int k = 0; k < KINDS; k++)
         fprintf(out, " %s=%lu", kinds[k], now->kinds[k] - from->kinds[k]);
     fputc('\n', out);
@@ -223,9 +249,13 @@ static void note_period(void) {
     uint64_t deadline = reg(TIMER_DEADLINE);
     if (deadline == core->deadline)
         return;
-    if (core->deadline != 0)
-        print("period", -1, core, &core->period);
+    if (core->deadline != 0) {
+        char what[64];
+        snprintf(what, sizeof what, "period window=%d longest=%lu", window < 0 ? NO_WINDOW : window, core->longest);
+        print(what, -1, core, &core->period);
+    }
     core->deadline = deadline;
+    core->longest = 0;
     core->period = core->total;
 }
 
@@ -240,18 +270,25 @@ static void enter(unsigned index, void *data) {
     static const enum vector vectors[4] = {SYNC, IRQ, OTHER, OTHER};
     enum vector vector = vectors[(uintptr_t)data & 3];
     begin_block(index, (void *)2);
+    vectors_at = reg(VBAR);
+    uint64_t taken = core->total.instructions[2] - core->entry;
+    if (core->longest < taken)
+        core->longest = taken;
+    core->entry = core->total.instructions[2];
     if (vector == IRQ)
         note_period();
     core->total.entries[vector]++;
     note_cause(vector);
 }
 
+static int counted_window = WINDOWS + 1;  // the place of the open window's counts: at first, the boot's
+
 static void execute(unsigned index, void *data) {
     (void)index;
     struct place *place = data;
     core->total.instructions[level]++;
-    if (level == 2 && (profile_window < 0 || window == profile_window))
-        place->count++;
+    if (level == 2)
+        place->counts[counted_window]++;
     if (tracing && level == 2)
         fprintf(trace, "%d %lx\n", (int)(core - cores), place->address);
 }
@@ -263,14 +300,27 @@ static void is_kind(unsigned index, void *data) {
 
 static void access(unsigned index, uint32_t info, uint64_t address, void *data) {
     (void)index, (void)data;
-    struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
-    if (physical && qemu_plugin_hwaddr_is_io(physical))
+    // EL2 maps an address once and for all: what a page is need be asked once.
+    enum { PAGE_SHIFT = 12, PAGES = 4096 };
+    static struct {
+        uint64_t page;
+        bool known, is_device;
+    } pages[PAGES];
+    uint64_t page = address >> PAGE_SHIFT;
+    typeof(pages[0]) *of = &pages[page % PAGES];
+    if (!of->known || of->page != page) {
+        struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
+        *of = (typeof(pages[0])){page, true, physical && qemu_plugin_hwaddr_is_io(physical)};
+    }
+    if (of->is_device)
         core->total.kinds[DEVICE]++;
 }
 
 static void begin_window(unsigned index, void *data) {
     (void)index;
     window = (int)(intptr_t)data;
+    if (ordinals[window]++ >= skip)
+        counted_window = window;
     for (int i = 0; i < CORES; i++)
         cores[i].window = cores[i].total;
     tracing = trace && window == trace_window && !traced;
@@ -280,7 +330,7 @@ static void end_window(unsigned index, void *data) {
     (void)index, (void)data;
     if (window < 0)
         return;
-    for (int i = 0; i < CORES; i++)
+    for (int i = 0; i < CORES && counted_window == window; i++)
         if (memcmp(&cores[i].window, &cores[i].total, sizeof cores[i].total) != 0)
             print("window", window, &cores[i], &cores[i].window);
     if (tracing) {
@@ -289,6 +339,7 @@ static void end_window(unsigned index, void *data) {
         fflush(trace);
     }
     window = -1;
+    counted_window = WINDOWS;
 }
 
 // Translation.
@@ -318,6 +369,13 @@ static int kind_of(uint32_t op) {
     return -1;
 }
 
+static bool is_wait(uint64_t address) {
+    for (int i = 0; i < WAITS && waits[i]; i++)
+        if (address == waits[i])
+            return true;
+    return false;
+}
+
 static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
     uint32_t op = 0;
     qemu_plugin_insn_data(insn, &op, sizeof op);
@@ -338,6 +396,23 @@ static void translate_insn(struct qemu_plugin_insn *insn, bool el2) {
     int kind = kind_of(op);
     if (kind >= 0)
         qemu_plugin_register_vcpu_insn_exec_cb(insn, is_kind, NO_REGISTERS, (void *)(intptr_t)kind);
+    if (is_wait(place->address))
+        qemu_plugin_register_vcpu_insn_exec_cb(insn, is_kind, NO_REGISTERS, (void *)(intptr_t)WAIT);
+}
+
+static void count_block(unsigned index, void *data) {
+    (void)index;
+    block_instructions += (uintptr_t)data;
+}
+
+// A guest's first instruction comes next.
+static void end_boot(void) {
+    static const struct counts none;
+    booted = true;
+    counted_window = WINDOWS;
+    for (int i = 0; i < CORES; i++)
+        if (memcmp(&none, &cores[i].total, sizeof none) != 0)
+            print("boot", -1, &cores[i], &none);
 }
 
 // The exception level is part of what QEMU translates for, so it is known here.
@@ -345,6 +420,8 @@ static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
     (void)id;
     unsigned at = current_level();
     bool el2 = at == 2;
+    if (at < 2 && !booted)
+        end_boot();
     if (el2) {
         uint64_t offset = qemu_plugin_tb_vaddr(tb) - reg(VBAR);
         bool vector = offset >= 0x400 && offset < 0x800 && offset % 0x80 == 0;
@@ -356,6 +433,8 @@ static void translate(plugin_id id, struct qemu_plugin_tb *tb) {
         qemu_plugin_register_vcpu_tb_exec_cb(tb, begin_block, READS_REGISTERS, (void *)(uintptr_t)at);
     }
     size_t count = qemu_plugin_tb_n_insns(tb);
+    if (at < 2 && count_blocks)
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, count_block, NO_REGISTERS, (void *)count);
     for (size_t i = 0; i < count; i++)
         translate_insn(qemu_plugin_tb_get_insn(tb, i), el2);
 }
@@ -375,6 +454,8 @@ static void find_registers(plugin_id id, unsigned index) {
 static void finish(plugin_id id, void *data) {
     (void)id, (void)data;
     static const struct counts none;
+    fprintf(out, "vectors at=%#lx\n", vectors_at);
+    cores[0].total.instructions[1] += block_instructions;
     for (int i = 0; i < CORES; i++) {
         for (int j = 0; j < CAUSES && cores[i].causes[j].count; j++) {
             const struct cause *cause = &cores[i].causes[j];
@@ -391,8 +472,9 @@ static void finish(plugin_id id, void *data) {
     if (!file)
         return;
     for (struct place *place = places; place; place = place->next)
-        if (place->count)
-            fprintf(file, "%lx %lu\n", place->address, place->count);
+        for (int id = 0; id <= WINDOWS + 1; id++)
+            if (place->counts[id])
+                fprintf(file, "%d %lx %u\n", id, place->address, place->counts[id]);
     fclose(file);
 }
 
@@ -404,6 +486,15 @@ static FILE *create(const char *path) {
     }
     setvbuf(file, NULL, _IOLBF, 0);
     return file;
+}
+
+// Reads AT/AT, hexadecimal.
+static void read_waits(char *text) {
+    for (int i = 0; i < WAITS && *text; i++) {
+        waits[i] = strtoul(text, &text, 16);
+        if (*text)
+            text++;
+    }
 }
 
 PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
@@ -423,10 +514,13 @@ PUBLIC int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             profile = strdup(value);
         else if (strcmp(argv[i], "trace-window") == 0)
             trace_window = atoi(value);
-        else if (strcmp(argv[i], "profile-window") == 0)
-            profile_window = atoi(value);
-        else if (strcmp(argv[i], "guest") == 0)
+        else if (strcmp(argv[i], "skip") == 0)
+            skip = (unsigned)atoi(value);
+        else if (strcmp(argv[i], "guest") == 0) {
             count_guest = on;
+            count_blocks = strcmp(value, "blocks") == 0;
+        } else if (strcmp(argv[i], "waits") == 0)
+            read_waits(value);
         else if (strcmp(argv[i], "bare") == 0)
             bare = on;
         else {

@@ -341,6 +341,8 @@ pub struct Choice {
     pub gic: Option<u8>,
     /// The CPU model.
     pub cpu: Option<String>,
+    /// How many CPUs, where the emulator leaves it open.
+    pub cpus: Option<u64>,
 }
 
 /// A board with everything chosen.
@@ -359,7 +361,10 @@ impl Machine {
     ///
     /// # Errors
     /// The board has no such GIC.
-    pub fn new(board: Board, choice: &Choice) -> anyhow::Result<Self> {
+    pub fn new(mut board: Board, choice: &Choice) -> anyhow::Result<Self> {
+        if let (Some(emulator), Some(cpus)) = (&mut board.emulator, choice.cpus) {
+            emulator.cpus = cpus;
+        }
         let emulator = board.emulator.as_ref();
         let gics = emulator.map(|emulator| &emulator.gics[..]).unwrap_or(&[]);
         if let Some(gic) = choice.gic.filter(|gic| !gics.contains(gic)) {
@@ -397,7 +402,10 @@ pub mod tests {
     #[test]
     fn a_board_takes_the_first_gic_unless_another_of_its_own_is_chosen() {
         let choose = |gic| {
-            let choice = Choice { gic, cpu: None };
+            let choice = Choice {
+                gic,
+                ..Choice::default()
+            };
             Machine::new(board(), &choice).map(|machine| machine.gic)
         };
         assert_eq!(choose(None).unwrap(), Some(3));

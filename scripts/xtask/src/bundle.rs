@@ -48,6 +48,9 @@ fn tree(manifest: &Manifest, board: &str, payloads: &[Payloads]) -> Result<Vec<u
     fdt.property_string("compatible", COMPATIBLE)?;
     fdt.property_string("board", board)?;
     fdt.property("digest", &PLACEHOLDER)?;
+    if manifest.audit {
+        fdt.property_null("bulkhead.audit")?;
+    }
     if manifest.selftest {
         fdt.property_null("bulkhead.selftest")?;
     }

@@ -10,7 +10,7 @@ use regex::Regex;
 use crate::board::Choice;
 use crate::run::Options;
 use crate::{
-    build, check, coverage, fuzz, initramfs, run, sdcard, symbolize, test, trace, workspace,
+    bench, build, check, coverage, fuzz, initramfs, run, sdcard, symbolize, test, trace, workspace,
 };
 
 const EXAMPLES: &str = "\
@@ -61,6 +61,14 @@ enum Command {
     },
     /// Print how much of the pure core the host tests reach, file by file
     Coverage,
+    /// Count what each operation costs at EL2, beside its budget and the best peer
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Arguments),
+    /// Print how large the hypervisor's image is, by section, module and symbol, and its memory
+    #[command(after_help = bench::size::EXAMPLES)]
+    Size(bench::size::Arguments),
+    /// Attack the hypervisor for as long as you like, on every machine, with other choices each time
+    Hostile(test::hostile::Arguments),
     /// Run the conformance suite on every machine and write its rules and their results as a table
     Conformance(test::conformance::Arguments),
     /// Make a card that the board's stock firmware boots the system from, or look at one
@@ -124,6 +132,7 @@ impl MachineArguments {
         Choice {
             gic: self.gic,
             cpu: self.cpu.clone(),
+            cpus: None,
         }
     }
 }
@@ -178,6 +187,9 @@ pub fn main() -> anyhow::Result<ExitCode> {
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
         Command::Fuzz { targets, seconds } => return fuzz::main(&targets, seconds),
         Command::Coverage => return coverage::main(),
+        Command::Bench(arguments) => return bench::main(&arguments),
+        Command::Size(arguments) => bench::size::main(&arguments)?,
+        Command::Hostile(arguments) => return test::hostile::main(&arguments),
         Command::Test(arguments) => return test::main(&arguments),
         Command::Trace {
             manifest,

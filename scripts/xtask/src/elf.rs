@@ -100,6 +100,34 @@ pub fn strip(file: &[u8]) -> Result<Vec<u8>, ElfError> {
     Ok(stripped)
 }
 
+/// The value of the symbol called `name`, if the file has a symbol table with it.
+pub fn symbol(file: &[u8], name: &str) -> Option<u64> {
+    /// `sh_type` of a symbol table; bytes of a section header and of a symbol.
+    const SYMBOL_TABLE: u64 = 2;
+    const SECTION_HEADER: usize = 64;
+    const SYMBOL: usize = 24;
+    let number = |at: usize, bytes: usize| {
+        let mut word = [0; 8];
+        word[..bytes].copy_from_slice(file.get(at..at.checked_add(bytes)?)?);
+        usize::try_from(u64::from_le_bytes(word)).ok()
+    };
+    // e_shoff and e_shnum, then of each section sh_type, sh_offset, sh_size and sh_link.
+    let section = |index: usize| Some(number(0x28, 8)? + index * SECTION_HEADER);
+    let sections = (0..number(0x3c, 2)?).filter_map(section);
+    let table = { sections }.find(|at| number(at + 4, 4) == usize::try_from(SYMBOL_TABLE).ok())?;
+    let names = number(section(number(table + 0x28, 4)?)? + 0x18, 8)?;
+    let (from, size) = (number(table + 0x18, 8)?, number(table + 0x20, 8)?);
+    let mut symbols = (from..from.checked_add(size)?).step_by(SYMBOL);
+    let found = symbols.find(|at| {
+        let own = number(*at, 4).and_then(|own| file.get(names + own..));
+        own.is_some_and(|own| {
+            own.strip_prefix(name.as_bytes())
+                .is_some_and(|rest| rest.first() == Some(&0))
+        })
+    })?;
+    number(found + 8, 8)?.try_into().ok()
+}
+
 fn segments(file: &[u8]) -> Result<Vec<Segment<'_>>, ElfError> {
     check_header(file)?;
     let (start, count) = table(file)?;

@@ -6,11 +6,13 @@
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
 //! - `fuzz`, `coverage`: the properties against a fuzzer's inputs, and what the host tests reach. `nightly`: the compiler both may need.
+//! - [`bench`]: what each operation costs at EL2.
 //! - `sdcard`: a card a board's firmware boots from.
 //! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
 //! - `build`, `elf`, `apt`, `debian`, `cpio`, `initramfs`, `uio`: where images come from.
 
 mod apt;
+mod bench;
 mod board;
 mod build;
 mod bundle;

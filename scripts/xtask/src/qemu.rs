@@ -253,6 +253,7 @@ mod tests {
         let choice = Choice {
             gic: Some(2),
             cpu: Some(cpu.to_string()),
+            cpus: None,
         };
         let machine = Machine::new(board(), &choice).unwrap();
         let mut what = Launch {

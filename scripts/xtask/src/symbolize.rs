@@ -34,13 +34,17 @@ pub fn run(input: Option<&Path>, image: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// The image's functions and lines.
-struct Symbols {
+pub struct Symbols {
     loader: Loader,
     address: Regex,
 }
 
 impl Symbols {
-    fn load(image: &Path) -> anyhow::Result<Self> {
+    /// Reads the line numbers in the ELF file `image`.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn load(image: &Path) -> anyhow::Result<Self> {
         let loader = Loader::new(image).map_err(|error| {
             anyhow!(
                 "{}: {error}: `cargo xtask build` makes it",
@@ -63,7 +67,10 @@ impl Symbols {
     }
 
     /// The functions at `address`, innermost first: those inlined, then the one they are in.
-    fn at(&self, address: u64) -> anyhow::Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// The line numbers are damaged.
+    pub fn at(&self, address: u64) -> anyhow::Result<Vec<String>> {
         let failed = |error| anyhow!("the image's line numbers: {error}");
         let mut frames = self
             .loader

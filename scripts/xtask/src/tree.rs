@@ -31,6 +31,41 @@ pub fn remove(tree: &mut [u8], path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes the property `name` of the node at `path` out of `tree`.
+///
+/// # Errors
+/// The tree is damaged, or has no such property.
+pub fn remove_property(tree: &mut [u8], path: &str, name: &str) -> anyhow::Result<()> {
+    let value = property(tree, path, name)?;
+    let value = value.with_context(|| format!("{path} has no property {name}"))?;
+    let (from, to) = (value.start - 3 * CELL, aligned(value.end));
+    for token in tree[from..to].chunks_exact_mut(CELL) {
+        token.copy_from_slice(&NOP.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// Cuts off the room that QEMU leaves behind a tree it makes; a tree that it reads gets as much again.
+///
+/// # Errors
+/// The tree is damaged.
+pub fn shrink(tree: &mut Vec<u8>) -> anyhow::Result<()> {
+    /// Where the header has the sizes of the two blocks, and that of all.
+    const SIZES: [(usize, usize); 2] = [(OFF_DT_STRUCT, 36), (OFF_DT_STRINGS, 32)];
+    const TOTAL_SIZE: usize = 4;
+    let mut end = 0;
+    for (offset, size) in SIZES {
+        end = end.max(usize::try_from(cell(tree, offset)?)? + usize::try_from(cell(tree, size)?)?);
+    }
+    tree.truncate(aligned(end));
+    let total = u32::try_from(tree.len())?;
+    let place = tree.get_mut(TOTAL_SIZE..TOTAL_SIZE + CELL);
+    place
+        .context("the tree is cut off")?
+        .copy_from_slice(&total.to_be_bytes());
+    Ok(())
+}
+
 /// Where the value of the property `name` of the node at `path` is.
 ///
 /// # Errors

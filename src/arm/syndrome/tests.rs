@@ -189,3 +189,62 @@ fn injected_syndromes_have_the_class_of_their_origin() {
         0x9600_0056
     );
 }
+
+/// A stage-2 translation fault, level 3, of `ldr w5, [..]` or `str w5, [..]`, as a Cortex-A72 reports it.
+const LOAD_WORD: u64 = 0x9385_0007;
+const STORE_WORD: u64 = 0x9385_0047;
+
+#[test]
+fn plain_word_accesses_are_recognised_with_any_register_width_order_and_level() {
+    for esr in [LOAD_WORD, STORE_WORD] {
+        for free in [0, 1 << 14, 1 << 15, 0x1f << 16, 0b11, 1 << 40] {
+            let esr = esr ^ free;
+            assert!(is_plain_word_access(esr), "{esr:#x}");
+            assert_eq!(is_write(esr), esr & 0x40 != 0);
+            assert_eq!(transfer_register(esr), esr >> 16 & 31);
+        }
+    }
+    assert_eq!(transfer_register(LOAD_WORD), 5);
+}
+
+#[test]
+fn writes_to_icc_sgi1r_are_recognised_with_any_register() {
+    // MSR ICC_SGI1R_EL1, X3: S3_0_C12_C11_5.
+    let write = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 3 << 5 | 11 << 1;
+    assert!(is_sgi1r_write(write));
+    assert_eq!(moved_register(write), 3);
+    assert!(is_sgi1r_write(write | 0x1f << 5));
+    // MRS, ICC_ASGI1R_EL1, ICC_SGI0R_EL1.
+    for other in [write | 1, write ^ (5 ^ 6) << 17, write ^ (5 ^ 7) << 17] {
+        assert!(!is_sgi1r_write(other), "{other:#x}");
+    }
+}
+
+proptest::proptest! {
+    /// What is recognised whole is what the decoding says in parts.
+    #[test]
+    fn what_is_recognised_is_decoded_the_same(flips in 0_u64..1 << 32, base in 0_usize..3) {
+        let sgi1r = 0x623a_3076;
+        let esr = [LOAD_WORD, STORE_WORD, sgi1r][base] ^ (flips & flips >> 16);
+        let syndrome = Syndrome::new(esr);
+        if is_plain_word_access(esr) {
+            let abort = syndrome.data_abort();
+            let transfer = abort.transfer.unwrap();
+            proptest::prop_assert_eq!(syndrome.class(), Class::DataAbortLower);
+            proptest::prop_assert_eq!(syndrome.instruction_length(), 4);
+            proptest::prop_assert_eq!(abort.fault.kind, FaultKind::Translation);
+            proptest::prop_assert!(!abort.fault.table_walk && !abort.cache_maintenance);
+            proptest::prop_assert_eq!(abort.write, is_write(esr));
+            proptest::prop_assert_eq!(u64::from(transfer.register), transfer_register(esr));
+            proptest::prop_assert_eq!(transfer.bytes, 4);
+            proptest::prop_assert_eq!(transfer.loaded(0x8765_4321), 0x8765_4321);
+        }
+        if is_sgi1r_write(esr) {
+            let access = syndrome.system_register();
+            proptest::prop_assert_eq!(syndrome.class(), Class::SystemRegister);
+            proptest::prop_assert_eq!(access.encoding, Encoding::ICC_SGI1R_EL1);
+            proptest::prop_assert!(!access.read);
+            proptest::prop_assert_eq!(u64::from(access.register), moved_register(esr));
+        }
+    }
+}

@@ -50,13 +50,28 @@ fn a_write_to_nowhere_reads_as_a_person_would_say_it() {
     assert_eq!(
         sentence(&record(Cause::ExceptionLoop, nowhere(0x0b00_0000))),
         "exception loop, its vector faults on itself: data abort, translation fault level 2, write to 0x0b00_0000, \
-         which is no memory of this partition; pc 0x4020_1234"
+         which is no memory of this partition; pc 0xffff_0000_0b00_0200",
+        "the instruction that faults: the exception has been taken"
+    );
+}
+
+#[test]
+fn an_serror_has_its_class_and_where_the_guest_was() {
+    // EC 0x2f, an asynchronous abort (Arm ARM D24.2.45): no address is its own.
+    let fault = Fault::Stage2 {
+        esr: 0x2f << 26 | 1 << 25,
+        far: 0x0b00_0000,
+        ipa: None,
+    };
+    assert_eq!(
+        sentence(&record(Cause::SystemError, fault)),
+        "SError, a RAM error or an access that failed late: ESR 0xbe000000; pc 0x4020_1234"
     );
 }
 
 #[test]
 fn what_a_partition_has_at_the_address_is_named() {
-    let at = |ipa| sentence(&record(Cause::SystemError, nowhere(ipa)));
+    let at = |ipa| sentence(&record(Cause::ExceptionLoop, nowhere(ipa)));
     assert!(at(0x4000_0000).contains("which is its own RAM"));
     assert!(at(0x0900_0018).contains("which is its UART"));
     assert!(at(0x0800_0f00).contains("which is its interrupt controller"));

@@ -139,7 +139,14 @@ impl Display for Sentence<'_> {
         match record.cause {
             Cause::ExceptionLoop => f.write_str("exception loop, its vector faults on itself: ")?,
             Cause::Heartbeat => return write!(f, "missed its heartbeat; pc {}", Hex(record.pc())),
-            Cause::SystemError => f.write_str("SError: ")?,
+            Cause::SystemError => {
+                let (esr, ..) = record.syndrome();
+                return write!(
+                    f,
+                    "SError, a RAM error or an access that failed late: ESR {esr:#x}; pc {}",
+                    Hex(record.pc())
+                );
+            }
             Cause::Load => return f.write_str("not loaded: a payload is damaged or misplaced"),
             Cause::Hypervisor => {
                 return f.write_str("the hypervisor failed on one of its cores");

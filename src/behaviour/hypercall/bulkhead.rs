@@ -70,7 +70,6 @@ pub(super) fn answer(
 }
 
 /// The code of a call that takes no more than X1 and X2, if it is one: FEATURES, HEARTBEAT.
-#[inline(always)]
 pub(super) fn at_once(
     here: &Here<'_, '_>,
     machine: &mut impl Machine,
@@ -85,21 +84,39 @@ pub(super) fn at_once(
     Some(values.map_or_else(CallError::code, |_| bulkhead::SUCCESS))
 }
 
+/// The functions of this service that [`answer`] knows.
+const FUNCTIONS: [u32; 11] = [
+    bulkhead::FEATURES,
+    bulkhead::PARTITION_INFO,
+    bulkhead::CONSOLE_WRITE,
+    bulkhead::CONSOLE_READ,
+    bulkhead::CHANNEL_INFO,
+    bulkhead::CHANNEL_NOTIFY,
+    bulkhead::HEARTBEAT,
+    bulkhead::PARTITION_STATUS,
+    bulkhead::PARTITION_CONTROL,
+    bulkhead::STATISTIC,
+    bulkhead::CRASH_RECORD,
+];
+
+/// The functions that are there as bits: bit n of word m is the service's function 64m + n.
+pub const FUNCTION_BITS: [u64; 2] = {
+    let mut bits = [0; 2];
+    let mut index = 0;
+    while index < FUNCTIONS.len() {
+        let number = (FUNCTIONS[index] - bulkhead::FEATURES) as usize;
+        bits[number / 64] |= 1 << (number % 64);
+        index += 1;
+    }
+    bits
+};
+
 /// `FEATURES(function)`: whether the function is one of this service that [`answer`] knows.
 fn features(function: u32) -> Values {
-    match function {
-        bulkhead::FEATURES
-        | bulkhead::PARTITION_INFO
-        | bulkhead::CONSOLE_WRITE
-        | bulkhead::CONSOLE_READ
-        | bulkhead::CHANNEL_INFO
-        | bulkhead::CHANNEL_NOTIFY
-        | bulkhead::HEARTBEAT
-        | bulkhead::PARTITION_STATUS
-        | bulkhead::PARTITION_CONTROL
-        | bulkhead::STATISTIC
-        | bulkhead::CRASH_RECORD => Ok([0; 3]),
-        _ => Err(CallError::NotSupported),
+    if FUNCTIONS.contains(&function) {
+        Ok([0; 3])
+    } else {
+        Err(CallError::NotSupported)
     }
 }
 
@@ -159,4 +176,17 @@ fn console_read(
     let both = u128::from_le_bytes(bytes);
     let word = |shift: u32| u64::try_from(both >> shift & u128::from(u64::MAX)).unwrap_or(0);
     Ok([count, word(0), word(64)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_say_what_features_says() {
+        for number in 0..128 {
+            let known = FUNCTION_BITS[number as usize / 64] >> (number % 64) & 1 == 1;
+            assert_eq!(known, features(bulkhead::FEATURES + number).is_ok());
+        }
+    }
 }

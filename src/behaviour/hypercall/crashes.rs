@@ -34,7 +34,7 @@ pub(super) fn record(here: &Here<'_, '_>, machine: &impl Machine, call: &Call) -
         .filter(|_| here.partition.plan.observe)
         .ok_or(CallError::Denied)?;
     let index = usize::try_from(call.argument(2)).map_err(|_| CallError::NoData)?;
-    let crashes = partition.crashes.lock();
+    let crashes = partition.crashes().ok_or(CallError::NoData)?;
     let record = crashes.get(index).ok_or(CallError::NoData)?;
     item(record, call.argument(3), machine.counter_frequency())
 }

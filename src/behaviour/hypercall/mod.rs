@@ -18,6 +18,9 @@ use crate::arm::registers::Registers;
 use crate::model::console::Console;
 use bulkhead_abi::smccc;
 
+pub use bulkhead::FUNCTION_BITS as OWN_FUNCTIONS;
+pub use psci::FUNCTION_BITS as PSCI_FUNCTIONS;
+
 /// Registers a call answers in.
 const RESULTS: usize = 4;
 
@@ -120,35 +123,20 @@ pub fn unknown(registers: &mut Registers) -> Next {
     Next::Resume
 }
 
-/// Answers the call in `registers` if that takes no more than its arguments; else nothing has changed.
-#[inline(always)]
-pub fn at_once(registers: &mut Registers) -> bool {
-    let function = lower(registers.x[0]);
-    let value = match function {
-        smccc::VERSION => i64::from(smccc::VERSION_1_2),
-        _ => match psci::at_once(function, lower(registers.x[1])) {
-            Some(value) => i64::from(value),
-            None => return false,
-        },
-    };
-    put_code(registers, value);
-    true
-}
-
-/// Answers FEATURES and HEARTBEAT, which take no more than their arguments and the core's own timer; else nothing has
-/// changed.
-#[inline(always)]
-pub fn own_at_once(
-    here: &Here<'_, '_>,
-    machine: &mut impl Machine,
-    registers: &mut Registers,
-) -> bool {
+/// Answers the call in `registers` if that takes no more than its arguments and the core's own timer: versions, features,
+/// the heartbeat. Else nothing has changed.
+pub fn at_once(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut Registers) -> bool {
     let [x0, x1, x2, ..] = registers.x;
-    let code = bulkhead::at_once(here, machine, lower(x0), [x1, x2]);
+    let function = lower(x0);
+    let code = match function {
+        smccc::VERSION => Some(i64::from(smccc::VERSION_1_2)),
+        _ => psci::at_once(function, lower(x1))
+            .map(i64::from)
+            .or_else(|| bulkhead::at_once(here, machine, function, [x1, x2])),
+    };
     code.inspect(|code| put_code(registers, *code)).is_some()
 }
 
-#[inline(always)]
 fn put_code(registers: &mut Registers, code: i64) {
     let [x0, x1, x2, x3, ..] = &mut registers.x;
     (*x0, *x1, *x2, *x3) = (code.cast_unsigned(), 0, 0, 0);

@@ -47,7 +47,6 @@ pub(super) fn answer(
 }
 
 /// The answer to a call that concerns no vCPU.
-#[inline(always)]
 pub(super) fn at_once(function: u32, argument: u32) -> Option<i32> {
     match function {
         psci::VERSION => i32::try_from(psci::VERSION_1_1).ok(),
@@ -65,28 +64,47 @@ fn stop(reason: Reason) -> Answer {
     code(psci::INTERNAL_FAILURE).then(Next::Stop(reason))
 }
 
+/// The functions of this service that are there.
+const FUNCTIONS: [u32; 16] = [
+    psci::VERSION,
+    psci::FEATURES,
+    psci::CPU_ON_32,
+    psci::CPU_ON_64,
+    psci::CPU_OFF,
+    psci::CPU_SUSPEND_32,
+    psci::CPU_SUSPEND_64,
+    psci::AFFINITY_INFO_32,
+    psci::AFFINITY_INFO_64,
+    psci::MIGRATE_INFO_TYPE,
+    psci::SYSTEM_OFF,
+    psci::SYSTEM_RESET,
+    psci::SYSTEM_RESET2_32,
+    psci::SYSTEM_RESET2_64,
+    psci::SYSTEM_SUSPEND_32,
+    psci::SYSTEM_SUSPEND_64,
+];
+
+/// The functions that are there as bits: bit n is the service's function n of the 32-bit convention, bit 32 + n that of the
+/// 64-bit one.
+pub const FUNCTION_BITS: u64 = {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < FUNCTIONS.len() {
+        let function = FUNCTIONS[index];
+        let wide = (function & smccc::SMC64 != 0) as u32;
+        bits |= 1 << ((function & !smccc::SMC64) - psci::VERSION + 32 * wide);
+        index += 1;
+    }
+    bits
+};
+
 /// `PSCI_FEATURES(function)`: the feature flags of a function that is there (5.15).
 fn features(function: u32) -> i32 {
-    match function {
-        // CPU_SUSPEND: original format of power_state, no OS-initiated mode. SYSTEM_RESET2 and the rest have no flags.
-        psci::VERSION
-        | psci::FEATURES
-        | psci::CPU_ON_32
-        | psci::CPU_ON_64
-        | psci::CPU_OFF
-        | psci::CPU_SUSPEND_32
-        | psci::CPU_SUSPEND_64
-        | psci::AFFINITY_INFO_32
-        | psci::AFFINITY_INFO_64
-        | psci::MIGRATE_INFO_TYPE
-        | psci::SYSTEM_OFF
-        | psci::SYSTEM_RESET
-        | psci::SYSTEM_RESET2_32
-        | psci::SYSTEM_RESET2_64
-        | psci::SYSTEM_SUSPEND_32
-        | psci::SYSTEM_SUSPEND_64
-        | smccc::VERSION => psci::SUCCESS,
-        _ => psci::NOT_SUPPORTED,
+    // CPU_SUSPEND: original format of power_state, no OS-initiated mode. SYSTEM_RESET2 and the rest have no flags.
+    if function == smccc::VERSION || FUNCTIONS.contains(&function) {
+        psci::SUCCESS
+    } else {
+        psci::NOT_SUPPORTED
     }
 }
 
@@ -208,5 +226,20 @@ const fn affinity_state(state: State) -> u32 {
         State::Off => psci::AFFINITY_OFF,
         State::Reserved | State::OnPending => psci::AFFINITY_ON_PENDING,
         State::On | State::Suspended => psci::AFFINITY_ON,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_say_what_features_says() {
+        for number in 0..32 {
+            for (convention, function) in [(0, psci::VERSION), (32, psci::VERSION | smccc::SMC64)] {
+                let known = FUNCTION_BITS >> (number + convention) & 1 == 1;
+                assert_eq!(known, features(function + number) == psci::SUCCESS);
+            }
+        }
     }
 }

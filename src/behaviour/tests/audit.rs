@@ -144,9 +144,37 @@ fn el2_memory_that_can_be_written_and_executed_is_found() {
     // AP[2] is bit 7, XN bit 54, AF bit 10.
     map(&mut memory, 0x1000, 1 << 10 | 1 << 7);
     map(&mut memory, 0x2000, 1 << 10 | 1 << 54);
-    assert_eq!(own(&tree, &memory), Ok(0x2000));
+    let text = range(0x1000, 0x1000);
+    assert_eq!(own(&tree, &memory, text), Ok(0x2000));
     map(&mut memory, 0x3000, 1 << 10);
-    assert_eq!(own(&tree, &memory), Err(Finding::WriteExecute(0x3000)));
+    let found = own(&tree, &memory, text);
+    assert_eq!(found, Err(Finding::WriteExecute(0x3000)));
+}
+
+#[test]
+fn el2_memory_that_can_be_executed_is_its_code_alone() {
+    let mut memory = Fake(HashMap::new());
+    let tree = Tree::new_el2(&mut memory).unwrap();
+    let read_execute = 1 << 10 | 1 << 7;
+    tree.map(&mut memory, 0x1000, Pa::new(0x1000), 0x2000, read_execute)
+        .unwrap();
+    assert_eq!(own(&tree, &memory, range(0x1000, 0x2000)), Ok(0x2000));
+    let found = own(&tree, &memory, range(0x1000, 0x1000));
+    assert_eq!(found, Err(Finding::Execute(0x2000)));
+}
+
+#[test]
+fn a_core_that_translates_by_other_tables_or_may_execute_what_it_writes_is_found() {
+    let root = Pa::new(0x4030_0000);
+    // M is bit 0, WXN bit 19; CnP, bit 0 of TTBR0_EL2, does not matter.
+    assert_eq!(regime(0x4030_0001, 1 << 19 | 1, root), Ok(()));
+    for (ttbr, sctlr) in [
+        (0x4030_1000, 1 << 19 | 1),
+        (0x4030_0000, 1),
+        (0x4030_0000, 1 << 19),
+    ] {
+        assert_eq!(regime(ttbr, sctlr, root), Err(Finding::Regime(ttbr, sctlr)));
+    }
 }
 
 proptest! {

@@ -112,6 +112,27 @@ fn a_vector_that_faults_on_itself_stops_the_partition() {
 }
 
 #[test]
+fn a_vector_that_faults_on_itself_behind_its_first_instruction_stops_the_partition() {
+    for esr in [class(0x20) | 7, class(0x24) | 7, class(0x19)] {
+        let mut bench = Bench::v3(1);
+        let mut exits = 0;
+        loop {
+            exits += 1;
+            match bench.exit(esr, 0x0f80_0000) {
+                // What the guest executes of its vector before it faults again.
+                Next::Resume => bench.registers.pc = VECTOR + 0x10,
+                next => {
+                    assert_eq!(next, Next::Stop(Reason::Crash), "{esr:#x}");
+                    break;
+                }
+            }
+        }
+        // The exception, the first out of the vector, and eight that repeat it.
+        assert_eq!(exits, 1 + 1 + 8, "{esr:#x}");
+    }
+}
+
+#[test]
 fn exits_are_counted_by_their_cause() {
     let mut bench = Bench::v3(1);
     for (esr, ipa, counter) in [

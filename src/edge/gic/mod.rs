@@ -7,10 +7,12 @@ mod v2;
 mod v3;
 
 pub use v2::V2;
-pub use v3::V3;
+pub use v3::{SystemRegisters, V3};
 
+use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Pa};
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::SpinMutex;
 
@@ -33,25 +35,32 @@ const PRIORITY_MASK_ALL: u8 = 0xff;
 /// How to name each core to the interrupt controller: target mask (GICv2) or affinity (GICv3).
 static NAMES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
+/// Set in a name that is known.
+const KNOWN: u64 = 1 << 63;
+
 /// Notes how the controller names `cpu`.
 fn set_name(cpu: CpuId, name: u64) {
     if let Some(slot) = NAMES.get(cpu.index()) {
-        slot.store(name, Ordering::Release);
+        slot.store(name | KNOWN, Ordering::Release);
     }
+}
+
+/// How the controller names `cpu`, once that core is up.
+fn known_name(cpu: CpuId) -> Option<u64> {
+    let name = NAMES.get(cpu.index())?.load(Ordering::Acquire);
+    (name & KNOWN != 0).then_some(name & !KNOWN)
 }
 
 /// How the controller names `cpu`.
 fn name(cpu: CpuId) -> u64 {
-    NAMES
-        .get(cpu.index())
-        .map_or(0, |slot| slot.load(Ordering::Acquire))
+    known_name(cpu).unwrap_or(0)
 }
 
 /// Held while a word of ICFGR is changed: it has sixteen interrupts, of which several partitions may have some.
 static TRIGGERS: SpinMutex<()> = SpinMutex::new(());
 
 /// Makes `intid` edge-triggered or level-sensitive in the ICFGR word at `register` of `frame`.
-fn set_trigger(frame: Frame, register: usize, intid: u32, edge: bool) {
+fn set_trigger<const SIZE: usize>(frame: Frame<SIZE>, register: usize, intid: u32, edge: bool) {
     // The upper of an interrupt's two bits (IHI 0069H 12.9.9).
     let bit = 2 << (2 * (intid % 16));
     let _changing = TRIGGERS.lock();
@@ -66,17 +75,6 @@ pub enum HostGic {
     V2(V2),
     /// GICv3 or later.
     V3(V3),
-}
-
-/// What [`HostGic::deliver`] found.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery {
-    /// The value of IAR.
-    pub iar: u32,
-    /// The INTID in it.
-    pub intid: u32,
-    /// Whether it went into list register 0.
-    pub done: bool,
 }
 
 macro_rules! either {
@@ -111,40 +109,19 @@ impl HostGic {
     #[must_use]
     #[inline(always)]
     pub fn acknowledge(&self) -> u32 {
-        either!(self, gic => gic.acknowledge())
-    }
-
-    /// Acknowledges the highest pending interrupt, drops its priority, and, if list register 0 is empty, puts into it what
-    /// `value` gives for the INTID: 0 if it must not go there. The INTID is from [`SPECIAL`] on if nothing is pending.
-    #[must_use]
-    #[inline(always)]
-    pub fn deliver(&self, value: impl FnOnce(u32) -> u64) -> Delivery {
-        either!(self, gic => {
-            let iar = gic.acknowledge();
-            let intid = iar & gic.intid_mask();
-            let mut done = false;
-            if intid < SPECIAL {
-                gic.drop_priority(iar);
-                let value = value(intid);
-                if value != 0 && gic.empty_list_registers() & 1 == 1 {
-                    gic.write_list_register(0, value);
-                    done = true;
-                }
-            }
-            Delivery { iar, intid, done }
-        })
+        either!(self, gic => gic.interface().acknowledge())
     }
 
     /// Drops the running priority of what `iar` acknowledged.
     #[inline(always)]
     pub fn drop_priority(&self, iar: u32) {
-        either!(self, gic => gic.drop_priority(iar));
+        either!(self, gic => gic.interface().drop_priority(iar));
     }
 
     /// Deactivates what `iar` acknowledged.
     #[inline(always)]
     pub fn deactivate(&self, iar: u32) {
-        either!(self, gic => gic.deactivate(iar));
+        either!(self, gic => gic.interface().deactivate(iar));
     }
 
     /// Enables the interrupts `mask` of the 32 from `32 * word`; private ones (word 0) for `cpu`, which on a GICv2
@@ -204,9 +181,30 @@ impl HostGic {
     }
 
     /// Interrupts `cpu` with the SGI `intid`, below 16, one of EL2's.
-    #[inline]
     pub fn send(&self, cpu: CpuId, intid: u32) {
-        either!(self, gic => gic.send(cpu, intid));
+        if let Some(order) = self.order(cpu, intid) {
+            either!(self, gic => gic.interface().send(order));
+        }
+    }
+
+    /// How the SGI `intid`, one of EL2's, is sent to `cpu`: what [`Interface::send`] takes. `None` until that core is up.
+    #[must_use]
+    pub fn order(&self, cpu: CpuId, intid: u32) -> Option<u64> {
+        known_name(cpu).map(|name| either!(self, gic => gic.order(name, intid)))
+    }
+
+    /// Which controller it is.
+    #[must_use]
+    pub const fn version(&self) -> GicVersion {
+        match self {
+            Self::V2(_) => GicVersion::V2,
+            Self::V3(_) => GicVersion::V3,
+        }
+    }
+
+    /// Uses `most` list registers at most, one at least. Before anything is listed.
+    pub fn limit_list_registers(&mut self, most: usize) {
+        either!(self, gic => gic.limit_list_registers(most))
     }
 
     /// How many list registers a core has.
@@ -225,13 +223,13 @@ impl HostGic {
     #[must_use]
     #[inline(always)]
     pub fn empty_list_registers(&self) -> u32 {
-        either!(self, gic => gic.empty_list_registers())
+        either!(self, gic => gic.interface().empty_list_registers())
     }
 
     /// Bit n set: list register n ended with an EOI that asked for maintenance.
     #[must_use]
     pub fn ended_list_registers(&self) -> u32 {
-        either!(self, gic => gic.ended_list_registers())
+        either!(self, gic => gic.interface().ended_list_registers())
     }
 
     /// Reads list register `index` of the calling core, in its controller's format.
@@ -243,7 +241,7 @@ impl HostGic {
     /// Writes list register `index` of the calling core, in its controller's format.
     #[inline(always)]
     pub fn write_list_register(&self, index: usize, value: u64) {
-        either!(self, gic => gic.write_list_register(index, value));
+        either!(self, gic => gic.interface().write_list_register(index, value));
     }
 
     /// Reads the hypervisor control register (GICH_HCR or ICH_HCR_EL2: the same bits).
@@ -258,40 +256,56 @@ impl HostGic {
     }
 }
 
-/// Memory-mapped registers of 32 bits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
-    base: usize,
-    size: usize,
+/// A core's interface to the controller, physical and virtual: what the short path needs of it, without a choice at run time.
+pub trait Interface: Copy {
+    /// The INTID in what [`Interface::acknowledge`] gives.
+    const INTID: u32;
+    /// Which controller it is.
+    const VERSION: GicVersion;
+
+    /// Acknowledges the highest pending interrupt: the value of IAR.
+    fn acknowledge(self) -> u32;
+    /// Drops the running priority of what `iar` acknowledged.
+    fn drop_priority(self, iar: u32);
+    /// Deactivates what `iar` acknowledged.
+    fn deactivate(self, iar: u32);
+    /// Sends the interrupt of EL2's that `order` names, once all that was stored before is visible: [`HostGic::order`].
+    fn send(self, order: u64);
+    /// Bit n set: list register n holds neither a pending nor an active interrupt.
+    fn empty_list_registers(self) -> u32;
+    /// Bit n set: list register n ended with an EOI that asked for maintenance.
+    fn ended_list_registers(self) -> u32;
+    /// Writes list register `index`, in the controller's format.
+    fn write_list_register(self, index: usize, value: u64);
 }
 
-impl Frame {
-    /// Takes the registers of `range`.
+/// Memory-mapped registers of 32 bits, `SIZE` bytes of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<const SIZE: usize> {
+    base: NonZeroUsize,
+}
+
+impl<const SIZE: usize> Frame<SIZE> {
+    /// Takes the registers at the beginning of `range`; `None` if it is too small for them.
     ///
     /// # Safety
     /// The range is a device's registers, mapped as device memory at EL2, for which 32-bit accesses have no effect on
     /// Rust's memory.
-    pub(super) unsafe fn new(range: crate::words::Range) -> Self {
-        Self {
-            base: usize::try_from(range.base().get()).unwrap_or(0),
-            size: usize::try_from(range.size()).unwrap_or(0),
-        }
+    pub(super) unsafe fn new(range: crate::words::Range) -> Option<Self> {
+        let size = usize::try_from(range.size()).ok()?;
+        let base = NonZeroUsize::new(usize::try_from(range.base().get()).ok()?)?;
+        (size >= SIZE).then_some(Self { base })
     }
 
     /// Its first address.
     fn base(self) -> Pa {
-        Pa::new(self.base as u64)
+        Pa::new(self.base.get() as u64)
     }
 
     /// The register's address, or the first one's where the offset is beyond the frame.
     #[inline(always)]
-    fn address(self, offset: usize) -> usize {
-        self.base
-            + if offset + 4 <= self.size {
-                offset & !3
-            } else {
-                0
-            }
+    const fn address(self, offset: usize) -> usize {
+        self.base.get() + if offset + 4 <= SIZE { offset & !3 } else { 0 }
     }
 
     #[inline(always)]

@@ -5,7 +5,10 @@
 //! are halved. Without them (QEMU) there is one view and the bit is group 0's: writing zero to GICD_IGROUPR puts the
 //! interrupts there whatever firmware did. So the same writes serve both.
 
-use super::{Frame, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use super::{
+    Frame, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger,
+};
+use crate::arm::list_register::GicVersion;
 use crate::words::{CpuId, Mpidr, Pa, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
@@ -57,16 +60,16 @@ const INTID: u32 = 0x3ff;
 /// A GICv2.
 #[derive(Clone, Copy, Debug)]
 pub struct V2 {
-    distributor: Frame,
-    cpu_interface: Frame,
-    hypervisor: Frame,
-    virtual_cpu: Frame,
+    distributor: Frame<0x1000>,
+    cpu_interface: Frame<0x2000>,
+    hypervisor: Frame<0x200>,
+    virtual_cpu: Frame<0x1000>,
     list_registers: usize,
     priority_bits: u8,
 }
 
 impl V2 {
-    /// Takes the four frames.
+    /// Takes the four frames; `None` if one is too small.
     ///
     /// # Safety
     /// They are a GICv2's frames as the board's tree names them, mapped as device memory, and nothing else drives it.
@@ -76,24 +79,24 @@ impl V2 {
         cpu_interface: Range,
         hypervisor: Range,
         virtual_cpu: Range,
-    ) -> Self {
+    ) -> Option<Self> {
         // SAFETY: by this function's contract; so the other three.
-        let distributor = unsafe { Frame::new(distributor) };
+        let distributor = unsafe { Frame::new(distributor) }?;
         // SAFETY: as above.
-        let cpu_interface = unsafe { Frame::new(cpu_interface) };
+        let cpu_interface = unsafe { Frame::new(cpu_interface) }?;
         // SAFETY: as above.
-        let hypervisor = unsafe { Frame::new(hypervisor) };
+        let hypervisor = unsafe { Frame::new(hypervisor) }?;
         // SAFETY: as above.
-        let virtual_cpu = unsafe { Frame::new(virtual_cpu) };
+        let virtual_cpu = unsafe { Frame::new(virtual_cpu) }?;
         let vtr = hypervisor.read(GICH_VTR);
-        Self {
+        Some(Self {
             distributor,
             cpu_interface,
             hypervisor,
             virtual_cpu,
             list_registers: ((vtr & 0x3f) as usize + 1).min(MAX_LIST_REGISTERS),
             priority_bits: (vtr >> 29 & 0x7) as u8 + 1,
-        }
+        })
     }
 
     /// Where the virtual CPU interface lies, which guests get as theirs.
@@ -173,8 +176,7 @@ impl V2 {
             self.virtual_cpu.write(GICV_EOIR, taken);
             taken & INTID == timer && self.cpu_interface.read(GICC_HPPIR) & INTID == timer
         });
-        crate::write_register!("cnthp_ctl_el2", 0);
-        barrier::isb(barrier::SY);
+        crate::edge::timer::stop();
         self.disable(0, 1 << timer, cpu);
         self.clear_pending(0, 1 << timer, cpu);
         self.clear_active(0, 1 << timer, cpu);
@@ -191,27 +193,6 @@ impl V2 {
             }
         }
         None
-    }
-
-    #[inline(always)]
-    pub(super) fn acknowledge(&self) -> u32 {
-        self.cpu_interface.read(GICC_IAR)
-    }
-
-    /// Above the INTID, IAR has an SGI's source.
-    #[inline(always)]
-    pub(super) const fn intid_mask(&self) -> u32 {
-        INTID
-    }
-
-    #[inline(always)]
-    pub(super) fn drop_priority(&self, iar: u32) {
-        self.cpu_interface.write(GICC_EOIR, iar);
-    }
-
-    #[inline(always)]
-    pub(super) fn deactivate(&self, iar: u32) {
-        self.cpu_interface.write(GICC_DIR, iar);
     }
 
     pub(super) fn enable(&self, word: u32, mask: u32, _: CpuId) {
@@ -254,14 +235,20 @@ impl V2 {
         set_trigger(self.distributor, register, intid, edge);
     }
 
-    #[inline]
-    pub(super) fn send(&self, cpu: CpuId, intid: u32) {
-        // What the kicked core is to see must be there before the interrupt.
-        barrier::dsb(barrier::ISHST);
-        self.distributor.write(
-            GICD_SGIR,
-            (lower_half(name(cpu)) & 0xff) << SGIR_TARGETS | intid & 0xf,
-        );
+    /// GICD_SGIR's value for the SGI `intid` to the core of this name.
+    pub(super) fn order(&self, name: u64, intid: u32) -> u64 {
+        (name & 0xff) << SGIR_TARGETS | u64::from(intid & 0xf)
+    }
+
+    /// The core's own part, for the short path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(&self) -> Self {
+        *self
+    }
+
+    pub(super) fn limit_list_registers(&mut self, most: usize) {
+        self.list_registers = self.list_registers.min(most.max(1));
     }
 
     pub(super) const fn list_registers(&self) -> usize {
@@ -272,23 +259,8 @@ impl V2 {
         self.priority_bits
     }
 
-    #[inline(always)]
-    pub(super) fn empty_list_registers(&self) -> u32 {
-        self.hypervisor.read(GICH_ELRSR0)
-    }
-
-    pub(super) fn ended_list_registers(&self) -> u32 {
-        self.hypervisor.read(GICH_EISR0)
-    }
-
     pub(super) fn read_list_register(&self, index: usize) -> u64 {
         u64::from(self.hypervisor.read(GICH_LR + 4 * index))
-    }
-
-    #[inline(always)]
-    pub(super) fn write_list_register(&self, index: usize, value: u64) {
-        self.hypervisor
-            .write(GICH_LR + 4 * index, lower_half(value));
     }
 
     pub(super) fn read_control(&self) -> u32 {
@@ -297,5 +269,48 @@ impl V2 {
 
     pub(super) fn write_control(&self, value: u32) {
         self.hypervisor.write(GICH_HCR, value | GICH_HCR_ENABLE);
+    }
+}
+
+impl Interface for V2 {
+    /// Above the INTID, IAR has an SGI's source.
+    const INTID: u32 = INTID;
+    const VERSION: GicVersion = GicVersion::V2;
+
+    #[inline(always)]
+    fn acknowledge(self) -> u32 {
+        self.cpu_interface.read(GICC_IAR)
+    }
+
+    #[inline(always)]
+    fn drop_priority(self, iar: u32) {
+        self.cpu_interface.write(GICC_EOIR, iar);
+    }
+
+    #[inline(always)]
+    fn deactivate(self, iar: u32) {
+        self.cpu_interface.write(GICC_DIR, iar);
+    }
+
+    #[inline(always)]
+    fn send(self, order: u64) {
+        barrier::dsb(barrier::ISHST);
+        self.distributor.write(GICD_SGIR, lower_half(order));
+    }
+
+    #[inline(always)]
+    fn empty_list_registers(self) -> u32 {
+        self.hypervisor.read(GICH_ELRSR0)
+    }
+
+    #[inline(always)]
+    fn ended_list_registers(self) -> u32 {
+        self.hypervisor.read(GICH_EISR0)
+    }
+
+    #[inline(always)]
+    fn write_list_register(self, index: usize, value: u64) {
+        self.hypervisor
+            .write(GICH_LR + 4 * index, lower_half(value));
     }
 }

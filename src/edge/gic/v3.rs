@@ -1,13 +1,15 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use super::{Frame, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 use arm_gic::UniqueMmioPointer;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
+use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,7 +50,7 @@ static REDISTRIBUTORS: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) };
 /// A GICv3.
 #[derive(Clone, Copy, Debug)]
 pub struct V3 {
-    distributor: Frame,
+    distributor: Frame<0x1_0000>,
     list_registers: usize,
     priority_bits: u8,
 }
@@ -75,7 +77,7 @@ impl V3 {
         }
         let vtr = crate::read_register!("ich_vtr_el2");
         // SAFETY: by this function's contract.
-        let distributor = unsafe { Frame::new(distributor) };
+        let distributor = unsafe { Frame::new(distributor) }?;
         Some(Self {
             distributor,
             list_registers: ((vtr & 0x1f) as usize + 1).min(MAX_LIST_REGISTERS),
@@ -87,7 +89,7 @@ impl V3 {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
         self.wait();
-        if let Some(registers) = NonNull::new(gicd.base as *mut Gicd) {
+        if let Some(registers) = NonNull::new(gicd.base.get() as *mut Gicd) {
             // SAFETY: the frame is the distributor's, by the contract of `new`, and only this core runs.
             let registers = unsafe { UniqueMmioPointer::new(registers) };
             // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
@@ -104,8 +106,10 @@ impl V3 {
 
     pub(super) fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         set_name(cpu, mpidr.get());
-        let gicr = redistributor(cpu);
-        if let Some(registers) = NonNull::new(gicr.base as *mut GicrSgi) {
+        let Some(gicr) = redistributor(cpu) else {
+            return;
+        };
+        if let Some(registers) = NonNull::new(gicr.base.get() as *mut GicrSgi) {
             // SAFETY: the frames are this core's redistributor, which no other core drives before it is up.
             let registers = unsafe { UniqueMmioPointer::new(registers) };
             let mut redistributor = GicRedistributor::new(registers);
@@ -127,7 +131,7 @@ impl V3 {
 
     pub(super) fn reset_virtual(&self) {
         for index in 0..self.list_registers {
-            self.write_list_register(index, 0);
+            SystemRegisters.write_list_register(index, 0);
         }
         crate::write_register!("icc_sre_el1", ICC_SRE_EL1_ON);
         crate::write_register!("ich_vmcr_el2", 0);
@@ -153,76 +157,44 @@ impl V3 {
         let _ = (0..LOOKS).any(|_| self.distributor.read(GICD_CTLR) & GICD_CTLR_PENDING == 0);
     }
 
-    #[inline(always)]
-    pub(super) fn acknowledge(&self) -> u32 {
-        lower_half(crate::read_register!("icc_iar1_el1"))
-    }
-
-    /// IAR is the INTID.
-    #[inline(always)]
-    pub(super) const fn intid_mask(&self) -> u32 {
-        u32::MAX
-    }
-
-    #[inline(always)]
-    pub(super) fn drop_priority(&self, iar: u32) {
-        crate::write_register!("icc_eoir1_el1", u64::from(iar));
-    }
-
-    #[inline(always)]
-    pub(super) fn deactivate(&self, iar: u32) {
-        crate::write_register!("icc_dir_el1", u64::from(iar));
-    }
-
     pub(super) fn enable(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => redistributor(cpu).write(GICR_SGI + GICD_ISENABLER, mask),
-            _ => self
-                .distributor
-                .write(GICD_ISENABLER + 4 * word as usize, mask),
-        }
+        self.write_bits(GICD_ISENABLER, word, mask, cpu);
     }
 
     pub(super) fn disable(&self, word: u32, mask: u32, cpu: CpuId) {
-        match word {
-            0 => {
-                let gicr = redistributor(cpu);
-                gicr.write(GICR_SGI + GICD_ICENABLER, mask);
-                wait_for_redistributor(gicr);
-            }
-            _ => {
-                self.distributor
-                    .write(GICD_ICENABLER + 4 * word as usize, mask);
-                self.wait();
-            }
+        self.write_bits(GICD_ICENABLER, word, mask, cpu);
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => wait_for_redistributor(gicr),
+            _ => self.wait(),
         }
     }
 
     pub(super) fn clear_pending(&self, word: u32, mask: u32, cpu: CpuId) {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.write(offset + GICD_ICPENDR, mask);
+        self.write_bits(GICD_ICPENDR, word, mask, cpu);
     }
 
     pub(super) fn clear_active(&self, word: u32, mask: u32, cpu: CpuId) {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.write(offset + GICD_ICACTIVER, mask);
+        self.write_bits(GICD_ICACTIVER, word, mask, cpu);
     }
 
     pub(super) fn pending(&self, word: u32, cpu: CpuId) -> u32 {
-        let (frame, offset) = self.bank(word, cpu);
-        frame.read(offset + GICD_ICPENDR)
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => gicr.read(GICR_SGI + GICD_ICPENDR),
+            _ => self.distributor.read(GICD_ICPENDR + 4 * word as usize),
+        }
+    }
+
+    /// Writes word `word` of a bank of bit registers; word 0 is in `cpu`'s redistributor. (The distributor ignores its own.)
+    #[inline(always)]
+    fn write_bits(&self, bank: usize, word: u32, mask: u32, cpu: CpuId) {
+        match redistributor(cpu) {
+            Some(gicr) if word == 0 => gicr.write(GICR_SGI + bank, mask),
+            _ => self.distributor.write(bank + 4 * word as usize, mask),
+        }
     }
 
     pub(super) fn read_virtual_control(&self) -> u32 {
         lower_half(crate::read_register!("ich_vmcr_el2"))
-    }
-
-    /// Where word `word` of a bit register is: the frame, and what to add to the register's offset.
-    fn bank(&self, word: u32, cpu: CpuId) -> (Frame, usize) {
-        match word {
-            0 => (redistributor(cpu), GICR_SGI),
-            _ => (self.distributor, 4 * word as usize),
-        }
     }
 
     pub(super) fn route(&self, intid: u32, cpu: CpuId) {
@@ -231,35 +203,38 @@ impl V3 {
     }
 
     pub(super) fn trigger(&self, intid: u32, edge: bool, cpu: CpuId) {
-        let (frame, base) = if intid < 32 {
-            (redistributor(cpu), GICR_SGI)
-        } else {
-            (self.distributor, 0)
-        };
-        let register = base + GICD_ICFGR + 4 * (intid / 16) as usize;
-        set_trigger(frame, register, intid, edge);
+        let register = GICD_ICFGR + 4 * (intid / 16) as usize;
+        match redistributor(cpu) {
+            Some(gicr) if intid < 32 => set_trigger(gicr, GICR_SGI + register, intid, edge),
+            _ => set_trigger(self.distributor, register, intid, edge),
+        }
     }
 
-    #[inline]
-    pub(super) fn send(&self, cpu: CpuId, intid: u32) {
-        let affinity = name(cpu);
+    /// ICC_SGI1R_EL1's value (12.2.20) for the SGI `intid` to the core of this affinity: Aff3, RS, Aff2, INTID, Aff1, target list.
+    pub(super) fn order(&self, affinity: u64, intid: u32) -> u64 {
         let (aff0, aff1, aff2, aff3) = (
             affinity & 0xff,
             affinity >> 8 & 0xff,
             affinity >> 16 & 0xff,
             affinity >> 32 & 0xff,
         );
-        // ICC_SGI1R_EL1 (12.2.20): Aff3, RS, Aff2, INTID, Aff1, target list.
-        let value = aff3 << 48
+        aff3 << 48
             | aff0 >> 4 << 44
             | aff2 << 32
             | u64::from(intid & 0xf) << 24
             | aff1 << 16
-            | 1 << (aff0 & 0xf);
-        // What the kicked core is to see must be there before the interrupt.
-        barrier::dsb(barrier::ISHST);
-        crate::write_register!("icc_sgi1r_el1", value);
-        barrier::isb(barrier::SY);
+            | 1 << (aff0 & 0xf)
+    }
+
+    /// The core's own part, for the short path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn interface(&self) -> SystemRegisters {
+        SystemRegisters
+    }
+
+    pub(super) fn limit_list_registers(&mut self, most: usize) {
+        self.list_registers = self.list_registers.min(most.max(1));
     }
 
     pub(super) const fn list_registers(&self) -> usize {
@@ -268,15 +243,6 @@ impl V3 {
 
     pub(super) const fn priority_bits(&self) -> u8 {
         self.priority_bits
-    }
-
-    #[inline(always)]
-    pub(super) fn empty_list_registers(&self) -> u32 {
-        lower_half(crate::read_register!("s3_4_c12_c11_5"))
-    }
-
-    pub(super) fn ended_list_registers(&self) -> u32 {
-        lower_half(crate::read_register!("s3_4_c12_c11_3"))
     }
 
     pub(super) fn read_list_register(&self, index: usize) -> u64 {
@@ -291,8 +257,58 @@ impl V3 {
         read!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     }
 
+    pub(super) fn read_control(&self) -> u32 {
+        lower_half(crate::read_register!("ich_hcr_el2"))
+    }
+
+    pub(super) fn write_control(&self, value: u32) {
+        crate::write_register!("ich_hcr_el2", u64::from(value | ICH_HCR_ENABLE));
+    }
+}
+
+/// The interface of a core to a GICv3: system registers.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemRegisters;
+
+impl Interface for SystemRegisters {
+    /// IAR is the INTID.
+    const INTID: u32 = u32::MAX;
+    const VERSION: GicVersion = GicVersion::V3;
+
     #[inline(always)]
-    pub(super) fn write_list_register(&self, index: usize, value: u64) {
+    fn acknowledge(self) -> u32 {
+        lower_half(crate::read_register!("icc_iar1_el1"))
+    }
+
+    #[inline(always)]
+    fn drop_priority(self, iar: u32) {
+        crate::write_register!("icc_eoir1_el1", u64::from(iar));
+    }
+
+    #[inline(always)]
+    fn deactivate(self, iar: u32) {
+        crate::write_register!("icc_dir_el1", u64::from(iar));
+    }
+
+    #[inline(always)]
+    fn send(self, order: u64) {
+        barrier::dsb(barrier::ISHST);
+        // The next exception return or ISB sends it on its way.
+        crate::write_register!("icc_sgi1r_el1", order);
+    }
+
+    #[inline(always)]
+    fn empty_list_registers(self) -> u32 {
+        lower_half(crate::read_register!("s3_4_c12_c11_5"))
+    }
+
+    #[inline(always)]
+    fn ended_list_registers(self) -> u32 {
+        lower_half(crate::read_register!("s3_4_c12_c11_3"))
+    }
+
+    #[inline(always)]
+    fn write_list_register(self, index: usize, value: u64) {
         macro_rules! write {
             ($($n:literal)*) => {
                 match index {
@@ -303,28 +319,18 @@ impl V3 {
         }
         write!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
     }
-
-    pub(super) fn read_control(&self) -> u32 {
-        lower_half(crate::read_register!("ich_hcr_el2"))
-    }
-
-    pub(super) fn write_control(&self, value: u32) {
-        crate::write_register!("ich_hcr_el2", u64::from(value | ICH_HCR_ENABLE));
-    }
 }
 
-/// The redistributor of `cpu`, RD_base and SGI_base frames.
-fn redistributor(cpu: CpuId) -> Frame {
-    let base = REDISTRIBUTORS
-        .get(cpu.index())
-        .map_or(0, |at| at.load(Ordering::Acquire));
-    Frame {
-        base,
-        size: 2 * GICR_SGI,
-    }
+/// A redistributor's RD_base and SGI_base frames.
+type Redistributor = Frame<{ 2 * GICR_SGI }>;
+
+/// The redistributor of `cpu`, once it has been found.
+fn redistributor(cpu: CpuId) -> Option<Redistributor> {
+    let base = REDISTRIBUTORS.get(cpu.index())?.load(Ordering::Acquire);
+    NonZeroUsize::new(base).map(|base| Frame { base })
 }
 
-fn wait_for_redistributor(gicr: Frame) {
+fn wait_for_redistributor(gicr: Redistributor) {
     let _ = (0..LOOKS).any(|_| gicr.read(GICR_CTLR) & GICR_CTLR_PENDING == 0);
 }
 
@@ -334,15 +340,14 @@ fn find(region: Range, stride: u64, mpidr: Mpidr) -> Option<usize> {
     let stride = usize::try_from(stride).ok()?;
     let frames = usize::try_from(region.size()).ok()? / stride.max(1);
     for index in 0..frames {
-        let frame = Frame {
-            base: base + index * stride,
-            size: 2 * GICR_SGI,
+        let frame = Redistributor {
+            base: NonZeroUsize::new(base + index * stride)?,
         };
         let affinity = u64::from(frame.read(GICR_TYPER + 4));
         let last = frame.read(GICR_TYPER) & GICR_TYPER_LAST != 0;
         // Aff3..Aff0 as four bytes; Mpidr keeps Aff3 in bits 39:32.
         if Mpidr::new(affinity & 0xff_ffff | (affinity >> 24) << 32) == mpidr {
-            return Some(frame.base);
+            return Some(frame.base.get());
         }
         if last {
             break;

@@ -8,6 +8,18 @@ use crate::words::{Pa, Range};
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
+    let Some((place, console)) = without_interrupt(tree)? else {
+        return Ok(None);
+    };
+    let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
+    let intid = line.map(|line| line.intid);
+    Ok(Some(Console { intid, ..console }))
+}
+
+/// The console with its node, and without its interrupt: that may be what is wrong with the tree.
+pub(super) fn without_interrupt(
+    tree: Tree<'_>,
+) -> Result<Option<(Place<'_>, Console)>, BoardError> {
     let Some(place) = stdout(tree) else {
         return Ok(None);
     };
@@ -20,12 +32,12 @@ pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
     };
     let first = place.registers()?.next().transpose()?.flatten();
     let registers = first.ok_or_else(|| place.error(BoardProblem::Unmapped("0")))?;
-    let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
-    Ok(Some(Console {
+    let console = Console {
         kind,
         registers,
-        intid: line.map(|line| line.intid),
-    }))
+        intid: None,
+    };
+    Ok(Some((place, console)))
 }
 
 fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {

@@ -73,6 +73,9 @@ fn is_cpu(place: &Place<'_>) -> bool {
 }
 
 fn cpu(place: &Place<'_>, psci: Option<Conduit>) -> Result<Cpu, BoardError> {
+    if place.value("reg").is_none() {
+        return Err(place.error(BoardProblem::Missing("reg")));
+    }
     let affinity = place.unit()?.filter(|raw| raw & !Mpidr::MASK == 0);
     let affinity = affinity.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
     let start = match place.string("enable-method") {

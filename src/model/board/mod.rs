@@ -266,6 +266,16 @@ impl<'t> Board<'t> {
 }
 
 impl Board<'_> {
+    /// How many list registers to use at most, by the command line's `bulkhead.list-registers=`: a GIC with fewer than the
+    /// one that is there, for tests. None if it does not say, or not a number from 1 on.
+    #[must_use]
+    pub fn list_registers(&self) -> Option<usize> {
+        const KEY: &str = "bulkhead.list-registers=";
+        let mut words = self.bootargs.split_whitespace();
+        let number = words.find_map(|word| word.strip_prefix(KEY))?;
+        number.parse().ok().filter(|number| *number > 0)
+    }
+
     /// The pages that CPUs poll, each once. A CPU that was never released stays there for good.
     pub fn spin_pages(&self) -> impl Iterator<Item = Range> {
         let page = |cpu: &Cpu| match cpu.start {
@@ -314,10 +324,11 @@ impl Board<'_> {
     }
 }
 
-/// The console alone, out of a tree that may be refused otherwise: for saying so.
+/// The console alone, without its interrupt, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
-    chosen::console(Tree::new(tree).ok()?).ok()?
+    let (_, console) = chosen::without_interrupt(Tree::new(tree).ok()?).ok()??;
+    Some(console)
 }
 
 #[cfg(test)]

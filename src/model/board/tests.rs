@@ -12,6 +12,7 @@ use vm_fdt::{FdtReserveEntry, FdtWriter};
 
 use super::*;
 
+mod lacking;
 mod raspberry;
 
 /// A tree under construction.
@@ -497,6 +498,24 @@ fn a_board_without_what_every_board_needs_is_refused_by_name() {
     };
     assert!(message(&backwards.build()).contains("linux,initrd-end"));
     assert!(message(&[]).contains("not a sound"));
+}
+
+#[test]
+fn list_registers_are_as_many_as_the_command_line_allows() {
+    let limit = |bootargs| {
+        let tree = Virt::default().build();
+        let board = Board::read(&tree).unwrap();
+        Board { bootargs, ..board }.list_registers()
+    };
+    assert_eq!(limit("quiet bulkhead.list-registers=2"), Some(2));
+    for none in [
+        "",
+        "bulkhead.list-registers",
+        "bulkhead.list-registers=0",
+        "bulkhead.list-registers=x",
+    ] {
+        assert_eq!(limit(none), None);
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct System<'b> {
     pub channels: ArrayVec<ChannelPlan<'b>, MAX_CHANNELS>,
     /// Whether the hypervisor runs its self-test.
     pub selftest: bool,
+    /// Whether it audits its tables whenever a partition starts or stops.
+    pub audit: bool,
 }
 
 /// One partition's share.

@@ -38,6 +38,7 @@ impl<'b> System<'b> {
             partitions,
             channels,
             selftest: root.has("bulkhead.selftest"),
+            audit: root.has("bulkhead.audit"),
         })
     }
 }

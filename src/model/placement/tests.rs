@@ -54,6 +54,7 @@ fn system(memory: &[u64], channels: &[u64]) -> System<'static> {
         partitions: plans.collect(),
         channels: channels.collect(),
         selftest: false,
+        audit: false,
     }
 }
 

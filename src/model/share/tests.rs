@@ -40,6 +40,7 @@ fn system<'b>(a: &[&'b str], b: &[&'b str]) -> System<'b> {
         partitions: [plan(0, a), plan(1, b)].into_iter().collect(),
         channels: ArrayVec::new(),
         selftest: false,
+        audit: false,
     }
 }
 

@@ -111,6 +111,15 @@ impl Tree {
         if bits > 39 { 1 << (bits - 39) } else { 1 }
     }
 
+    /// The most pages that tables of stage 2 take below the root, for `memory` bytes of RAM in so many pieces: a level-2 table
+    /// for each GiB it touches, and a fixed number for what every guest has; blocks need no more.
+    #[must_use]
+    pub const fn stage2_pages(memory: u64, pieces: u64) -> u64 {
+        const FIXED: u64 = 13;
+        const GIB: u64 = 1 << 30;
+        memory / GIB + FIXED + 2 * pieces
+    }
+
     /// The root's address.
     #[must_use]
     pub const fn root(&self) -> Pa {

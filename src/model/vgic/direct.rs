@@ -2,6 +2,7 @@
 //!
 //! Invariant: a ready bit is set only for an interrupt of which the model holds nothing.
 
+use super::state::for_each_bit;
 use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
@@ -26,43 +27,83 @@ use crate::words::sync::{AtomicU32, AtomicU64};
 /// then asks for a fold of this core ([`Effects::retract`]), which puts it right.
 #[derive(Debug)]
 pub struct DirectTable {
-    /// The interrupts, thirty-two at a time.
-    slots: [DirectWord; SLOTS],
-    /// SGIs posted to each vCPU: a byte of source CPUs for each SGI, eight SGIs a word.
-    posted: [[AtomicU64; 2]; PRIVATE_SLOTS],
-}
-
-/// Thirty-two interrupts of a [`DirectTable`].
-#[derive(Debug)]
-pub struct DirectWord {
-    /// Bits whose template may be used.
-    ready: AtomicU32,
+    /// Bits whose template may be used, thirty-two interrupts a word.
+    ready: [AtomicU32; SLOTS],
+    /// Bits that are enabled, as ISENABLER and ICENABLER show them.
+    enabled: [AtomicU32; SLOTS],
     /// List-register values in the hardware's format; those of SPIs with the target vCPU in [`TARGET_SHIFT`].
-    templates: [AtomicU64; 32],
+    templates: [[AtomicU64; 32]; SLOTS],
+    /// SGIs posted to each vCPU. GICv3: bit n of the first word is SGI n. GICv2, which tells sources apart: a byte of source
+    /// CPUs for each SGI, eight SGIs a word.
+    posted: [Posted; PRIVATE_SLOTS],
+    /// GICD_TYPER, fixed once the partition has been given its interrupts.
+    typer: AtomicU32,
 }
 
-impl DirectWord {
-    const fn new() -> Self {
-        Self {
-            ready: AtomicU32::new(0),
-            templates: [const { AtomicU64::new(0) }; 32],
-        }
-    }
+/// SGIs posted to a vCPU, and by whom: see [`DirectTable::post`].
+pub type Posted = [AtomicU64; 2];
 
-    /// The template of interrupt `bit` (its lower five bits), or 0 if the model must be asked.
-    #[inline(always)]
-    fn template(&self, bit: u32) -> u64 {
-        if self.ready.load(Relaxed) >> (bit & 31) & 1 == 0 {
-            return 0;
-        }
-        self.templates[(bit & 31) as usize].load(Relaxed)
-    }
+/// The private interrupts of a vCPU in a [`DirectTable`].
+#[derive(Clone, Copy, Debug)]
+pub struct Private<'a> {
+    ready: &'a AtomicU32,
+    templates: &'a [AtomicU64; 32],
+}
 
-    /// As [`DirectTable::direct`] for the private interrupt `intid`, below 32, of the vCPU this word is of.
+impl Private<'_> {
+    /// As [`DirectTable::direct`] for the private interrupt `intid` (its lower five bits).
     #[must_use]
     #[inline(always)]
-    pub fn private(&self, intid: u32) -> u64 {
-        self.template(intid)
+    pub fn direct(self, intid: u32) -> u64 {
+        self.ready(intid).unwrap_or(0)
+    }
+
+    /// As [`Private::direct`]; `None` if the model must be asked. A private interrupt that is ready has a template.
+    #[must_use]
+    #[inline(always)]
+    pub fn ready(self, intid: u32) -> Option<u64> {
+        let bit = intid & 31;
+        let ready = self.ready.load(Relaxed) >> bit & 1 != 0;
+        ready.then(|| self.templates[bit as usize].load(Relaxed))
+    }
+
+    /// As [`DirectTable::take_one`] for this vCPU, to which `posted` belongs.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_one(self, posted: &Posted, version: GicVersion) -> Option<u64> {
+        match version {
+            GicVersion::V3 => self.take_one_v3(&posted[0]),
+            GicVersion::V2 => self.take_one_v2(posted),
+        }
+    }
+
+    #[inline(always)]
+    fn take_one_v3(self, posted: &AtomicU64) -> Option<u64> {
+        let bits = posted.swap(0, Acquire);
+        if bits & bits.wrapping_sub(1) == 0
+            && bits != 0
+            && let Some(value) = self.ready(bits.trailing_zeros())
+        {
+            return Some(value);
+        }
+        posted.fetch_or(bits, Release);
+        None
+    }
+
+    /// (Those from 8 on are left to the fold: few guests use them.)
+    #[inline(always)]
+    fn take_one_v2(self, [posted, others]: &Posted) -> Option<u64> {
+        let bits = posted.swap(0, Acquire);
+        let bit = bits.trailing_zeros();
+        if bits & bits.wrapping_sub(1) == 0
+            && bits != 0
+            && others.load(Relaxed) == 0
+            && let Some(value) = self.ready(bit >> 3)
+        {
+            return Some(ListRegister::v2_from(value, bit & 7));
+        }
+        posted.fetch_or(bits, Release);
+        None
     }
 }
 
@@ -76,8 +117,11 @@ impl DirectTable {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            slots: [const { DirectWord::new() }; SLOTS],
+            ready: [const { AtomicU32::new(0) }; SLOTS],
+            enabled: [const { AtomicU32::new(0) }; SLOTS],
+            templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
+            typer: AtomicU32::new(0),
         }
     }
 
@@ -90,43 +134,82 @@ impl DirectTable {
             return 0;
         }
         if intid < FIRST_SPI {
-            return self.private(vcpu).private(intid.into());
+            return self.private(vcpu).direct(intid.into());
         }
         self.shared(vcpu, intid.into())
     }
 
-    /// As [`DirectTable::direct`] for the SPI `intid`, below 1024; 0 for a smaller number.
+    /// As [`DirectTable::direct`] for the SPI `intid`; 0 for a number that is none.
     #[must_use]
     #[inline(always)]
     pub fn shared(&self, vcpu: VcpuId, intid: u32) -> u64 {
-        // Nothing is ever ready in the first of the shared words: private interrupts have words of their own.
-        let word = &self.slots[PRIVATE_SLOTS + (intid as usize >> 5 & 31)];
-        let template = word.template(intid);
-        if (template & TARGET_MASK) >> TARGET_SHIFT == u64::from(vcpu.get()) {
-            template & !TARGET_MASK
-        } else {
-            0
+        // Nothing is ever ready in the first of the shared words, and beyond the last SPI.
+        let (word, bit) = (PRIVATE_SLOTS + (intid as usize >> 5 & 31), intid & 31);
+        if self.ready[word].load(Relaxed) >> bit & 1 == 0 {
+            return 0;
         }
+        // Without the name of its vCPU it is the list register's value.
+        let template = self.templates[word][bit as usize].load(Relaxed);
+        let value = template ^ u64::from(vcpu.get()) << TARGET_SHIFT;
+        if value & TARGET_MASK == 0 { value } else { 0 }
+    }
+
+    /// What ISENABLER and ICENABLER of the interrupts from `32 * word` on (its lower five bits) read as; word 0 is `vcpu`'s
+    /// own, or nobody's.
+    #[must_use]
+    #[inline(always)]
+    pub fn enabled(&self, word: u32, vcpu: Option<VcpuId>) -> u32 {
+        let slot = match vcpu {
+            Some(vcpu) => slot(word as usize & 31, vcpu.index()),
+            None => PRIVATE_SLOTS + (word as usize & 31),
+        };
+        self.enabled[slot].load(Relaxed)
+    }
+
+    /// What GICD_TYPER reads as.
+    #[must_use]
+    #[inline(always)]
+    pub fn typer(&self) -> u32 {
+        self.typer.load(Relaxed)
+    }
+
+    /// Says what GICD_TYPER reads as.
+    pub(super) fn set_typer(&self, value: u32) {
+        self.typer.store(value, Relaxed);
     }
 
     /// The private interrupts of `vcpu`.
     #[must_use]
-    pub fn private(&self, vcpu: VcpuId) -> &DirectWord {
-        &self.slots[slot(0, vcpu.index())]
+    #[inline(always)]
+    pub fn private(&self, vcpu: VcpuId) -> Private<'_> {
+        let slot = slot(0, vcpu.index());
+        Private {
+            ready: &self.ready[slot],
+            templates: &self.templates[slot],
+        }
+    }
+
+    /// Where SGIs are posted to `vcpu`.
+    #[must_use]
+    pub fn posted(&self, vcpu: VcpuId) -> &Posted {
+        &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)]
     }
 
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.
     ///
     /// The next fold of a target finds it, or [`DirectTable::take_one`]: the caller kicks all targets, with a barrier that
     /// makes this store visible first. `targets` holds only vCPUs that exist.
-    #[inline]
-    pub fn post(&self, from: VcpuId, sgi: u8, targets: u8) {
-        let (word, bits) = posted_place(sgi, 1 << (from.get() & 7));
+    pub fn post(&self, from: VcpuId, sgi: u8, targets: u8, version: GicVersion) {
         let mut left = targets;
         while left != 0 {
             let target = left.trailing_zeros() as usize & (PRIVATE_SLOTS - 1);
             left &= left - 1;
-            self.posted[target][word].fetch_or(bits, Release);
+            post_to(
+                &self.posted[target],
+                1 << (from.get() & 7),
+                sgi.into(),
+                version,
+            );
         }
     }
 
@@ -134,58 +217,45 @@ impl DirectTable {
     ///
     /// Only for a core whose list registers are all out of use, and whose last fill left nothing out.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn take_one(&self, vcpu: VcpuId, version: GicVersion) -> u64 {
-        let posted = &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)];
-        let (low, high) = (posted[0].load(Relaxed), posted[1].load(Relaxed));
-        let (word, bits) = if high == 0 { (0, low) } else { (1, high) };
-        let bit = bits.trailing_zeros();
-        let sgi = u16::from(word == 1) * 8 + u16::from((bit / 8).to_le_bytes()[0]);
-        let all_of_it = 0xffu64 << (bit & 0x38);
-        // GICv2 gives each source apart; GICv3 knows none.
-        let one = match version {
-            GicVersion::V2 => bits & bits.wrapping_sub(1) == 0,
-            GicVersion::V3 => bits & !all_of_it == 0,
-        };
-        let value = self.direct(vcpu, sgi & 15);
-        if bits == 0 || !one || (low != 0 && high != 0) || value == 0 {
-            return 0;
-        }
-        // Another source may post meanwhile: what is not taken here stays posted.
-        posted[word].fetch_and(!bits, Acquire);
-        match version {
-            GicVersion::V3 => value,
-            GicVersion::V2 => {
-                let source = (bit & 7).to_le_bytes()[0];
-                let lr = ListRegister::decode(version, value)
-                    .without_source()
-                    .with_source(source);
-                lr.encode(version)
-            }
-        }
+        self.private(vcpu)
+            .take_one(self.posted(vcpu), version)
+            .unwrap_or(0)
     }
 
-    /// Calls `take` with each SGI posted to a vCPU and its source CPUs, and forgets them.
-    pub(super) fn take_posted(&self, vcpu: usize, mut take: impl FnMut(usize, u8)) {
+    /// Calls `take` with each SGI posted to a vCPU and its source CPUs (none told on GICv3), and forgets them.
+    pub(super) fn take_posted(
+        &self,
+        vcpu: usize,
+        version: GicVersion,
+        mut take: impl FnMut(usize, u8),
+    ) {
         for (word, posted) in self.posted[vcpu & (PRIVATE_SLOTS - 1)].iter().enumerate() {
             if posted.load(Relaxed) == 0 {
                 continue;
             }
-            let bytes = posted.swap(0, Acquire).to_le_bytes();
-            for (sgi, sources) in bytes
-                .into_iter()
-                .enumerate()
-                .filter(|(_, sources)| *sources != 0)
-            {
-                take(word * 8 + sgi, sources);
+            let bits = posted.swap(0, Acquire);
+            match version {
+                GicVersion::V3 => {
+                    for_each_bit(crate::words::lower_half(bits), |sgi| take(sgi, 0));
+                }
+                GicVersion::V2 => {
+                    let bytes = bits.to_le_bytes().into_iter().enumerate();
+                    for (sgi, sources) in bytes.filter(|(_, sources)| *sources != 0) {
+                        take(word * 8 + sgi, sources);
+                    }
+                }
             }
         }
     }
 
-    /// Says which bits of a word may be used.
-    pub(super) fn set_ready(&self, slot: usize, bits: u32) {
-        if let Some(word) = self.slots.get(slot) {
-            word.ready.store(bits, Relaxed);
+    /// Says which bits of a word may be used, and which are enabled.
+    #[inline(always)]
+    pub(super) fn set_ready(&self, slot: usize, bits: u32, enabled: u32) {
+        if let (Some(ready), Some(shown)) = (self.ready.get(slot), self.enabled.get(slot)) {
+            shown.store(enabled, Relaxed);
+            ready.store(bits, Relaxed);
         }
     }
 
@@ -193,20 +263,21 @@ impl DirectTable {
     pub(super) fn set_template(&self, slot: usize, bit: usize, value: u64, target: u8) {
         let target = if slot < PRIVATE_SLOTS { 0 } else { target };
         let template = value | (u64::from(target) << TARGET_SHIFT) & TARGET_MASK;
-        let word = self.slots.get(slot);
-        if let Some(entry) = word.and_then(|word| word.templates.get(bit)) {
+        let word = self.templates.get(slot);
+        if let Some(entry) = word.and_then(|word| word.get(bit)) {
             entry.store(if value == 0 { 0 } else { template }, Relaxed);
         }
     }
 }
 
-/// Where the sources of an SGI are posted.
-#[inline]
-fn posted_place(sgi: u8, sources: u8) -> (usize, u64) {
-    (
-        usize::from(sgi >> 3 & 1),
-        u64::from(sources) << (8 * (sgi & 7)),
-    )
+/// Posts SGI `sgi` (its lower four bits) from the vCPU whose bit is `from`: [`DirectTable::post`] for one target.
+#[inline(always)]
+pub fn post_to(posted: &Posted, from: u8, sgi: u32, version: GicVersion) {
+    let (word, bits) = match version {
+        GicVersion::V3 => (0, 1 << (sgi & 15)),
+        GicVersion::V2 => (sgi >> 3 & 1, u64::from(from) << (8 * (sgi & 7))),
+    };
+    posted[word as usize].fetch_or(bits, Release);
 }
 
 impl Default for DirectTable {

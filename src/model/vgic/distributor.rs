@@ -4,7 +4,7 @@
 //! Invariant: writes are masked with what the partition owns before anything else sees them.
 
 use super::state::{bit_of, byte, for_each_bit};
-use super::{Effect, Effects, Frame, GicVersion, SGIS, Vgic};
+use super::{DirectTable, Effect, Effects, Frame, GicVersion, SGIS, Vgic};
 use crate::words::VcpuId;
 
 /// ISPENDR0: the first register of pending and active state.
@@ -145,6 +145,46 @@ impl Vgic {
             Bank::Target(word, first) => self.write_targets(word, first, width, value, effects),
             Bank::Trigger(word, first) => self.write_trigger(word, first, value, effects),
         }
+    }
+
+    /// Enables the interrupts `mask` of register word `word`, or disables them, where that concerns nothing that waits here or
+    /// in a list register; word 0 is the accessing vCPU's own. Returns the physical ones among those that have changed, to be
+    /// told the controller; `None`, and nothing has changed, if the write must go the usual way.
+    ///
+    /// `idle` says whether all list registers of that vCPU are out of use.
+    #[inline(always)]
+    pub fn switch_at_once(
+        &mut self,
+        word: usize,
+        vcpu: VcpuId,
+        mask: u32,
+        on: bool,
+        idle: impl FnOnce() -> bool,
+        direct: &DirectTable,
+    ) -> Option<u32> {
+        let slot = super::slot(word, vcpu.index());
+        let single = word == 0 || self.config.vcpus == 1;
+        let version = self.config.version;
+        let state = &mut self.words[slot];
+        let mask = mask & state.owned;
+        let changed = if on {
+            mask & !state.enabled
+        } else {
+            mask & state.enabled
+        };
+        if changed == 0 {
+            return Some(0);
+        }
+        if changed & (state.pending() | state.listed) != 0 {
+            return None;
+        }
+        if !on && (!single || version == GicVersion::V2 && word == 0 || !idle()) {
+            return None;
+        }
+        state.enabled ^= changed;
+        let sgis = if word == 0 { SGIS } else { 0 };
+        direct.set_ready(slot, state.ready(sgis, self.group_enable), state.enabled);
+        Some(changed & state.physical)
     }
 
     fn write_group(&mut self, word: usize, vcpu: usize, group: u32, effects: &mut Effects<'_>) {

@@ -97,7 +97,7 @@ impl Vgic {
             }
         }
         let table = effects.direct;
-        table.take_posted(index, |sgi, sources| {
+        table.take_posted(index, self.config.version, |sgi, sources| {
             self.take_sgi(index, sgi, sources, effects)
         });
         // The caller fills next in any case.

@@ -48,7 +48,7 @@ mod v3;
 pub(crate) mod tests;
 
 pub use crate::arm::list_register::GicVersion;
-pub use direct::{DirectTable, DirectWord};
+pub use direct::{DirectTable, Posted, Private, post_to};
 pub use effects::{Effect, Effects, MAX_EFFECTS};
 pub use lists::Filled;
 
@@ -243,7 +243,9 @@ impl Vgic {
         self.sources = [[0; 16]; PRIVATE_SLOTS];
         self.awake = 0;
         for vcpu in 0..PRIVATE_SLOTS {
-            effects.direct.take_posted(vcpu, |_, _| ());
+            effects
+                .direct
+                .take_posted(vcpu, self.config.version, |_, _| ());
         }
         self.maybe = [0; PRIVATE_SLOTS];
         for listed in &mut self.listed {
@@ -255,6 +257,7 @@ impl Vgic {
         for word in 1..usize::from(self.words_in_use) {
             self.reset_word(word, 0, effects);
         }
+        effects.direct.set_typer(self.typer());
     }
 
     /// Records that `vcpu` was powered down or is about to start, its list registers folded or empty.

@@ -100,7 +100,8 @@ impl Word {
     }
 
     /// The bits that the path without the model may use.
-    fn ready(&self, sgis: u32, group_enable: [u32; 2]) -> u32 {
+    #[inline(always)]
+    pub fn ready(&self, sgis: u32, group_enable: [u32; 2]) -> u32 {
         let kept = self.latch | self.arrived | self.active | self.listed;
         (self.physical | sgis) & self.enabled & self.forwarded(group_enable) & !kept
     }
@@ -230,8 +231,11 @@ impl Vgic {
     #[inline]
     pub(super) fn publish(&self, word: usize, vcpu: usize, effects: &Effects<'_>) {
         let sgis = if word == 0 { SGIS } else { 0 };
-        let ready = self.word(word, vcpu).ready(sgis, self.group_enable);
-        effects.direct.set_ready(slot(word, vcpu), ready);
+        let state = self.word(word, vcpu);
+        let ready = state.ready(sgis, self.group_enable);
+        effects
+            .direct
+            .set_ready(slot(word, vcpu), ready, state.enabled);
     }
 
     /// Tells the direct table how some interrupts of a word would be listed.

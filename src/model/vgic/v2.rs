@@ -56,7 +56,7 @@ impl Vgic {
         }
         match (offset, width) {
             (CTLR, 4) => self.group_enables(),
-            (TYPER, 4) => u32::from(self.words_in_use - 1) | u32::from(self.config.vcpus - 1) << 5,
+            (TYPER, 4) => self.typer(),
             (IIDR, 4) => IIDR_VALUE,
             (CPENDSGIR..SGI_PENDING_END, 1 | 4) => {
                 self.read_sources(vcpu, (offset & 15) as usize, width)

@@ -77,6 +77,15 @@ impl Vgic {
         }
     }
 
+    /// GICD_TYPER of either version: interrupts, and CPUs or bits of an INTID.
+    pub(super) fn typer(&self) -> u32 {
+        let lines = u32::from(self.words_in_use - 1);
+        match self.config.version {
+            GicVersion::V2 => lines | u32::from(self.config.vcpus - 1) << 5,
+            GicVersion::V3 => lines | ID_BITS,
+        }
+    }
+
     fn read_v3(&self, offset: u32, width: u8) -> u32 {
         if let Some(bank) = Bank::at(offset, width) {
             let there =
@@ -89,7 +98,7 @@ impl Vgic {
         }
         match (offset, width) {
             (CTLR, 4) => self.group_enables() | CTLR_FIXED,
-            (TYPER, 4) => u32::from(self.words_in_use - 1) | ID_BITS,
+            (TYPER, 4) => self.typer(),
             (IIDR, 4) => IIDR_VALUE,
             (ID_FIRST..0x1_0000, 4) => identification(&ID, ID_FIRST, offset),
             (IROUTER..0x8000, 4) if offset & 4 == 0 => self

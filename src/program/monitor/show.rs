@@ -4,6 +4,7 @@ use super::{reason_name, say, state_name};
 use crate::behaviour::crash;
 use crate::behaviour::partition::{COUNTERS, Counter, Partition, Vcpu};
 use crate::edge::{boot, init, timer};
+use crate::program;
 use crate::program::audit::{self, Summary};
 use crate::program::state::{self, LINKS, partitions};
 use crate::words::limits::MAX_CPUS;
@@ -38,18 +39,23 @@ pub fn list() {
             cpus,
             partition.plan.memory >> MIB,
             partition.life.starts(),
-            partition.crashes.lock().count(),
+            crashes_of(partition),
             reason_name(reason)
         );
     }
 }
 
+/// How often it crashed.
+fn crashes_of(partition: &Partition<'_>) -> u64 {
+    partition.crashes().map_or(0, |crashes| crashes.count())
+}
+
 /// `crashes NAME`.
 pub fn crashes(partition: &Partition<'_>) {
-    let count = partition.crashes.lock().count();
+    let count = crashes_of(partition);
     say!("{}: {count} crashes", partition.plan.name);
     for index in 0..crash::KEPT {
-        let record = partition.crashes.lock().get(index).cloned();
+        let record = program::crash::newest(partition, index);
         if let Some(record) = record {
             crash::lines(&record, partition, init::counter_frequency(), |line| {
                 say!("{line}");
@@ -133,6 +139,18 @@ pub fn memory() {
                 extent.ipa
             );
         }
+    }
+    for partition in partitions() {
+        for tables in &partition.tables {
+            let (base, end) = (tables.base(), tables.end());
+            say!(
+                "{base:#012x}..{end:#012x} tables of {}",
+                partition.plan.name
+            );
+        }
+    }
+    if let Some(root) = super::super::audit::own_root() {
+        say!("{root:#012x} tables of the hypervisor");
     }
     for link in LINKS.iter().filter_map(Once::get) {
         let [first, second] = link.ends.map(|end| end.partition);

@@ -19,6 +19,8 @@ pub struct Manifest {
     pub board: Located<String>,
     /// Whether the hypervisor runs its self-test before it starts the partitions.
     pub selftest: bool,
+    /// Whether it audits its tables whenever a partition starts or stops.
+    pub audit: bool,
     /// The partitions, in order; a partition's identifier is its index.
     pub partitions: Vec<Partition>,
     /// The channels, in order.

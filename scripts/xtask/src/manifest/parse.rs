@@ -7,7 +7,7 @@ use super::value::{duration_ms, name, size};
 use super::{Capability, Channel, Kernel, Manifest, OnCrash, Partition};
 use crate::report::{Located, Problem, Span};
 
-const ROOT_KEYS: &[&str] = &["board", "partition", "channel", "selftest"];
+const ROOT_KEYS: &[&str] = &["board", "partition", "channel", "selftest", "audit"];
 const PARTITION_KEYS: &[&str] = &[
     "name",
     "cpus",
@@ -62,10 +62,10 @@ fn root<'t>(table: &'t DeTable<'t>, problems: &mut Vec<Problem>) -> Option<Manif
     let board = section
         .require("board", "board = \"qemu-virt\"")
         .and_then(|value| section.text(value));
-    let selftest = match section.get("selftest") {
+    let [selftest, audit] = ["selftest", "audit"].map(|key| match section.get(key) {
         Some(value) => section.flag(value).unwrap_or(false),
         None => false,
-    };
+    });
     let partitions = tables(&mut section, "partition");
     let channels = tables(&mut section, "channel");
     if section.get("partition").is_none() {
@@ -84,6 +84,7 @@ fn root<'t>(table: &'t DeTable<'t>, problems: &mut Vec<Problem>) -> Option<Manif
     Some(Manifest {
         board: board?,
         selftest,
+        audit,
         partitions,
         channels,
     })

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::counts::Claim;
+use super::damage::Damage;
 
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -15,14 +16,20 @@ const PANIC: &str = "PANIC";
 const FAULT: &str = "FAULT at EL2";
 
 /// One thing to happen, after the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// A line matches the pattern.
     Wait(&'static str),
+    /// Lines match each of the patterns, in any order.
+    Meet(&'static [&'static str]),
     /// The text is typed.
     Send(&'static str),
     /// The partition of this name (none: the guest on the bare machine) has reported its checks and all of them hold.
     Tap(&'static str),
+    /// Something is done to the running machine's memory.
+    Damage(Damage),
+    /// An SError comes out of the guest of this core.
+    SystemError(u8),
     /// QEMU ends by itself.
     End,
 }
@@ -37,6 +44,9 @@ pub enum Bundle {
     /// The bundle after something was done to it.
     Changed(fn(&mut Vec<u8>)),
 }
+
+/// What changes a board's tree.
+pub type ChangeTree = fn(&mut Vec<u8>) -> anyhow::Result<()>;
 
 /// How the machine is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +109,12 @@ pub struct Case {
     pub icount: bool,
     /// What must hold of what each core executed.
     pub claim: Option<Claim>,
+    /// Whether guests' instructions are counted too.
+    pub counts_guests: bool,
+    /// What is done to the tree that firmware hands over.
+    pub tree: Option<ChangeTree>,
+    /// How many cores the machine has, where it is not the board's usual number.
+    pub cores: Option<u64>,
     /// Whether it belongs to the everyday subset.
     pub quick: bool,
     /// vCPUs it has in all: what it costs the host.
@@ -122,6 +138,9 @@ pub fn case(name: &'static str, subject: &'static str) -> Case {
         patience: PATIENCE,
         icount: false,
         claim: None,
+        counts_guests: false,
+        tree: None,
+        cores: None,
         quick: false,
         vcpus: 0,
     }
@@ -238,15 +257,33 @@ impl Case {
         self
     }
 
+    /// Lines must match each of `patterns`, in any order: who says them do not wait for each other.
+    pub fn meet(mut self, patterns: &'static [&'static str]) -> Self {
+        self.steps.push(Step::Meet(patterns));
+        self
+    }
+
     /// Then `text` is typed.
     pub fn send(mut self, text: &'static str) -> Self {
         self.steps.push(Step::Send(text));
         self
     }
 
+    /// Then `damage` is done to the running machine's memory.
+    pub fn damage(mut self, damage: Damage) -> Self {
+        self.steps.push(Step::Damage(damage));
+        self
+    }
+
     /// The partition called `name` must report checks that all hold.
     pub fn tap(mut self, name: &'static str) -> Self {
         self.steps.push(Step::Tap(name));
+        self
+    }
+
+    /// Then an SError comes out of the guest of core `cpu`, which often calls.
+    pub fn system_error(mut self, cpu: u8) -> Self {
+        self.steps.push(Step::SystemError(cpu));
         self
     }
 
@@ -308,6 +345,24 @@ impl Case {
     pub fn claim(mut self, claim: Claim) -> Self {
         self.claim = Some(claim);
         self.icount()
+    }
+
+    /// What guests execute is counted too.
+    pub fn with_guests(mut self) -> Self {
+        self.counts_guests = true;
+        self
+    }
+
+    /// Firmware hands over another tree than the machine's: the machine's with a change.
+    pub fn tree(mut self, change: ChangeTree) -> Self {
+        self.tree = Some(change);
+        self
+    }
+
+    /// The machine has so many cores; for a board whose emulator leaves that open.
+    pub fn cores(mut self, cores: u64) -> Self {
+        self.cores = Some(cores);
+        self
     }
 
     /// It belongs to the everyday subset.

@@ -1,65 +1,20 @@
-//! Starting QEMU's Raspberry Pi 4 as its firmware would in other ways than the usual: from a card, with TF-A at EL3, with a
-//! core that does not come.
+//! Starting QEMU's Raspberry Pi 4 as its firmware would in other ways than the usual: with TF-A at EL3, with a core that
+//! does not come. (From a card: `card`.)
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use crate::board::Machine;
 use crate::qemu::{self, Launch};
-use crate::sdcard::{self, Files, check, config::Config};
 use crate::{debian, tree, workspace};
 
-/// What a card in a test's folder is called.
-const CARD: &str = "card.img";
 /// Where the firmware's stub has its header: magic, which the firmware replaces by zero, version, the tree's address and
 /// the kernel's, 32 bits each (armstub8.S).
 const STUB_HEADER: usize = 0xf0;
 /// Boot loaders put the tree behind the bundle at a multiple of this.
 const TREE_ALIGNMENT: u64 = 2 << 20;
-
-/// Puts the system of `manifest` on a card's image in `folder`, reads the image back, and gives the hypervisor, the bundle
-/// and the tree that its config.txt names, taken out of it.
-///
-/// # Errors
-/// The card cannot be made, is not what was put on it, or would not boot.
-pub fn card(manifest: &Path, folder: &Path) -> anyhow::Result<[PathBuf; 3]> {
-    let image = folder.join(CARD);
-    let made = sdcard::make(manifest, None, None)?;
-    workspace::write(&image, &sdcard::fat::write(&made.files)?)?;
-    let files = sdcard::read(&image)?;
-    ensure!(
-        files == made.files,
-        "the card does not list what was put on it"
-    );
-    let report = check::check(&files);
-    ensure!(
-        report.problems.is_empty(),
-        "the card would not boot:\n{report}"
-    );
-    let text = String::from_utf8_lossy(&files["config.txt"]);
-    let config = Config::read(&text);
-    let (bundle, _) = config.initramfs.clone().context("no initramfs")?;
-    let take = |name: Option<&str>| take_out(&files, name.context("no name")?, folder);
-    let taken = [
-        take(config.get("kernel"))?,
-        take(Some(&bundle))?,
-        take(config.get("device_tree"))?,
-    ];
-    // Hundreds of megabytes with each run are of no use to anybody.
-    std::fs::remove_file(&image)?;
-    Ok(taken)
-}
-
-fn take_out(files: &Files, name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
-    let path = folder.join(name);
-    let bytes = files
-        .get(name)
-        .context("config.txt names what is not there")?;
-    workspace::write(&path, bytes)?;
-    Ok(path)
-}
 
 /// QEMU's arguments for a board whose firmware's stub is TF-A, Debian's build: it starts at EL3 on all cores, puts PSCI
 /// into the tree, and enters the hypervisor at EL2. What the firmware does before is done here.

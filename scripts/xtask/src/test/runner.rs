@@ -10,19 +10,27 @@ use anyhow::Context as _;
 use regex::Regex;
 
 use super::case::{Bundle, Case, Entry, Origin, Step};
-use super::counts::{self, Counts};
+use super::damage::{Damage, Live};
 use super::tap::{self, Report};
-use super::{Outcome, Variant, entry, listing, pi};
+use super::{Outcome, Variant, card, entry, listing, pi, serror};
+use crate::bench::plugin::{self, Counts};
+use crate::board;
 use crate::check;
 use crate::console::{Event, Lines, Session, interrupted};
 use crate::qemu::{self, Launch, Serial};
-use crate::{build, elf, workspace};
+use crate::{build, elf, tree, workspace};
 
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 30;
 
 /// The listing of what was executed in a test's folder.
 const LISTING: &str = "listing";
+
+/// QEMU's debugger port in a test's folder, where the test needs one.
+const DEBUGGER: &str = "debugger";
+
+/// What a test's boot loader hands over, in its folder.
+const BUNDLE: &str = "bundle";
 
 /// The console's log in a test's folder.
 const LOG: &str = "console.log";
@@ -47,12 +55,25 @@ pub fn log(variant: &Variant) -> String {
     String::from_utf8_lossy(&log).into_owned()
 }
 
+/// Keeps what the console said when `variant` was run last, beside its folder.
+///
+/// # Errors
+/// It could not be copied.
+pub fn keep_log(variant: &Variant, seed: u64) -> anyhow::Result<()> {
+    let folder = folder(variant);
+    let kept = folder.with_extension(format!("seed-{seed}.log"));
+    std::fs::copy(folder.join(LOG), &kept)?;
+    println!("      kept: {}", workspace::show(&kept));
+    Ok(())
+}
+
 fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(folder)?;
-    let command = prepare(variant, folder)?;
+    let (command, debugger) = prepare(variant, folder)?;
     let log = folder.join(LOG);
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-    let mut script = Script::new(&variant.case, file)?;
+    let mut script = Script::new(&variant.case, file, damaging(variant, folder)?)?;
+    script.debugger = debugger;
     let mut session = Session::start(command)?;
     let problem = script.follow(&mut session, Instant::now() + variant.case.patience);
     let listed = variant.case.entry == Entry::Listed;
@@ -73,10 +94,13 @@ fn play(variant: &Variant, folder: &Path) -> anyhow::Result<Outcome> {
 }
 
 /// Packs the test's system and gives QEMU's command line for it.
-fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Command> {
+fn prepare(
+    variant: &Variant,
+    folder: &Path,
+) -> anyhow::Result<(std::process::Command, Option<Debugger>)> {
     let case = &variant.case;
     let manifest = match &case.origin {
-        Origin::Bare(kernel) => return bare(variant, kernel, folder),
+        Origin::Bare(kernel) => return Ok((bare(variant, kernel, folder)?, None)),
         Origin::File(name) => workspace::root().join(name),
         Origin::Text(text) => {
             let path = folder.join("manifest.toml");
@@ -86,17 +110,18 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
     };
     let checked = check::file(&manifest, variant.board, &variant.choice())?;
     let mut bundle = checked.bundle;
-    let path = folder.join("bundle");
+    let path = folder.join(BUNDLE);
     if let Bundle::Changed(change) = case.bundle {
         change(&mut bundle);
     }
     workspace::write(&path, &bundle)?;
     let handed_over = !matches!(case.bundle, Bundle::Missing);
+    let image = build::hypervisor()?;
+    let image_at = checked.machine.board.image_at;
     let extra = match case.claim {
-        Some(_) => counts::plugin(&counts_file(folder))?,
+        Some(_) => plugin::arguments(&counts_file(folder), image_at, case.counts_guests)?,
         None => Vec::new(),
     };
-    let image = build::hypervisor()?;
     let launch = Launch {
         machine: &checked.machine,
         image: &image,
@@ -112,7 +137,7 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Entry::Usual => {}
         Entry::Listed => arguments.extend(listing::arguments(&folder.join(LISTING))),
         Entry::Card => {
-            let [image, bundle, tree] = pi::card(&manifest, folder)?;
+            let [image, bundle, tree] = card::card(&manifest, folder)?;
             arguments = qemu::arguments(&Launch {
                 image: &image,
                 bundle: Some(&bundle),
@@ -130,8 +155,62 @@ fn prepare(variant: &Variant, folder: &Path) -> anyhow::Result<std::process::Com
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }
+    if let Some(change) = case.tree {
+        let mut tree = qemu::tree(&checked.machine)?;
+        tree::shrink(&mut tree)?;
+        change(&mut tree)?;
+        let path = folder.join("board.dtb");
+        workspace::write(&path, &tree)?;
+        arguments.extend(other_tree(&path));
+    }
+    if needs_debugger(case) {
+        let socket = folder.join(DEBUGGER);
+        // One of a former run would be in the way.
+        let _ = std::fs::remove_file(&socket);
+        let port = format!("unix:{},server=on,wait=off", socket.display());
+        arguments.extend(["-gdb".to_string(), port]);
+    }
+    let debugs = |step: &Step| matches!(step, Step::SystemError(_));
+    let debugger = case.steps.iter().any(debugs).then(|| {
+        let (more, port) = serror::port();
+        arguments.extend(more);
+        let image = checked.machine.board.image_at;
+        Debugger { port, image }
+    });
     std::fs::write(folder.join("command"), qemu::show(&arguments) + "\n")?;
-    Ok(qemu::command(&arguments))
+    Ok((qemu::command(&arguments), debugger))
+}
+
+/// What was counted when `variant` was run last.
+///
+/// # Errors
+/// The plugin wrote nothing.
+pub fn counts(variant: &Variant) -> anyhow::Result<Counts> {
+    Counts::read(&counts_file(&folder(variant)))
+}
+
+/// What does damage to the machine of `variant`.
+fn damaging(
+    variant: &Variant,
+    folder: &Path,
+) -> anyhow::Result<Box<dyn Fn(Damage) -> anyhow::Result<()>>> {
+    let board = variant.board.unwrap_or("qemu-virt");
+    let board = board::find(workspace::root(), board).context("no such board")?;
+    let bundle_at = board::load(&board)?.bundle_at;
+    let folder = folder.to_path_buf();
+    Ok(Box::new(move |damage| {
+        let log = std::fs::read(folder.join(LOG))?;
+        let heard = Lines::default().push(&log);
+        let bundle = std::fs::read(folder.join(BUNDLE))?;
+        let socket = folder.join(DEBUGGER);
+        damage(&mut Live::stop(&socket, &heard, &bundle, bundle_at)?)
+    }))
+}
+
+fn needs_debugger(case: &Case) -> bool {
+    case.steps
+        .iter()
+        .any(|step| matches!(step, Step::Damage(_)))
 }
 
 /// Where the counting plugin writes.
@@ -176,11 +255,21 @@ fn bare(variant: &Variant, kernel: &str, folder: &Path) -> anyhow::Result<std::p
     Ok(qemu::command(&arguments.map(str::to_string)))
 }
 
+/// QEMU's debugger's port, and where EL2's image lies.
+struct Debugger {
+    port: PathBuf,
+    image: u64,
+}
+
 /// A step with its pattern ready.
 enum Ready {
     Wait(Regex),
+    /// Those that have not been met.
+    Meet(Vec<Regex>),
     Send(&'static str),
     Tap(&'static str),
+    Damage(Damage),
+    SystemError(u8),
     End,
 }
 
@@ -202,17 +291,30 @@ struct Script {
     tail: Vec<String>,
     log: File,
     passed: usize,
+    /// Does to the machine's memory what a step says.
+    damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
+    debugger: Option<Debugger>,
 }
 
 impl Script {
-    fn new(case: &Case, log: File) -> anyhow::Result<Self> {
+    fn new(
+        case: &Case,
+        log: File,
+        damage: Box<dyn Fn(Damage) -> anyhow::Result<()>>,
+    ) -> anyhow::Result<Self> {
         let mut steps = Vec::new();
         let mut reports = BTreeMap::new();
         for step in &case.steps {
             steps.push(match step {
                 Step::Wait(pattern) => Ready::Wait(Regex::new(pattern)?),
+                Step::Meet(patterns) => {
+                    let patterns = patterns.iter().map(|pattern| Regex::new(pattern));
+                    Ready::Meet(patterns.collect::<Result<_, _>>()?)
+                }
                 Step::Send(text) => Ready::Send(text),
                 Step::End => Ready::End,
+                Step::Damage(damage) => Ready::Damage(*damage),
+                Step::SystemError(cpu) => Ready::SystemError(*cpu),
                 Step::Tap(name) => {
                     reports.insert(*name, Report::default());
                     Ready::Tap(name)
@@ -237,6 +339,8 @@ impl Script {
             tail: Vec::new(),
             log,
             passed: 0,
+            damage,
+            debugger: None,
         })
     }
 
@@ -248,8 +352,23 @@ impl Script {
                 keyboard.send(text.as_bytes());
                 self.next += 1;
             }
+            if let Some(Ready::Damage(damage)) = self.steps.get(self.next) {
+                if let Err(error) = (self.damage)(*damage) {
+                    return Some(format!("doing damage: {error:#}"));
+                }
+                self.next += 1;
+                continue;
+            }
             if self.next >= self.steps.len() {
                 return None;
+            }
+            if let (Some(Ready::SystemError(cpu)), Some(debugger)) =
+                (self.steps.get(self.next), &self.debugger)
+            {
+                if let Err(error) = serror::raise(&debugger.port, *cpu, debugger.image) {
+                    return Some(format!("no SError: {error:#}"));
+                }
+                self.next += 1;
             }
             if interrupted() || Instant::now() >= deadline {
                 let why = if interrupted() {
@@ -303,6 +422,12 @@ impl Script {
             self.passed += 1;
             self.next += 1;
         }
+        if let Some(Ready::Meet(patterns)) = self.steps.get_mut(self.next) {
+            let before = patterns.len();
+            patterns.retain(|pattern| !pattern.is_match(line));
+            self.passed += before - patterns.len();
+            self.next += usize::from(patterns.is_empty());
+        }
         while let Some(Ready::Tap(name)) = self.steps.get(self.next) {
             if !self.reports.get(name).is_some_and(|report| report.closed) {
                 return;
@@ -326,6 +451,10 @@ impl Script {
     fn pending(&self) -> String {
         match self.steps.get(self.next) {
             Some(Ready::Wait(pattern)) => format!("waiting for {:?}", pattern.as_str()),
+            Some(Ready::Meet(patterns)) => {
+                let left: Vec<&str> = patterns.iter().map(Regex::as_str).collect();
+                format!("waiting for {left:?}")
+            }
             Some(Ready::Tap(name)) => format!("waiting for the report of `{name}`"),
             Some(Ready::End) => "waiting for QEMU to end".into(),
             _ => String::new(),
@@ -379,6 +508,7 @@ impl Script {
             skipped,
             missing: None,
             failures,
+            notes: Vec::new(),
             tail: self.tail,
             log: Some(log.to_path_buf()),
         }
@@ -399,7 +529,8 @@ mod tests {
             std::process::id(),
             case.name
         ));
-        let mut follower = Script::new(&case, File::create(&path).unwrap()).unwrap();
+        let mut follower =
+            Script::new(&case, File::create(&path).unwrap(), Box::new(|_| Ok(()))).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let mut session = Session::start(command).unwrap();

@@ -2,8 +2,10 @@
 
 use bulkhead::model::bundle::digest;
 
+use crate::tree;
+
 use super::case::{Bundle, Case, Entry, case};
-use super::counts;
+use super::{counts, crashes, damage, hostile, storms};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
 const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
@@ -25,9 +27,11 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests());
     cases.extend(neighbours());
     cases.extend(lifecycle());
+    cases.extend(crashes::cases());
     cases.extend(boot());
     cases.extend(forged());
-    cases.extend(hostile());
+    cases.extend(trees());
+    cases.extend(hostile::cases(&hostile::Plan::default()));
     cases.extend(counted());
     cases.extend(conformance());
     cases.extend(pi());
@@ -167,6 +171,13 @@ fn guests() -> Vec<Case> {
         tests("four-cpus", &[0, 1, 2, 3]),
         // vCPU numbers are the partition's own, whichever CPUs it has.
         tests("crossed-cpus", &[3, 1]),
+        // A GIC with fewer list registers than QEMU's four: one, two.
+        tests("one-list-register", &[0, 1])
+            .entry(Entry::With(&["-append", "bulkhead.list-registers=1"])),
+        tests("two-list-registers", &[0, 1])
+            .gics(&[3])
+            .virt_alone()
+            .entry(Entry::With(&["-append", "bulkhead.list-registers=2"])),
         case("devices", "guest")
             .guest("t", "guest-tests", &[1, 2], "8M")
             .with(GPIO_AND_CLOCK)
@@ -261,35 +272,6 @@ fn neighbours() -> Vec<Case> {
     ]
 }
 
-/// Attackers (`guests/hostile`) beside a witness that looks whether anything of its own changes. An attacker that has
-/// caught itself misses its heartbeat and starts again with other choices; one that is off is started by the witness.
-fn hostile() -> Vec<Case> {
-    let attack = |name, cpus: &[u8], witness: &[u8]| {
-        case(name, "hostile")
-            .pi()
-            .guest("attacker", "hostile", cpus, "8M")
-            .with("heartbeat = \"1s\"\non_crash = { restart = 100000, within = \"1s\" }")
-            .guest("witness", "hostile", witness, "8M")
-            .with("bootargs = \"role=witness seconds=12\"\ncapabilities = [\"manage:attacker\"]")
-            .allow_panic()
-            .forbid(r"^\[bulkhead\].*PANIC")
-            .forbid(r"^\[witness\].*NOTICED")
-            .wait(r"hostile: \d+ attacks, \d+ exceptions")
-            .wait(r"^\[witness\] witness: done, noticed nothing")
-    };
-    let samples =
-        "[[channel]]\nname = \"samples\"\nbetween = [\"sensor\", \"witness\"]\nsize = \"4K\"";
-    let own = "[[channel]]\nname = \"own\"\nbetween = [\"attacker\", \"sensor\"]\nsize = \"4K\"\nrw = \"both\"";
-    vec![
-        attack("one-cpu", &[0], &[1]),
-        attack("two-cpus", &[0, 1], &[2])
-            .guest("sensor", "sensor", &[3], "4M")
-            .with(samples)
-            .with(own),
-        attack("three-cpus", &[0, 1, 2], &[3]).on(&["max"]),
-    ]
-}
-
 /// Lives of partitions: who may change them, what is left of them, and who else notices.
 fn lifecycle() -> Vec<Case> {
     vec![
@@ -345,6 +327,7 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[bulkhead\] focus: flood")
             .quick(),
         case("cold-start", "lifecycle")
+            .pi()
             .guest("t", "guest-tests", &[0, 1], "8M")
             .with("bootargs = \"role=cold\"")
             .on(EVERY_CPU)
@@ -422,6 +405,66 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"^\[monitor\] 2  two +crashed")
             .seconds(60)
             .tap("t"),
+        // Every turn of every life is followed by an audit.
+        case("audited", "lifecycle")
+            .with("audit = true")
+            .guest("bad", "guest-tests", &[1, 2], "8M")
+            .with("bootargs = \"role=reset starts=20\"")
+            .pi()
+            .guest("t", "guest-tests", &[0], "8M")
+            .with("bootargs = \"tests=boot,timer\"")
+            .forbid("FAILED")
+            .lines(r"^\[bulkhead\] audit: partition bad starts: \d+ grants, 0x\w+ bytes mapped$", 20)
+            .lines(r"^\[bulkhead\] audit: partition bad is down: \d+ grants, 0x\w+ bytes mapped$", 20)
+            .wait(r"^\[bad\] role: done")
+            .wait("partition bad: switched itself off; stays down")
+            .tap("t"),
+        // Tables are damaged behind the hypervisor's back, then made right again.
+        case("tables-damaged", "lifecycle")
+            .with("audit = true")
+            .pi()
+            .guest("t", "guest-tests", &[0], "8M")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[bad\] # role spin")
+            .send("\x1dmemory\n")
+            .wait(r"^\[monitor\] 0x\w+ tables of the hypervisor$")
+            .damage(damage::stage2_block)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: FAILED: partition 1 can reach 0x\w+, which is not its own, at its 0x40\w{6}$")
+            .send("restart bad\n")
+            .wait(r"^\[bulkhead\] error: audit: partition bad is down: FAILED: partition 1 can reach")
+            .wait(r"^\[bulkhead\] error: audit: partition bad starts: FAILED: partition 1 can reach")
+            .wait(r"partition bad: not started: audit: partition 1 can reach 0x\w+, which is not its own")
+            .damage(damage::stage2_block)
+            .send("start bad\n")
+            .wait(r"^\[bulkhead\] audit: partition bad starts: \d+ grants")
+            .wait(r"^\[bad\] # role spin")
+            .damage(damage::own_page)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: FAILED: the hypervisor may write and execute 0x\w+$")
+            .damage(damage::own_page)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
+            .tap("t"),
+        // The stored image rots while its partition runs: that one does not start again, others do.
+        case("image-damaged-later", "lifecycle")
+            .pi()
+            .guest("loop", "control-loop", &[0], "4M")
+            .guest("t", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[loop\] control: \d+ ticks")
+            .damage(damage::stored_image)
+            .wait(r"^\[loop\] control: \d+ ticks")
+            .send("\x1drestart loop\n")
+            .wait(r"partition loop: not started: the kernel does not match its SHA-256: the bundle is damaged")
+            .send("crashes loop\n")
+            .wait(r"^\[monitor\] loop: 1 crash")
+            .send("restart t\n")
+            .wait(r"^\[t\] # role spin")
+            .damage(damage::stored_image)
+            .send("start loop\n")
+            .wait(r"^\[loop\] control: \d+ ticks"),
         case("no-faults-unasked", "lifecycle")
             .guest("one", "guest-tests", &[1], "8M")
             .with("bootargs = \"role=spin\"")
@@ -473,18 +516,48 @@ fn counted() -> Vec<Case> {
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
             .claim(counts::control_is_left_alone),
-        case("budgets", "counted")
-            .guest("bench", "bench", &[0, 1], "4M")
-            .with("heartbeat = \"60s\"")
-            .with("devices = [\"/pl061@9030000\"]")
+        benchmark("/pl061@9030000"),
+        benchmark("/soc/serial@7e201000").pi_alone(),
+        // One partition with one vCPU, as the peers were measured.
+        case("boot", "bench")
+            .guest("bench", "bench", &[0], "8M")
+            .with("bootargs = \"rows=0\"")
             .wait(r"^\[bench\] bench: done")
-            .claim(counts::budgets_are_kept),
+            .pi()
+            .claim(counts::boot_is_short),
         case("linux-exits-seldom", "counted")
             .linux("linux", &[0, 1], "256M")
             .wait(r"^\[linux\] bulkhead: shell ready")
             .seconds(400)
-            .claim(counts::linux_exits_seldom),
+            .claim(counts::linux_exits_seldom)
+            .with_guests(),
+        // CPU 3's partition is there to be rung.
+        case("control-beside-storms", "counted")
+            .guest("storm", "storm", &[0, 1], "8M")
+            .guest("control", "control-loop", &[2], "4M")
+            .with("bootargs = \"report=0\"")
+            .guest("other", "bench", &[3], "4M")
+            .with("bootargs = \"role=peer\"")
+            .with("[[channel]]\nname = \"control\"\nbetween = [\"storm\", \"control\"]\nsize = \"4K\"")
+            .with("[[channel]]\nname = \"other\"\nbetween = [\"storm\", \"other\"]\nsize = \"4K\"\nrw = \"both\"")
+            .wait(r"^\[storm\] storm: done")
+            .seconds(400)
+            .claim(storms::stay_bounded),
     ]
+}
+
+/// The benchmark, with a device that interrupts.
+fn benchmark(device: &str) -> Case {
+    case("budgets", "counted")
+        .guest("bench", "bench", &[0, 1], "4M")
+        .with("heartbeat = \"60s\"")
+        .with("capabilities = [\"manage:peer\"]")
+        .with(&format!("devices = [\"{device}\"]"))
+        .guest("peer", "bench", &[2], "4M")
+        .with("bootargs = \"role=peer\"")
+        .with("[[channel]]\nname = \"talk\"\nbetween = [\"bench\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
+        .wait(r"^\[bench\] bench: done")
+        .claim(counts::budgets_are_kept)
 }
 
 /// What the Raspberry Pi 4 alone has.
@@ -506,7 +579,7 @@ fn pi() -> Vec<Case> {
             .send("echo $((6 * 7)) is the answer\n")
             .wait(r"^\[linux\] 42 is the answer")
             .wait(r"^\[control\] "),
-        // The image of a card is made, read back, listed, and what is on it is booted.
+        // The image of a card is made, read back by tools that did not write it, and what they read is booted.
         case("card", "boot")
             .manifest("platform/rpi4/demo.toml", 4)
             .pi_alone()
@@ -632,6 +705,67 @@ fn forged() -> Vec<Case> {
     ]
 }
 
+/// Trees that lack something: what EL2 needs, it misses by name, and starts nothing; what it can do without, it does without.
+fn trees() -> Vec<Case> {
+    let lacking = |name, change| {
+        case(name, "boot")
+            .guest("one", "control-loop", &[0], "4M")
+            .guest("two", "control-loop", &[1], "4M")
+            .tree(change)
+    };
+    let refused = |name, change, said| {
+        lacking(name, change)
+            .forbid(r"^\[(one|two)\]")
+            .wait(said)
+            .wait("nothing was started")
+            .seconds(20)
+    };
+    vec![
+        refused(
+            "tree-without-gic",
+            |tree| tree::remove(tree, "/intc@8000000"),
+            "refused: the board's device tree: device tree, /",
+        ),
+        refused(
+            "tree-without-maintenance-interrupt",
+            |tree| tree::remove_property(tree, "/intc@8000000", "interrupts"),
+            "refused: the board's device tree: device tree, /intc@8000000: property `interrupts` is missing",
+        ),
+        refused(
+            "tree-without-timer",
+            |tree| tree::remove(tree, "/timer"),
+            "refused: the board's device tree: device tree, /",
+        ),
+        refused(
+            "tree-without-cpu-number",
+            |tree| tree::remove_property(tree, "/cpus/cpu@1", "reg"),
+            "refused: the board's device tree: device tree, /cpus/cpu@1: property `reg` is missing",
+        ),
+        // Nobody can start CPU 1, which the bundle gives away.
+        lacking("tree-without-enable-method", |tree| {
+            tree::remove_property(tree, "/cpus/cpu@1", "enable-method")
+        })
+        .forbid(r"^\[(one|two)\]")
+        .wait("refused: the bundle does not fit this board: partition two: CPU 1 has no `enable-method` that works")
+        .end(),
+        lacking("tree-without-console-interrupt", |tree| {
+            tree::remove_property(tree, "/pl011@9000000", "interrupts")
+        })
+        .wait(r"^\[one\] control: \d+ ticks"),
+        // The tree has a CPU more than the machine: firmware refuses to start it.
+        case("cpu-refused", "boot")
+            .gics(&[2])
+            .cores(5)
+            .guest("one", "control-loop", &[0], "4M")
+            .guest("two", "control-loop", &[4], "4M")
+            .tree(|_| Ok(()))
+            .entry(Entry::With(&["-smp", "4"]))
+            .wait("warning: CPU 4 does not start: PSCI says")
+            .wait("warning: partition two does not start: it has no CPU")
+            .wait(r"^\[one\] control: \d+ ticks"),
+    ]
+}
+
 /// Replaces the first `from` in a bundle's plan by `to`, of the same length, and gives the plan its digest again.
 fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
     let find = |bundle: &[u8], what: &[u8]| {
@@ -647,7 +781,7 @@ fn forge(bundle: &mut [u8], from: &[u8], to: &[u8]) {
 }
 
 /// Damages the byte behind the first `mark`.
-fn flip(bundle: &mut [u8], mark: &[u8]) {
+pub fn flip(bundle: &mut [u8], mark: &[u8]) {
     let found = bundle.windows(mark.len()).position(|window| window == mark);
     if let Some(byte) = found.and_then(|at| bundle.get_mut(at + mark.len())) {
         *byte ^= 0xff;

@@ -367,18 +367,18 @@ fn a_lone_posted_sgi_needs_no_model_and_several_are_found_by_the_fold() {
         let mut bench = Bench::new(&config(version, 4, 4));
         bench.write(0, 0, 3);
         bench.call(|gic, effects| gic.redistributor_write(vcpu(1), 0x1_0100, 4, 0xffff, effects));
-        bench.table.post(vcpu(2), 11, 0b0010);
+        bench.table.post(vcpu(2), 5, 0b0010, version);
         assert_eq!(
             bench.table.take_one(vcpu(0), version),
             0,
             "it is for vCPU 1"
         );
         let source = if version == GicVersion::V2 { 2 } else { 0 };
-        let lr = ListRegister::new(11, State::Pending, 0, false).with_source(source);
+        let lr = ListRegister::new(5, State::Pending, 0, false).with_source(source);
         assert_eq!(bench.table.take_one(vcpu(1), version), lr.encode(version));
         assert_eq!(bench.table.take_one(vcpu(1), version), 0, "taken once");
-        bench.table.post(vcpu(1), 11, 0b0010);
-        bench.table.post(vcpu(1), 3, 0b0010);
+        bench.table.post(vcpu(1), 11, 0b0010, version);
+        bench.table.post(vcpu(1), 3, 0b0010, version);
         assert_eq!(bench.table.take_one(vcpu(1), version), 0);
         bench.fold(1, &[]);
         let found: Vec<_> = bench.fill(1).lrs.iter().map(|lr| lr.intid()).collect();

@@ -263,7 +263,7 @@ impl System {
     pub fn post(&mut self, from: u8, value: u64) {
         let (version, vcpus) = (self.config.version, self.config.vcpus);
         let (sgi, targets) = sgi_targets(version, vcpus, vcpu(from), value);
-        self.bench.table.post(vcpu(from), sgi, targets);
+        self.bench.table.post(vcpu(from), sgi, targets, version);
         self.posted |= targets;
     }
 
