@@ -139,7 +139,8 @@ impl Pair {
     /// What DEN0022 says: X0, and what the caller does next.
     fn expected(&mut self, own: u8, function: u64, wide: bool, a: [u64; 3]) -> (i64, Next) {
         let code = |code: i64| (code, Next::Resume);
-        let is_entry = |entry: u64| (RAM..RAM + RAM_SIZE).contains(&entry) && entry % 4 == 0;
+        let is_entry =
+            |entry: u64| (RAM..RAM + RAM_SIZE).contains(&entry) && entry.is_multiple_of(4);
         let start = |entry: u64, context: u64| Start { entry, context };
         match function {
             0x8400_0001 => match a[0] & 0xffff_ffff {

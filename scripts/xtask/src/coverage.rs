@@ -227,11 +227,11 @@ fn said(command: &mut Command) -> anyhow::Result<String> {
 /// It cannot be built.
 pub fn test_program(command: &mut Command) -> anyhow::Result<PathBuf> {
     let text = said(command)?;
-    let program = text.lines().filter_map(|line| {
+    let mut program = text.lines().filter_map(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;
         rest.split_once('"').map(|(path, _)| PathBuf::from(path))
     });
-    program.last().context("cargo built no test program")
+    program.next_back().context("cargo built no test program")
 }
 
 /// The pure core's files in LLVM's listing (lcov: `SF:` a file, `DA:` a line and how often it was reached).

@@ -12,19 +12,11 @@ const MIRI: &[&str] = &[
     "words::",
     "arm::list_register",
     "arm::syndrome",
-    "model::console::tests",
     "model::portions",
     "model::power",
     "model::quiesce",
     "model::recorder",
-    "model::translation",
-    "model::bundle::tests::a_",
-    "model::board::tests::a_",
-    "model::image::tests::a",
     "behaviour::tests::psci",
-    "behaviour::tests::channels",
-    "behaviour::heartbeat",
-    "behaviour::lifecycle",
 ];
 
 /// What cores share, in every interleaving (`src/interleavings.rs`).
