@@ -48,9 +48,13 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "host/interleavings",
-        quick: true,
+        quick: false,
         run: deep::interleavings,
     },
+];
+
+/// Host tests that take minutes and tools of their own: only who asks for one by name gets it.
+pub const DEEP: &[Step] = &[
     Step {
         name: "host/miri",
         quick: false,

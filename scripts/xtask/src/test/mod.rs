@@ -188,10 +188,11 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .iter()
         .chain(image::STEPS)
         .chain(growth::STEPS)
-        // A clock lies under emulation: only who asks for this one by name gets it.
+        // A clock lies under emulation, and some take long: only who asks for these by name gets them.
         .chain(
             [&wall::STEP]
                 .into_iter()
+                .chain(host::DEEP)
                 .filter(|_| !arguments.names.is_empty()),
         )
         .filter(|step| !arguments.quick || step.quick)
