@@ -40,10 +40,13 @@ fn bytes_of_a_ring_arrive_once_whole_and_in_order() {
     loom::model(|| {
         let ring = Arc::new(ByteRing::<2>::new());
         touched(&ring);
-        let producer = Arc::clone(&ring);
-        let pushed = spawn(move || (1..=3).take_while(|byte| producer.push(*byte)).count());
-        let mut popped: Vec<u8> = (0..3).filter_map(|_| ring.pop()).collect();
-        let pushed = pushed.join().unwrap();
+        let (producer, consumer) = (Arc::clone(&ring), Arc::clone(&ring));
+        let consumer = spawn(move || {
+            let take = |_| consumer.pop();
+            (0..3).filter_map(take).collect::<Vec<u8>>()
+        });
+        let pushed = (1..=3).take_while(|byte| producer.push(*byte)).count();
+        let mut popped = consumer.join().unwrap();
         popped.extend(std::iter::from_fn(|| ring.pop()));
         let expected: Vec<u8> = (1..=3).take(pushed).collect();
         assert!(pushed >= 2);

@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn of_callers_that_race_exactly_one_wins_and_its_arguments_arrive_whole() {
-        for _ in 0..200 {
+        for _ in 0..if cfg!(miri) { 10 } else { 200 } {
             let power = Arc::new(Power::new());
             let wins = Arc::new(AtomicUsize::new(0));
             let callers: Vec<_> = (1..=3_u64)

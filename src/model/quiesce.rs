@@ -170,7 +170,7 @@ mod tests {
                             loaded.fetch_add(1, Ordering::SeqCst);
                         }
                     };
-                    for _ in 0..50 {
+                    for _ in 0..if cfg!(miri) { 2 } else { 50 } {
                         while !quiesce.begin() {
                             serve();
                             std::thread::yield_now();

@@ -249,7 +249,10 @@ mod tests {
     fn a_reader_beside_the_writer_never_sees_half_an_event() {
         let recorder = Recorder::new();
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| (0..200_000).for_each(|at| recorder.record(&event(at))));
+            let writer = scope.spawn(|| {
+                (0..if cfg!(miri) { 300 } else { 200_000 })
+                    .for_each(|at| recorder.record(&event(at)))
+            });
             while !writer.is_finished() {
                 for seen in recorder.latest(EVENTS as u64) {
                     assert_eq!(seen, event(seen.at));

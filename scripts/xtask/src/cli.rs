@@ -9,7 +9,9 @@ use regex::Regex;
 
 use crate::board::Choice;
 use crate::run::Options;
-use crate::{bench, build, check, initramfs, run, sdcard, symbolize, test, trace, workspace};
+use crate::{
+    bench, build, check, coverage, fuzz, initramfs, run, sdcard, symbolize, test, trace, workspace,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +51,16 @@ enum Command {
     Run(RunArguments),
     /// Run the tests: formatting, lints, host tests, emulator tests
     Test(test::Arguments),
+    /// Hold the properties against what a coverage-guided fuzzer makes of the corpus; needs a nightly compiler
+    Fuzz {
+        /// The targets [default: all]
+        targets: Vec<String>,
+        /// How long each is fuzzed
+        #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+        seconds: Duration,
+    },
+    /// Print how much of the pure core the host tests reach, file by file
+    Coverage,
     /// Count what each operation costs at EL2, beside its budget and the best peer
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Arguments),
@@ -173,6 +185,8 @@ pub fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Run(arguments) => return run::run(&options(arguments)),
         Command::Conformance(arguments) => return test::conformance::main(&arguments),
+        Command::Fuzz { targets, seconds } => return fuzz::main(&targets, seconds),
+        Command::Coverage => return coverage::main(),
         Command::Bench(arguments) => return bench::main(&arguments),
         Command::Size(arguments) => bench::size::main(&arguments)?,
         Command::Hostile(arguments) => return test::hostile::main(&arguments),

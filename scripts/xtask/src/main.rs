@@ -5,6 +5,7 @@
 //!   hold at boot are the hypervisor's own code, linked from its library.
 //! - `payload`, `bundle`: guests' images in, one file for the boot loader out.
 //! - `board`, `qemu`, `tree`, `console`: a board's data, the emulator's command line and tree, its console.
+//! - `fuzz`, `coverage`: the properties against a fuzzer's inputs, and what the host tests reach. `nightly`: the compiler both may need.
 //! - [`bench`]: what each operation costs at EL2.
 //! - `sdcard`: a card a board's firmware boots from.
 //! - `trace`: the flight recorders of a run. `symbolize`: names for the addresses in a report of the hypervisor's own failure.
@@ -18,11 +19,14 @@ mod bundle;
 mod check;
 mod cli;
 mod console;
+mod coverage;
 mod cpio;
 mod debian;
 mod elf;
+mod fuzz;
 mod initramfs;
 mod manifest;
+mod nightly;
 mod payload;
 mod progress;
 mod qemu;

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::Outcome;
-use crate::{build, workspace};
+use super::{Outcome, deep};
+use crate::{build, fuzz, workspace};
 
 /// Packages that build for the host.
 const HOST_PACKAGES: &[&str] = &["bulkhead", "bulkhead-abi", "xtask"];
@@ -45,6 +45,30 @@ pub const STEPS: &[Step] = &[
         name: "host/tests",
         quick: true,
         run: || cargo(&["test"], HOST_PACKAGES, &[]),
+    },
+    Step {
+        name: "host/interleavings",
+        quick: false,
+        run: deep::interleavings,
+    },
+];
+
+/// Host tests that take minutes and tools of their own: only who asks for one by name gets it.
+pub const DEEP: &[Step] = &[
+    Step {
+        name: "host/miri",
+        quick: false,
+        run: deep::miri,
+    },
+    Step {
+        name: "host/coverage",
+        quick: false,
+        run: deep::coverage,
+    },
+    Step {
+        name: "host/fuzz",
+        quick: false,
+        run: || fuzz::run(&[], fuzz::BRIEFLY),
     },
 ];
 
@@ -108,7 +132,7 @@ fn cargo(arguments: &[&str], packages: &[&str], after: &[&str]) -> anyhow::Resul
 }
 
 /// How many tests cargo says have passed, and the names of those that have not.
-fn counts(text: &str) -> (usize, Vec<String>) {
+pub fn counts(text: &str) -> (usize, Vec<String>) {
     let mut passed = 0;
     let mut failed = Vec::new();
     for line in text.lines() {

@@ -22,6 +22,7 @@ pub mod conformance;
 pub mod counts;
 mod crashes;
 mod damage;
+mod deep;
 mod entry;
 mod growth;
 mod host;
@@ -136,6 +137,8 @@ pub struct Outcome {
     pub passed: usize,
     /// Checks that are not for this machine.
     pub skipped: usize,
+    /// Why it was not run, if it was not: what it needs is not to be had here.
+    pub missing: Option<String>,
     /// What did not hold.
     pub failures: Vec<String>,
     /// What holds, and is not yet what it should be.
@@ -154,6 +157,14 @@ impl Outcome {
         self.failures.extend(other.failures);
         self.notes.extend(other.notes);
         self.tail.extend(other.tail);
+    }
+
+    /// A test that is not run here, and why.
+    pub fn missing(reason: String) -> Self {
+        Self {
+            missing: Some(reason),
+            ..Self::default()
+        }
     }
 
     /// A test that could not be run.
@@ -183,10 +194,11 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .iter()
         .chain(image::STEPS)
         .chain(growth::STEPS)
-        // A clock lies under emulation: only who asks for this one by name gets it.
+        // A clock lies under emulation, and some take long: only who asks for these by name gets them.
         .chain(
             [&wall::STEP]
                 .into_iter()
+                .chain(host::DEEP)
                 .filter(|_| !arguments.names.is_empty()),
         )
         .filter(|step| !arguments.quick || step.quick)
@@ -364,6 +376,11 @@ impl Totals {
             (passed, skipped) => format!(" ({passed} checks, {skipped} not for it)"),
         };
         let label = format!("{name}{checks}");
+        if let Some(missing) = &outcome.missing {
+            println!("{}  {label:<56} {seconds:>6.1} s", paint("skip", "33"));
+            println!("      {missing}");
+            return;
+        }
         if outcome.failures.is_empty() {
             println!("{}  {label:<56} {seconds:>6.1} s", paint("ok  ", "32"));
             for note in &outcome.notes {

@@ -510,6 +510,7 @@ impl Script {
         Outcome {
             passed,
             skipped,
+            missing: None,
             failures,
             notes: Vec::new(),
             tail: self.tail,
