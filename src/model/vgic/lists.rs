@@ -370,10 +370,12 @@ impl Vgic {
             group1,
         );
         let due = state.deliverable(self.group_enable) & mask != 0;
+        // One that waits here may become due while it is active there: the list register must be on record then.
+        let waits = state.pending() & mask != 0;
         let physical = state.active_physical & mask != 0;
         state.active &= !mask;
         state.active_physical &= !mask;
-        if physical && !software && !listing.tell && !due {
+        if physical && !software && !listing.tell && !waits {
             self.publish(word, vcpu, effects);
             return active.with_hardware();
         }

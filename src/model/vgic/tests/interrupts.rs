@@ -4,6 +4,8 @@ use super::*;
 use crate::arm::list_register::InterfaceControl;
 
 const DEVICE_BIT: u32 = 1 << (DEVICE - 32);
+/// DEVICE_EDGE in its word.
+const DEVICE_EDGE_BIT: u32 = 1 << (DEVICE_EDGE - 32);
 
 /// A GICv3 with one vCPU, everything enabled in group 1, and all priorities 0xa0.
 fn started(deactivation: Deactivation, list_registers: u8) -> Bench {
@@ -399,4 +401,27 @@ fn sgi_writes_name_their_sgi_and_existing_targets() {
     ] {
         assert_eq!(sgi_targets(version, 3, own, value), expected, "{value:#x}");
     }
+}
+
+/// IHI 0069H 4.1.2: what is active and pending is signalled to nobody until its active state ends.
+#[test]
+fn an_edge_that_is_active_at_one_vcpu_is_not_offered_to_another_meanwhile() {
+    let mut bench = Bench::new(&config(GicVersion::V3, 2, 4));
+    bench.write(0, 0, 3);
+    bench.write(0, 0x104, DEVICE_EDGE_BIT);
+    bench.write(0, 0x6000 + 8 * u32::from(DEVICE_EDGE), 0);
+    let direct = bench.table.direct(vcpu(0), DEVICE_EDGE);
+    let taken = ListRegister::decode(GicVersion::V3, direct).with_state(State::Active);
+    bench.fold(0, &[taken]);
+    // Both groups off: it is made pending, and nobody is to have it.
+    bench.write(0, 0, 0);
+    bench.write(0, 0x204, DEVICE_EDGE_BIT);
+    let listed: Vec<_> = bench.fill(0).lrs.to_vec();
+    assert_eq!(listed.len(), 1);
+    bench.write(0, 0x6000 + 8 * u32::from(DEVICE_EDGE), 1);
+    bench.write(0, 0, 3);
+    assert!(bench.fill(1).lrs.is_empty());
+    bench.fold(0, &[listed[0].with_state(State::Invalid)]);
+    let offered: Vec<_> = bench.fill(1).lrs.iter().map(|lr| lr.intid()).collect();
+    assert_eq!(offered, [DEVICE_EDGE]);
 }
