@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context as _, bail};
 
@@ -130,8 +131,13 @@ pub fn arguments(out: &Path, image_at: u64, guests: bool) -> anyhow::Result<Vec<
             .and_then(|meta| meta.modified())
             .ok()
     };
-    if modified(&built).is_none() || modified(&built) < modified(&source) {
-        compile(&source, &built)?;
+    {
+        // Tests run at the same time: one of them builds it.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _building = BUILDING.lock();
+        if modified(&built).is_none() || modified(&built) < modified(&source) {
+            compile(&source, &built)?;
+        }
     }
     let (built, profile, out) = (built.display(), profile(out), out.display());
     let profile = profile.display();
