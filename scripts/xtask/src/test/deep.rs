@@ -16,7 +16,6 @@ const MIRI: &[&str] = &[
     "model::power",
     "model::quiesce",
     "model::recorder",
-    "behaviour::tests::psci",
 ];
 
 /// What cores share, in every interleaving (`src/interleavings.rs`).
