@@ -542,4 +542,19 @@ mod tests {
         let text = complaint(&with("bootarg = \"x\"\nheartbeat = \"1\""));
         assert_eq!(text.matches("error:").count(), 2, "{text}");
     }
+
+    #[test]
+    fn every_key_is_explained_in_the_boards_readme() {
+        let text = include_str!("../../../../platform/README.md");
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        let keys = [ROOT_KEYS, PARTITION_KEYS, CHANNEL_KEYS].concat();
+        for key in keys {
+            let told = rows.iter().any(|row| row.contains(&format!("`{key}`")));
+            let table = matches!(key, "partition" | "channel");
+            assert!(told || table, "{key}");
+        }
+    }
 }
