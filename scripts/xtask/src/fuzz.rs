@@ -51,9 +51,10 @@ pub fn run(targets: &[String], each: Duration) -> anyhow::Result<Outcome> {
             known.join(" ")
         );
     }
-    if let Err(error) = ready() {
+    if let Err(error) = tools() {
         return Ok(Outcome::missing(format!("{error:#}")));
     }
+    build()?;
     let mut outcome = Outcome::default();
     for target in known {
         let chosen = targets.is_empty() || targets.contains(&target);
@@ -84,10 +85,19 @@ fn built() -> PathBuf {
     workspace::target().join("fuzz-build")
 }
 
-/// Installs what is missing and builds the targets.
-fn ready() -> anyhow::Result<()> {
+/// Where cargo-fuzz is installed.
+fn programs() -> PathBuf {
+    workspace::target().join("tools")
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+/// Something is not to be had here.
+fn tools() -> anyhow::Result<()> {
     nightly::need_nightly(&["rust-src"])?;
-    let tools = workspace::target().join("tools");
+    quiet(Command::new("c++").arg("--version")).context("libFuzzer needs a C++ compiler (c++)")?;
+    let tools = programs();
     let cargo_fuzz = tools.join("bin/cargo-fuzz");
     if !cargo_fuzz.exists() {
         eprintln!("installing cargo-fuzz into target/tools ...");
@@ -96,8 +106,13 @@ fn ready() -> anyhow::Result<()> {
         quiet(install.arg(&tools))
             .context("cargo-fuzz cannot be installed (it comes from crates.io)")?;
     }
+    Ok(())
+}
+
+/// Builds the targets.
+fn build() -> anyhow::Result<()> {
     let mut build = nightly::cargo();
-    let program = tools.join("bin");
+    let program = programs().join("bin");
     let path = std::env::var("PATH").unwrap_or_default();
     build.env("PATH", format!("{}:{path}", program.display()));
     build
@@ -111,7 +126,7 @@ fn ready() -> anyhow::Result<()> {
         "--sanitizer",
         "none",
     ]);
-    quiet(&mut build).context("the fuzz targets cannot be built (libFuzzer needs a C++ compiler)")
+    quiet(&mut build).context("the fuzz targets cannot be built")
 }
 
 /// Runs `command`, whose output is of interest only if it fails.

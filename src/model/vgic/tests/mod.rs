@@ -5,6 +5,7 @@
     reason = "numbers in tests are small"
 )]
 
+#[cfg(test)]
 mod at_once;
 #[cfg(test)]
 mod hostile;
