@@ -225,8 +225,35 @@ fn at_gic(specifier: &[u8]) -> Option<Interrupt> {
     } else {
         Trigger::Edge
     };
-    (number < count).then_some(Interrupt {
+    (number < count).then(|| Interrupt {
         intid: first + number,
         trigger,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A specifier of three cells.
+    fn specifier(cells: [u32; 3]) -> Vec<u8> {
+        cells.into_iter().flat_map(u32::to_be_bytes).collect()
+    }
+
+    #[test]
+    fn a_number_beyond_its_kind_is_no_interrupt() {
+        let intid = |cells| at_gic(&specifier(cells)).map(|interrupt| interrupt.intid);
+        assert_eq!(intid([0, 0, 4]), Some(32));
+        assert_eq!(intid([0, 987, 4]), Some(1019));
+        assert_eq!(intid([1, 15, 4]), Some(31));
+        for cells in [
+            [0, 988, 4],
+            [1, 16, 4],
+            [0, u32::MAX, 4],
+            [2, u32::MAX, 4],
+            [4, 0, 4],
+        ] {
+            assert_eq!(intid(cells), None);
+        }
+    }
 }

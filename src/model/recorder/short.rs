@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_was_written_comes_back_until_it_is_written_over() {
-        let ring = ShortRing::new();
+        let ring = ShortRing::default();
         assert_eq!((ring.get(0), ring.oldest()), (None, 0));
         for number in 0..300_u32 {
             ring.note(number.into(), Deed::Injected, number);
@@ -174,6 +174,14 @@ mod tests {
         assert_eq!(ring.oldest(), 300 - 255);
         assert_eq!(ring.get(45), Some(event(45)));
         assert_eq!((ring.get(44), ring.get(300)), (None, None));
+    }
+
+    #[test]
+    fn every_deed_is_called_differently() {
+        let mut names: Vec<&str> = Deed::ALL.iter().map(|deed| deed.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Deed::ALL.len());
     }
 
     #[test]
