@@ -28,6 +28,8 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Whether the closing line came.
     pub closed: bool,
+    /// How many lines may be cut off before their number: the hypervisor's report of its own failure waits for nobody.
+    pub cuts: usize,
 }
 
 impl Report {
@@ -36,6 +38,9 @@ impl Report {
         if let Some(rest) = line.strip_prefix("not ok ") {
             self.number(rest);
             self.failures.push(line.to_string());
+        } else if line == "ok " && self.cuts > 0 {
+            self.cuts -= 1;
+            self.passed += 1;
         } else if let Some(rest) = line.strip_prefix("ok ") {
             self.number(rest);
             match rest.contains(SKIP) {
@@ -85,6 +90,26 @@ mod tests {
             report.line(line);
         }
         report
+    }
+
+    #[test]
+    fn a_line_cut_off_counts_only_where_that_may_be() {
+        let lines = [
+            "ok 1 - a",
+            "ok ",
+            "ok 3 - c",
+            "# bulkhead-test: 3 passed, 0 failed",
+        ];
+        let failures = |cuts| {
+            let mut report = Report {
+                cuts,
+                ..Report::default()
+            };
+            lines.iter().for_each(|line| report.line(line));
+            report.failures.len()
+        };
+        assert_eq!(failures(1), 0);
+        assert!(failures(0) > 0);
     }
 
     #[test]
