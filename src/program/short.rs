@@ -262,7 +262,7 @@ fn sgi1r<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, e
     DONE
 }
 
-/// General register `index`, one of those that are saved here; `None` for the zero register.
+/// General register `index`, if it is one of those that are saved in a row.
 #[inline(always)]
 fn register(registers: &mut Registers, index: u64) -> Option<&mut u64> {
     if index > LAST_SAVED {
