@@ -67,7 +67,10 @@ fn system(name: &'static str, partitions: u8, channels: u8) -> Case {
             "[[channel]]\nname = \"c{channel}\"\nbetween = [\"bench\", \"peer\"]\nsize = \"4K\"\nrw = \"both\""
         ));
     }
-    system.wait(r"^\[bench\] bench: done").gics(&[3])
+    system
+        .wait(r"^\[bench\] bench: done")
+        .gics(&[3])
+        .icount()
 }
 
 fn counts(case: Case) -> anyhow::Result<Counts> {
@@ -171,6 +174,7 @@ fn boot() -> anyhow::Result<Outcome> {
             .with("bootargs = \"rows=0\"")
             .wait(r"^\[bench\] bench: done")
             .gics(&[3])
+            .icount()
     };
     let systems = vec![
         system("growth-boot", few),
