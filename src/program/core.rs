@@ -1,7 +1,7 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
 use super::machine::Hardware;
-use super::short::Guest;
+use super::short::{ACKNOWLEDGED, Guest};
 use super::state::{self, Host};
 use super::{crash, fault, load, system, watch};
 use crate::arm::control;
@@ -15,7 +15,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::machine::{Machine, Workaround};
 use crate::behaviour::partition::Counter;
-use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
+use crate::edge::context::{Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL};
 use crate::edge::{firmware, guest, init, takeover, timer};
 use crate::model::power::{Start, State as PowerState};
@@ -497,7 +497,7 @@ impl Core {
     /// Sees to the interrupt the short path left.
     fn interrupt(&mut self) -> Next {
         self.guest.here.count(Counter::Exits);
-        let acknowledged = core::mem::take(&mut self.context.acknowledged);
+        let acknowledged = core::mem::take(&mut self.guest.acknowledged);
         if acknowledged & ACKNOWLEDGED != 0 {
             self.take(u32::try_from(acknowledged & u64::from(u32::MAX)).unwrap_or(0));
         }
@@ -558,7 +558,7 @@ impl Core {
         let partition = self.guest.here.partition;
         let now = self.guest.hardware.counter();
         if partition.life.state() == State::Paused {
-            partition.heartbeat.extend(now);
+            partition.heartbeat.extend(now, init::counter_frequency());
         }
         match partition.heartbeat.judge(now) {
             Verdict::Idle => {}
