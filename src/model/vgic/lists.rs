@@ -100,6 +100,7 @@ impl Vgic {
         table.take_posted(index, self.config.version, |sgi, sources| {
             self.take_sgi(index, sgi, sources, effects)
         });
+        self.take_bells(effects);
         // The caller fills next in any case.
         let own = self.bit_of(index);
         effects.kick &= !own;
@@ -180,6 +181,8 @@ impl Vgic {
 
     /// Does what [`Vgic::fill`] does, into an empty `filled`: this spares a copy.
     pub fn fill_into(&mut self, vcpu: VcpuId, filled: &mut Filled, effects: &mut Effects<'_>) {
+        // What was done since the fold may have ended some.
+        self.take_bells(effects);
         let index = vcpu.index() & 7;
         let room = usize::from(self.config.list_registers);
         if self.maybe[index] == 0 {
@@ -326,7 +329,8 @@ impl Vgic {
         } else {
             state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
-            let mut more = state.line & !state.edge & mask != 0;
+            let mut more =
+                state.line & !state.edge & mask != 0 || effects.direct.is_quiet(word, bit);
             state.list(bit, vcpu);
             if v2_sgi {
                 let sources = &mut self.sources[vcpu & 7][bit];
@@ -404,7 +408,7 @@ impl Vgic {
         if v2_sgi {
             lr = lr.with_source(source);
         }
-        if physical || listing.tell || (due && !shares) {
+        if physical || listing.tell || (due && !shares) || effects.direct.is_quiet(word, bit) {
             lr = lr.with_eoi();
         }
         self.remember(vcpu, word, bit);

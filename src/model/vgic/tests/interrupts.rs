@@ -15,13 +15,13 @@ fn started(deactivation: Deactivation, list_registers: u8) -> Bench {
     };
     let mut bench = Bench::new(&config);
     bench.write(0, 0, 3);
-    bench.write(0, 0x84, u32::MAX);
-    bench.write(0, 0x88, u32::MAX);
-    for priority in (0x420..0x450).step_by(4) {
+    for word in (4..0x28).step_by(4) {
+        bench.write(0, 0x80 + word, u32::MAX);
+        bench.write(0, 0x100 + word, u32::MAX);
+    }
+    for priority in (0x420..0x540).step_by(4) {
         bench.write(0, priority, 0xa0a0_a0a0);
     }
-    bench.write(0, 0x104, u32::MAX);
-    bench.write(0, 0x108, u32::MAX);
     bench
 }
 
@@ -276,7 +276,9 @@ fn a_doorbell_rung_twice_before_it_is_taken_comes_once() {
 #[test]
 fn the_most_urgent_come_first_and_the_rest_when_those_are_taken() {
     let mut bench = started(Deactivation::Hardware, 1);
-    bench.write(0, 0x420, 0x00_50_60_00);
+    // LINE is INTID 33, DOORBELL 258.
+    bench.write(0, 0x420, 0x60_00);
+    bench.write(0, 0x500, 0x50_0000);
     bench.call(|gic, effects| gic.set_level(LINE, true, effects));
     bench.call(|gic, effects| gic.raise(DOORBELL, effects));
     let filled = bench.fill(0);
@@ -291,7 +293,7 @@ fn the_most_urgent_come_first_and_the_rest_when_those_are_taken() {
 #[test]
 fn an_evicted_active_interrupt_ends_by_count() {
     let mut bench = started(Deactivation::Hardware, 1);
-    bench.write(0, 0x440, 0x60_0000);
+    bench.write(0, 0x524, 0x60_0000);
     arrive(&mut bench, DEVICE);
     let device = bench.fill(0).lrs[0];
     bench.call(|gic, effects| gic.raise(DOORBELL_2, effects));
