@@ -87,6 +87,19 @@ impl<'a, 'b> Here<'a, 'b> {
         self.partition.quiesce.set_loaded(self.vcpu, false);
     }
 
+    /// Readies the list registers, which are empty, of a vCPU that comes up: with what waits for it, if anything does.
+    pub fn load(&self, machine: &mut impl Machine) {
+        self.partition.quiesce.set_loaded(self.vcpu, true);
+        self.answer_call(machine);
+        let waits = {
+            let vgic = self.partition.interrupts();
+            vgic.may_wait(self.vcpu, &self.partition.direct)
+        };
+        if waits {
+            self.refresh(machine);
+        }
+    }
+
     /// Whether an interrupt waits that wakes the vCPU out of a power-down state. Its list registers are empty and stay so.
     #[must_use]
     pub fn would_wake(&self, machine: &mut impl Machine) -> bool {

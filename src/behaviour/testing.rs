@@ -165,6 +165,10 @@ impl Machine for Fake {
         self.kicked.push(cpu);
     }
 
+    fn kick_on(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
     fn list_registers_overflow(&self) -> bool {
         false
     }

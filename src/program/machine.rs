@@ -8,7 +8,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use crate::behaviour::partition::Partition;
-use crate::edge::gic::POSTED;
+use crate::edge::gic::{POSTED, START};
 use crate::edge::{cache, firmware, guest, init, takeover, timer};
 use crate::model::vgic::{DirectTable, Effect, Filled, Private};
 use crate::words::{CpuId, Ipa, Pa, Range, Va, VcpuId};
@@ -176,6 +176,10 @@ impl Machine for Hardware {
 
     fn kick_posted(&mut self, cpu: CpuId) {
         self.host.gic.send(cpu, POSTED);
+    }
+
+    fn kick_on(&mut self, cpu: CpuId) {
+        self.host.gic.send(cpu, START);
     }
 
     fn exception_link(&self) -> u64 {

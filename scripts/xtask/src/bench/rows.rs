@@ -146,9 +146,12 @@ pub const ROWS: &[Row] = &[
         .target(300, 340)
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
+    // From the call to the target's first instructions; the target, off before, is done with its CPU_OFF.
     row(20, "cpu-on", [3_685, 3_665])
         .target(400, 400)
         .peer(965, "hvisor"),
+    // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
+    row(34, "cpu-off", [2_000, 2_000]),
     row(24, "doorbell", [2_295, 2_315])
         .target(200, 200)
         .peer(1302, "Bao"),
