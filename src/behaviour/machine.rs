@@ -47,8 +47,8 @@ pub enum Workaround {
 
 /// The calling core, as far as its guest is concerned.
 pub trait Machine {
-    /// Reads the list registers in use and empties them.
-    fn take_list_registers(&mut self) -> Taken;
+    /// Reads the list registers in use into `taken`, which is empty, and empties them.
+    fn take_list_registers(&mut self, taken: &mut Taken);
     /// Whether any list register is in use.
     fn list_registers_used(&self) -> bool;
     /// Whether the last load of list registers left interrupts out.

@@ -42,6 +42,8 @@ struct Core {
     power: &'static Power,
     /// Whether all but the entry point is ready for a start: see `off`.
     prepared: bool,
+    /// Whether the list registers are empty, since nothing has come since they were emptied.
+    unloaded: bool,
     /// The stop for which the vCPU last parked: once for each.
     parked_in: Option<u32>,
     /// Whether an access of the vCPU to nothing was reported.
@@ -104,6 +106,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
         guest,
         power: &shared.power,
         prepared: false,
+        unloaded: false,
         parked_in: None,
         fault_reported: false,
         recorder: state::recorder(cpu),
@@ -455,6 +458,7 @@ impl Core {
     /// Sees to the interrupt `iar` acknowledged; its priority is dropped.
     fn take(&mut self, iar: u32) {
         let intid = iar & INTID;
+        self.unloaded = false;
         self.interrupt = intid;
         let host = self.guest.hardware.host;
         if intid == KICK {
@@ -533,7 +537,7 @@ impl Core {
 
     /// Leaves the guest: off, suspended, or with its partition.
     fn leave(&mut self, next: Next) {
-        self.guest.here.unload(&mut self.guest.hardware);
+        self.unload();
         match next {
             Next::Off => {
                 let partition = self.guest.here.partition;

@@ -63,10 +63,9 @@ impl Hardware {
 }
 
 impl Machine for Hardware {
-    fn take_list_registers(&mut self) -> Taken {
+    fn take_list_registers(&mut self, taken: &mut Taken) {
         let gic = &self.host.gic;
         self.listed = 0;
-        let mut taken = Taken::default();
         let mut left = self.used();
         while left != 0 {
             let index = left.trailing_zeros() as usize;
@@ -92,7 +91,6 @@ impl Machine for Hardware {
             _ if gic.guest_splits_eoi() => 0,
             count => count,
         };
-        taken
     }
 
     fn list_one(&mut self, value: u64) {

@@ -83,7 +83,7 @@ pub struct Guest {
     /// The partition's vCPUs, as many as a target list has.
     peers: [Peer; TARGETS],
     /// Whether it is known how each of them is reached.
-    pub knows_peers: bool,
+    knows_peers: bool,
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
 }
@@ -125,8 +125,16 @@ impl Guest {
         })
     }
 
-    /// Learns how the partition's cores are reached, those that are up.
+    /// Learns how the partition's cores are reached, those that are up, until all are.
+    #[inline(always)]
     pub fn learn_peers(&mut self) {
+        if !self.knows_peers {
+            self.learn();
+        }
+    }
+
+    #[inline(never)]
+    fn learn(&mut self) {
         let partition = self.here.partition;
         let vcpus = partition.vcpu_ids().zip(&partition.cpus);
         self.knows_peers = true;

@@ -34,20 +34,23 @@ impl Core {
     fn look_for_start(&mut self) -> Option<Start> {
         self.take_interrupts();
         // What came meanwhile waits in the model: the list registers of a vCPU that is not on stay empty.
-        self.guest.here.unload(&mut self.guest.hardware);
+        self.unload();
         let partition = self.guest.here.partition;
-        match partition.life.state() {
-            State::Running => {
-                let start = self.powered();
-                if start.is_none() {
-                    self.prepare_if_off();
-                }
-                return start;
+        let state = partition.life.state();
+        if state == State::Running {
+            let start = self.powered();
+            if start.is_none() {
+                self.prepare_if_off();
             }
+            return start;
+        }
+        // What follows may list interrupts.
+        self.unloaded = false;
+        match state {
             State::Stopping => self.stop(),
             State::Starting => self.start(),
             State::Waiting if self.leads() => self.start_if_due(),
-            State::Off | State::Crashed | State::Paused | State::Waiting => {}
+            State::Off | State::Crashed | State::Paused | State::Waiting | State::Running => {}
         }
         None
     }
@@ -62,14 +65,27 @@ impl Core {
         if intid == START {
             gic.drop_priority(iar);
             gic.deactivate(iar);
+            let ready = self.prepared && self.unloaded;
             let runs = self.guest.here.partition.life.state() == State::Running;
-            return if runs { self.power.take_start() } else { None };
+            return if ready && runs {
+                self.power.take_start()
+            } else {
+                None
+            };
         }
         if intid < SPECIAL {
             gic.drop_priority(iar);
             self.take(iar);
         }
         None
+    }
+
+    /// Empties the list registers, unless they are since the last time.
+    pub(super) fn unload(&mut self) {
+        if !self.unloaded {
+            self.guest.here.unload(&mut self.guest.hardware);
+            self.unloaded = true;
+        }
     }
 
     /// The start that another vCPU, the loader or a wake-up event has given.
@@ -89,11 +105,11 @@ impl Core {
         }
     }
 
-    /// Puts the core's EL1 back to reset and leaves nothing to a start but its entry point. The list registers were folded.
+    /// Puts the core's EL1 back to reset and leaves nothing to a start but its entry point.
     pub(super) fn prepare(&mut self) {
+        self.unload();
         let partition = self.guest.here.partition;
         let hardware = &mut self.guest.hardware;
-        self.suspect = None;
         init::reset_el1(&hardware.features);
         hardware.host.gic.reset_virtual();
         hardware.put_list_registers(&Filled::default());
@@ -124,13 +140,12 @@ impl Core {
         if !self.prepared {
             self.prepare();
         }
-        self.prepared = false;
+        (self.prepared, self.unloaded) = (false, false);
+        self.suspect = None;
         let registers = &mut self.context.registers;
         registers.x[0] = start.context;
         registers.pc = start.entry;
-        if !self.guest.knows_peers {
-            self.guest.learn_peers();
-        }
+        self.guest.learn_peers();
         self.guest.here.load(&mut self.guest.hardware);
     }
 }
