@@ -425,7 +425,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
     let vcpu = |cpu: &CpuId| Vcpu {
         cpu: *cpu,
         power: Power::new(),
-        statistics: Statistics::default(),
+        statistics: Statistics::new(Box::leak(Box::default())),
         repeats: Repeats::new(),
     };
     let extent = |base: u64, ipa: u64| Extent {

@@ -3,7 +3,7 @@
 mod off;
 
 use super::machine::Hardware;
-use super::short::Guest;
+use super::short::{ACKNOWLEDGED, Guest};
 use super::state::{self, Host};
 use super::{crash, fault, load, system, watch};
 use crate::arm::registers::Registers;
@@ -16,7 +16,7 @@ use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
-use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
+use crate::edge::context::{Context, Exit};
 use crate::edge::gic::{KICK, POSTED, SPECIAL, START};
 use crate::edge::{firmware, guest, init, takeover, timer};
 use crate::model::power::Power;
@@ -435,7 +435,7 @@ impl Core {
     /// Sees to the interrupt the short path left.
     fn interrupt(&mut self) -> Next {
         self.guest.here.count(Counter::Exits);
-        let acknowledged = core::mem::take(&mut self.context.acknowledged);
+        let acknowledged = core::mem::take(&mut self.guest.acknowledged);
         if acknowledged & ACKNOWLEDGED != 0 {
             self.take(u32::try_from(acknowledged & u64::from(u32::MAX)).unwrap_or(0));
         }
@@ -500,7 +500,7 @@ impl Core {
         let partition = self.guest.here.partition;
         let now = self.guest.hardware.counter();
         if partition.life.state() == State::Paused {
-            partition.heartbeat.extend(now);
+            partition.heartbeat.extend(now, init::counter_frequency());
         }
         match partition.heartbeat.judge(now) {
             Verdict::Idle => {}

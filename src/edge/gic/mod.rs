@@ -6,7 +6,7 @@
 mod v2;
 mod v3;
 
-pub use v2::V2;
+pub use v2::{GICH_EISR0, GICH_LR, V2};
 pub use v3::{SystemRegisters, V3};
 
 use crate::arm::list_register::GicVersion;

@@ -80,9 +80,9 @@ impl Private<'_> {
     #[inline(always)]
     fn take_one_v3(self, posted: &AtomicU64) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
-            && let Some(value) = self.ready(bits.trailing_zeros())
+        let bit = bits.trailing_zeros();
+        if bits.wrapping_shr(bit) == 1
+            && let Some(value) = self.ready(bit)
         {
             return Some(value);
         }
@@ -95,8 +95,7 @@ impl Private<'_> {
     fn take_one_v2(self, [posted, others]: &Posted) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
         let bit = bits.trailing_zeros();
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
+        if bits.wrapping_shr(bit) == 1
             && others.load(Relaxed) == 0
             && let Some(value) = self.ready(bit >> 3)
         {
