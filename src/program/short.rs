@@ -89,6 +89,8 @@ pub struct Guest {
     own: u8,
     /// The partition's vCPUs, as many as a target list has.
     peers: [Peer; TARGETS],
+    /// Whether it is known how each of them is reached.
+    knows_peers: bool,
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
 }
@@ -129,16 +131,27 @@ impl Guest {
                 posted: None,
                 order: 0,
             }; TARGETS],
+            knows_peers: false,
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
         })
     }
 
-    /// Learns how the partition's cores are reached, those that are up.
+    /// Learns how the partition's cores are reached, those that are up, until all are.
+    #[inline(always)]
     pub fn learn_peers(&mut self) {
+        if !self.knows_peers {
+            self.learn();
+        }
+    }
+
+    #[inline(never)]
+    fn learn(&mut self) {
         let partition = self.here.partition;
         let vcpus = partition.vcpu_ids().zip(&partition.cpus);
+        self.knows_peers = true;
         for (peer, (vcpu, cpu)) in self.peers.iter_mut().zip(vcpus) {
             let order = self.hardware.host.gic.order(*cpu, POSTED);
+            self.knows_peers &= order.is_some();
             let order = order.filter(|_| vcpu != self.here.vcpu);
             *peer = Peer {
                 posted: order.map(|_| partition.direct.posted(vcpu)),

@@ -290,6 +290,14 @@ impl DirectTable {
         &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)]
     }
 
+    /// Whether an SGI is posted to `vcpu`.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_posted(&self, vcpu: VcpuId) -> bool {
+        let [first, second] = self.posted(vcpu);
+        first.load(Acquire) | second.load(Acquire) != 0
+    }
+
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.
     ///
     /// The next fold of a target finds it, or [`DirectTable::take_one`]: the caller kicks all targets, with a barrier that

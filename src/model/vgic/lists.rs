@@ -3,7 +3,9 @@
 //! Invariant: after a fold nothing of its vCPU is listed; a fill lists each interrupt once, most urgent first.
 
 use super::state::{Word, byte, deactivate, for_each_bit, intid_of, lowest};
-use super::{Deactivation, Effects, GicVersion, LAST_SPI, MAX_LIST_REGISTERS, Vgic, slot};
+use super::{
+    Deactivation, DirectTable, Effects, GicVersion, LAST_SPI, MAX_LIST_REGISTERS, Vgic, slot,
+};
 use crate::arm::list_register::{InterfaceControl, ListRegister, State};
 use crate::words::VcpuId;
 use arrayvec::ArrayVec;
@@ -200,6 +202,21 @@ impl Vgic {
             };
             filled.add(lr);
         }
+    }
+
+    /// Whether anything may wait for `vcpu`, whose list registers are empty. If not, a fold and a fill would change nothing.
+    #[must_use]
+    #[inline(always)]
+    pub fn may_wait(&self, vcpu: VcpuId, direct: &DirectTable) -> bool {
+        self.maybe[vcpu.index() & 7] != 0 || direct.is_posted(vcpu)
+    }
+
+    /// Looks at what may wait for `vcpu`, whose list registers are empty, so that [`Vgic::may_wait`] need not say so of what
+    /// does not.
+    pub fn sift(&mut self, vcpu: VcpuId) {
+        let index = vcpu.index() & 7;
+        // What it collects stays where it is.
+        let _ = self.gather(index, MAX_LIST_REGISTERS, &mut Ranking::new());
     }
 
     /// Collects a vCPU's active and deliverable interrupts, unless there are more than `room`.

@@ -427,3 +427,27 @@ fn an_edge_that_is_active_at_one_vcpu_is_not_offered_to_another_meanwhile() {
     let offered: Vec<_> = bench.fill(1).lrs.iter().map(|lr| lr.intid()).collect();
     assert_eq!(offered, [DEVICE_EDGE]);
 }
+
+#[test]
+fn what_ended_does_not_wait_once_all_was_sifted_and_what_is_due_does() {
+    let mut bench = Bench::new(&config(GicVersion::V3, 2, 4));
+    bench.write(0, 0, 3);
+    assert!(!bench.gic.may_wait(vcpu(1), &bench.table));
+    bench.table.post(vcpu(0), 3, 0b10, GicVersion::V3);
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "posted");
+    bench.fold(1, &[]);
+    bench.gic.sift(vcpu(1));
+    assert!(
+        !bench.gic.may_wait(vcpu(1), &bench.table),
+        "pending, but not enabled"
+    );
+    bench.call(|gic, effects| gic.redistributor_write(vcpu(1), 0x1_0100, 4, 1 << 3, effects));
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "due");
+    bench.gic.sift(vcpu(1));
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "due still");
+    let listed = bench.fill(1).lrs;
+    assert_eq!(listed.len(), 1, "where the sifting left it");
+    bench.fold(1, &[]);
+    bench.gic.sift(vcpu(1));
+    assert!(!bench.gic.may_wait(vcpu(1), &bench.table), "ended");
+}
