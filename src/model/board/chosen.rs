@@ -5,10 +5,17 @@ use super::tree::{Place, Tree};
 use super::{BoardError, BoardProblem, Console, UartKind};
 use crate::words::{Pa, Range};
 
+/// The node all of this is in.
+pub(super) const PATH: &str = "/chosen";
+
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
-pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
-    let Some((place, console)) = without_interrupt(tree)? else {
+pub(super) fn console<'t>(
+    tree: Tree<'t>,
+    chosen: Option<&Place<'t>>,
+) -> Result<Option<Console>, BoardError> {
+    let console = chosen.map_or(Ok(None), |chosen| without_interrupt(tree, chosen))?;
+    let Some((place, console)) = console else {
         return Ok(None);
     };
     let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
@@ -17,10 +24,11 @@ pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
 }
 
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
-pub(super) fn without_interrupt(
-    tree: Tree<'_>,
-) -> Result<Option<(Place<'_>, Console)>, BoardError> {
-    let Some(place) = stdout(tree) else {
+pub(super) fn without_interrupt<'t>(
+    tree: Tree<'t>,
+    chosen: &Place<'t>,
+) -> Result<Option<(Place<'t>, Console)>, BoardError> {
+    let Some(place) = stdout(tree, chosen) else {
         return Ok(None);
     };
     let kind = if place.is_any(&["arm,pl011"]) {
@@ -40,8 +48,7 @@ pub(super) fn without_interrupt(
     Ok(Some((place, console)))
 }
 
-fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {
-    let chosen = tree.find("/chosen")?;
+fn stdout<'t>(tree: Tree<'t>, chosen: &Place<'t>) -> Option<Place<'t>> {
     let text = ["stdout-path", "linux,stdout-path"]
         .into_iter()
         .find_map(|name| chosen.strings(name).next())?;
@@ -55,10 +62,10 @@ fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {
 }
 
 /// The initial ramdisk, from `linux,initrd-start` to `linux,initrd-end`.
-pub(super) fn initrd(tree: Tree<'_>) -> Result<Option<Range>, BoardError> {
+pub(super) fn initrd(chosen: Option<&Place<'_>>) -> Result<Option<Range>, BoardError> {
     const START: &str = "linux,initrd-start";
     const END: &str = "linux,initrd-end";
-    let Some(chosen) = tree.find("/chosen") else {
+    let Some(chosen) = chosen else {
         return Ok(None);
     };
     let (Some(start), Some(end)) = (chosen.number(START)?, chosen.number(END)?) else {
@@ -69,10 +76,4 @@ pub(super) fn initrd(tree: Tree<'_>) -> Result<Option<Range>, BoardError> {
     range
         .map(Some)
         .ok_or_else(|| chosen.error(BoardProblem::Malformed(END)))
-}
-
-/// The command line.
-pub(super) fn bootargs(tree: Tree<'_>) -> &str {
-    tree.find("/chosen")
-        .map_or("", |chosen| chosen.string("bootargs"))
 }

@@ -246,7 +246,16 @@ impl<'t> Board<'t> {
     pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
         let tree = Tree::new(tree)?;
         let root = tree.root();
-        let psci = cpus::psci(tree)?;
+        let kinds = [
+            cpus::PSCI_KINDS,
+            power::PM_KINDS,
+            gic::KINDS,
+            cpus::TIMER_KINDS,
+            cpus::PMU_KINDS,
+        ];
+        let [psci, manager, gic, timer, pmu] = tree.compatible(kinds);
+        let psci = psci.map(|place| cpus::psci(&place)).transpose()?;
+        let chosen = tree.find(chosen::PATH);
         Ok(Self {
             model: root.string("model"),
             compatible: root.string("compatible"),
@@ -254,13 +263,13 @@ impl<'t> Board<'t> {
             reserved: memory::reserved(tree)?,
             cpus: cpus::cpus(tree, psci)?,
             psci,
-            power: power::power(tree, psci)?,
-            gic: gic::gic(tree)?,
-            timer: cpus::timer(tree)?,
-            pmu: cpus::pmu(tree)?,
-            console: chosen::console(tree)?,
-            initrd: chosen::initrd(tree)?,
-            bootargs: chosen::bootargs(tree),
+            power: power::power(manager, psci)?,
+            gic: gic::gic(tree, gic)?,
+            timer: cpus::timer(tree, timer)?,
+            pmu: pmu.map_or(Ok(None), |place| cpus::pmu(tree, &place))?,
+            console: chosen::console(tree, chosen.as_ref())?,
+            initrd: chosen::initrd(chosen.as_ref())?,
+            bootargs: chosen.map_or("", |chosen| chosen.string("bootargs")),
         })
     }
 }
@@ -327,7 +336,9 @@ impl Board<'_> {
 /// The console alone, without its interrupt, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
-    let (_, console) = chosen::without_interrupt(Tree::new(tree).ok()?).ok()??;
+    let tree = Tree::new(tree).ok()?;
+    let chosen = tree.find(chosen::PATH)?;
+    let (_, console) = chosen::without_interrupt(tree, &chosen).ok()??;
     Some(console)
 }
 

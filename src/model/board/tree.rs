@@ -3,19 +3,13 @@
 //! Invariant: a [`Tree`] has at most [`MAX_NODES`] nodes, none deeper than [`MAX_DEPTH`], so every walk ends,
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
-use arrayvec::ArrayVec;
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
-
 use super::{BoardError, BoardProblem, NodePath};
-use crate::words::{Pa, Range, Text};
+use crate::words::{FlatTree, Pa, Range, Text, Token, reservations};
 
 /// Nodes between the root and the deepest node; real trees have at most eight.
 pub(super) const MAX_DEPTH: usize = 16;
 /// Nodes in a tree; the largest in Linux has about 2,500.
 const MAX_NODES: usize = 4096;
-/// Offset of `totalsize` in the header (Devicetree Specification 5.2).
-const TOTALSIZE_OFFSET: usize = 4;
 /// Bytes of a cell.
 const CELL: usize = size_of::<u32>();
 /// Most cells of an address or a size: PCI's three (IEEE 1275).
@@ -27,54 +21,67 @@ const DEFAULT_ADDRESS_CELLS: usize = 2;
 /// `#size-cells` where a parent has none (2.3.5).
 const DEFAULT_SIZE_CELLS: usize = 1;
 
-type Children<'t> = <FdtNode<'t> as Node>::Children<'t>;
-
 /// A sound tree of bounded size.
 #[derive(Clone, Copy)]
 pub(super) struct Tree<'t> {
-    fdt: Fdt<'t>,
+    bytes: &'t [u8],
+    flat: FlatTree<'t>,
 }
 
 impl<'t> Tree<'t> {
     /// Checks `bytes`' structure; what lies past `totalsize` is ignored.
     pub(super) fn new(bytes: &'t [u8]) -> Result<Self, BoardError> {
-        let sound = trimmed(bytes).and_then(|bytes| Fdt::new(bytes).ok());
-        let fdt = sound.ok_or_else(|| at_root(BoardProblem::Damaged))?;
-        let tree = Self { fdt };
-        let mut walk = tree.walk();
-        let nodes = walk.by_ref().take(MAX_NODES + 1).count();
-        if nodes > MAX_NODES {
+        let sound = FlatTree::read(bytes);
+        let (flat, shape) = sound.ok_or_else(|| at_root(BoardProblem::Damaged))?;
+        if shape.nodes > MAX_NODES {
             return Err(at_root(BoardProblem::TooManyNodes(MAX_NODES)));
         }
-        if walk.too_deep {
+        if shape.depth > MAX_DEPTH {
             return Err(at_root(BoardProblem::TooDeep(MAX_DEPTH)));
         }
-        Ok(tree)
+        Ok(Self { bytes, flat })
     }
 
     /// The root.
     pub(super) fn root(self) -> Place<'t> {
         Place {
-            root: self.fdt.root(),
-            below: ArrayVec::new(),
+            flat: self.flat,
+            below: [0; MAX_DEPTH],
+            depth: 0,
+            first: self.flat.root().first(),
         }
     }
 
     /// Visits every node in the tree's order.
     pub(super) fn walk(self) -> Walk<'t> {
-        let place = self.root();
         Walk {
-            first: true,
-            open: ArrayVec::new(),
-            place,
-            too_deep: false,
+            at: None,
+            place: self.root(),
         }
     }
 
-    /// The first usable node one of whose `compatible` strings is in `kinds`.
-    pub(super) fn compatible(self, kinds: &[&str]) -> Option<Place<'t>> {
-        self.walk()
-            .find(|place| place.is_any(kinds) && place.enabled())
+    /// For each list of `kinds`, the first usable node one of whose `compatible` strings is in it.
+    pub(super) fn compatible<const N: usize>(
+        self,
+        kinds: [&[&str]; N],
+    ) -> [Option<Place<'t>>; N] {
+        let mut found = [const { None }; N];
+        let mut left = N;
+        for place in self.walk() {
+            let Some(value) = place.value("compatible") else {
+                continue;
+            };
+            for (kinds, found) in kinds.iter().zip(&mut found) {
+                if found.is_none() && is_any(value, kinds) && place.enabled() {
+                    *found = Some(place);
+                    left -= 1;
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        found
     }
 
     /// The node whose `phandle` is `handle`.
@@ -98,16 +105,8 @@ impl<'t> Tree<'t> {
 
     /// The memory reservation block's address and size pairs.
     pub(super) fn reservations(self) -> impl Iterator<Item = (u64, u64)> + 't {
-        self.fdt
-            .memory_reservations()
-            .map(|entry| (entry.address(), entry.size()))
+        reservations(self.bytes)
     }
-}
-
-/// The tree without what follows its `totalsize`.
-fn trimmed(bytes: &[u8]) -> Option<&[u8]> {
-    let total = bytes.get(TOTALSIZE_OFFSET..TOTALSIZE_OFFSET + CELL)?;
-    bytes.get(..usize::try_from(cell(total)?).ok()?)
 }
 
 fn at_root(problem: BoardProblem) -> BoardError {
@@ -120,120 +119,155 @@ fn at_root(problem: BoardProblem) -> BoardError {
 /// A depth-first walk.
 pub(super) struct Walk<'t> {
     place: Place<'t>,
-    open: ArrayVec<Children<'t>, { MAX_DEPTH + 1 }>,
-    first: bool,
-    too_deep: bool,
+    /// What comes after the node that was visited last, once one was.
+    at: Option<u32>,
 }
 
 impl<'t> Iterator for Walk<'t> {
     type Item = Place<'t>;
 
     fn next(&mut self) -> Option<Place<'t>> {
-        if self.first {
-            self.first = false;
-            let _ = self.open.try_push(self.place.root.children());
-            return Some(self.place.clone());
-        }
+        let Some(mut at) = self.at else {
+            self.at = Some(self.place.first);
+            return Some(self.place);
+        };
         loop {
-            let Some(child) = self.open.last_mut()?.next() else {
-                self.open.pop();
-                self.place.below.pop();
-                continue;
-            };
-            if self.place.below.try_push(child).is_err() {
-                self.too_deep = true;
-                continue;
+            match self.place.flat.next(&mut at)? {
+                Token::Property(_) => {}
+                Token::End => self.place.depth = self.place.depth.checked_sub(1)?,
+                Token::Begin(name) => {
+                    self.place = self.place.with(name, at)?;
+                    self.at = Some(at);
+                    return Some(self.place);
+                }
             }
-            let _ = self.open.try_push(child.children());
-            return Some(self.place.clone());
         }
     }
 }
 
 /// A node and the way to it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Place<'t> {
-    root: FdtNode<'t>,
-    below: ArrayVec<FdtNode<'t>, MAX_DEPTH>,
+    flat: FlatTree<'t>,
+    /// Where the names of the nodes above are, below the root, then its own.
+    below: [u32; MAX_DEPTH],
+    depth: usize,
+    /// Where its first property is, or what comes in its stead.
+    first: u32,
 }
 
 impl<'t> Place<'t> {
-    /// The node.
-    pub(super) fn node(&self) -> FdtNode<'t> {
-        self.below.last().copied().unwrap_or(self.root)
-    }
-
     /// The node's name with its unit address; the root's is empty.
     pub(super) fn name(&self) -> &'t str {
-        own_name(&self.node())
+        text(self.raw_name())
+    }
+
+    fn raw_name(&self) -> &'t [u8] {
+        let own = self.names().last();
+        own.map_or(&[], |name| self.flat.name(*name))
+    }
+
+    /// The nodes between it and the root, itself included.
+    fn names(&self) -> &[u32] {
+        self.below.get(..self.depth).unwrap_or_default()
     }
 
     /// How many nodes lie between it and the root, itself included.
     pub(super) fn depth(&self) -> usize {
-        self.below.len()
+        self.depth
+    }
+
+    /// The node whose name is at `name` and whose properties begin at `first`, in this one. `None` if it lies too deep.
+    #[inline(always)]
+    fn with(&self, name: u32, first: u32) -> Option<Self> {
+        let mut place = *self;
+        *place.below.get_mut(self.depth)? = name;
+        (place.depth, place.first) = (self.depth + 1, first);
+        Some(place)
     }
 
     /// Gives `each` the node's properties: names and values.
     pub(super) fn for_each_property(&self, mut each: impl FnMut(&str, &'t [u8])) {
-        for property in self.node().properties() {
-            if let Ok(value) = property.value_as::<&'t [u8]>() {
-                each(property.name(), value);
-            }
+        let mut at = self.first;
+        while let Some(Token::Property(property)) = self.flat.next(&mut at) {
+            each(
+                text(self.flat.property_name(property)),
+                self.flat.value(property),
+            );
         }
     }
 
     /// The parent, unless this is the root.
     pub(super) fn parent(&self) -> Option<Self> {
-        let mut parent = self.clone();
-        parent.below.pop()?;
-        Some(parent)
+        Some(self.above(self.depth.checked_sub(1)?))
     }
 
     /// The node above this one, or this one, that has `depth` nodes between it and the root, itself included.
     pub(super) fn above(&self, depth: usize) -> Self {
-        let mut above = self.clone();
-        above.below.truncate(depth);
+        let mut above = *self;
+        if depth < self.depth {
+            above.depth = depth;
+            let own = above.names().last();
+            let root = self.flat.root().first();
+            above.first = own.map_or(root, |name| self.flat.after_name(*name).unwrap_or(root));
+        }
         above
     }
 
     /// The nodes below this one.
-    pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'_, 't> {
-        self.node().children().filter_map(|node| {
-            let mut place = self.clone();
-            place.below.try_push(node).ok()?;
-            Some(place)
+    pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        let (place, mut at, mut depth) = (*self, self.first, 0_usize);
+        core::iter::from_fn(move || {
+            loop {
+                match place.flat.next(&mut at)? {
+                    Token::Property(_) => {}
+                    Token::End => depth = depth.checked_sub(1)?,
+                    Token::Begin(name) => {
+                        depth += 1;
+                        if depth == 1 {
+                            return place.with(name, at);
+                        }
+                    }
+                }
+            }
         })
     }
 
     /// The child called `name`, or the only one called so but for its unit address.
     fn child(&self, name: &str) -> Option<Self> {
-        let exact = self.children().find(|child| child.name() == name);
-        if exact.is_some() || name.contains('@') {
-            return exact;
+        let (mut alike, mut count) = (None, 0);
+        for child in self.children() {
+            let own = child.raw_name();
+            if own == name.as_bytes() {
+                return Some(child);
+            }
+            if base_of(own) == name.as_bytes() {
+                count += 1;
+                alike = Some(child);
+            }
         }
-        let mut alike = self.children().filter(|child| child.base_name() == name);
-        let only = alike.next()?;
-        alike.next().is_none().then_some(only)
+        alike.filter(|_| count == 1)
     }
 
     /// The node's name without its unit address.
     pub(super) fn base_name(&self) -> &'t str {
-        base_of(self.name())
+        text(base_of(self.raw_name()))
     }
 
     /// The name, without unit address, of the root's child this node is or lies below.
     pub(super) fn top_base_name(&self) -> &'t str {
-        self.below.first().map_or("", |top| base_of(own_name(top)))
+        let top = self.names().first();
+        top.map_or("", |top| text(base_of(self.flat.name(*top))))
     }
 
     /// The node's path, as much of it as fits.
     pub(super) fn path<const N: usize>(&self) -> Text<N> {
         let mut path = Text::new();
-        for node in &self.below {
+        for name in self.names() {
             path.push("/");
-            path.push(own_name(node));
+            path.push(text(self.flat.name(*name)));
         }
-        if self.below.is_empty() {
+        if self.depth == 0 {
             path.push("/");
         }
         path
@@ -249,7 +283,7 @@ impl<'t> Place<'t> {
 
     /// The value of a property, if the node has it.
     pub(super) fn value(&self, name: &str) -> Option<&'t [u8]> {
-        self.node().property(name)?.value_as::<&'t [u8]>().ok()
+        self.flat.find(self.first, name.as_bytes())
     }
 
     /// The strings of a property; none if it is missing, or from where it is no text.
@@ -284,16 +318,14 @@ impl<'t> Place<'t> {
 
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
-        self.strings("compatible").any(|kind| kinds.contains(&kind))
+        is_any(self.value("compatible").unwrap_or_default(), kinds)
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        self.below.iter().all(|node| match node.property("status") {
+        (1..=self.depth).all(|depth| match self.above(depth).value("status") {
             None => true,
-            Some(status) => status
-                .value_as::<&[u8]>()
-                .is_ok_and(|value| matches!(strings(value).next(), Some("okay" | "ok"))),
+            Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
         })
     }
 
@@ -417,14 +449,24 @@ impl<'t> Place<'t> {
     }
 }
 
-/// The name of `node`, borrowed from the tree.
-fn own_name<'t>(node: &FdtNode<'t>) -> &'t str {
-    <FdtNode<'t> as Node>::name(node)
+/// A node's name without its unit address.
+fn base_of(name: &[u8]) -> &[u8] {
+    let base = name.split(|byte| *byte == b'@').next();
+    base.unwrap_or_default()
 }
 
-/// A node's name without its unit address.
-fn base_of(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(base, _)| base)
+/// A name as text; that it is one was checked.
+fn text(name: &[u8]) -> &str {
+    core::str::from_utf8(name).unwrap_or_default()
+}
+
+/// Whether one of the zero-terminated strings in `value` is in `kinds`.
+fn is_any(value: &[u8], kinds: &[&str]) -> bool {
+    let Some(value) = value.strip_suffix(&[0]) else {
+        return false;
+    };
+    let mut own = value.split(|byte| *byte == 0);
+    own.any(|own| kinds.iter().any(|kind| kind.as_bytes() == own))
 }
 
 /// One entry of `ranges`.

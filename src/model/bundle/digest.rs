@@ -4,12 +4,11 @@
 //! a property is 0x02, its name, 0x00, the length of its value as 32 bits big-endian, its value. The root's
 //! `digest` is left out, and so is the value (not the length) of a payload's `data`, which its `sha256` covers.
 
-use dtoolkit::fdt::FdtNode;
-use dtoolkit::{Node, Property};
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{MAX_DEPTH, at_root, name, root};
+use super::tree::{MAX_DEPTH, at_root, root};
 use super::{BundleError, BundleProblem, Digest};
+use crate::words::FlatNode;
 
 /// Opens a node.
 const NODE: [u8; 1] = [1];
@@ -31,16 +30,16 @@ pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
     Ok(hash.finalize().into())
 }
 
-fn node(hash: &mut Sha256, place: &FdtNode<'_>, depth: usize) -> Result<(), BundleError> {
-    let own = name(place);
+fn node(hash: &mut Sha256, place: &FlatNode<'_>, depth: usize) -> Result<(), BundleError> {
+    let own = place.name();
     hash.update(NODE);
     hash.update(own);
     hash.update(NUL);
-    for property in place.properties() {
-        let covers_itself = own.is_empty() && property.name() == "digest";
+    for (name, bytes) in place.properties() {
+        let covers_itself = own.is_empty() && name == "digest";
         if !covers_itself {
-            let payload = is_payload(own) && property.name() == "data";
-            value(hash, property.name(), property.value(), payload)?;
+            let payload = is_payload(own) && name == "data";
+            value(hash, name, bytes, payload)?;
         }
     }
     for child in place.children() {

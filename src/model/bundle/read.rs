@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::digest::digest;
-use super::tree::{Place, name, root};
+use super::tree::{Place, root};
 use super::{
     BundleError, BundleProblem, COMPATIBLE, ChannelPlan, Format, OnCrash, Payload, Plan, System,
 };
@@ -65,7 +65,7 @@ fn partitions<'b>(root: &Place<'b>) -> Result<ArrayVec<Plan<'b>, MAX_PARTITIONS>
 
 /// Checks that `place` is called `kind@index`.
 fn numbered(place: &Place<'_>, kind: &str, index: usize) -> Result<u8, BundleError> {
-    let unit = name(&place.node)
+    let unit = place.node.name()
         .strip_prefix(kind)
         .and_then(|rest| rest.strip_prefix('@'))
         .and_then(|unit| u8::from_str_radix(unit, 16).ok());
