@@ -123,6 +123,17 @@ impl<'t> FlatTree<'t> {
     /// Reads the tree that `bytes` begin with, and checks all of its structure: `None` if it is not sound.
     #[must_use]
     pub fn read(bytes: &'t [u8]) -> Option<(Self, Shape)> {
+        Self::read_with(bytes, |_, _, _| {})
+    }
+
+    /// Reads a tree, and gives each of its tokens to `visit`, with the tree, once the token is checked, and where the next one
+    /// is. What comes after it is not checked then, and the tree may still turn out to be none.
+    #[must_use]
+    #[inline(always)]
+    pub fn read_with(
+        bytes: &'t [u8],
+        visit: impl FnMut(Self, Token, u32),
+    ) -> Option<(Self, Shape)> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
         let (words, _) = bytes.get(blocks.structure)?.as_chunks();
@@ -131,13 +142,14 @@ impl<'t> FlatTree<'t> {
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
-        let shape = tree.shape().filter(|_| ended)?;
+        let shape = tree.check(visit).filter(|_| ended)?;
         Some((tree, shape))
     }
 
     /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
     /// names.
-    fn shape(self) -> Option<Shape> {
+    #[inline(always)]
+    fn check(self, mut visit: impl FnMut(Self, Token, u32)) -> Option<Shape> {
         let names = are_names(self.strings);
         let mut shape = Shape::default();
         let (mut at, mut depth) = (0, 0);
@@ -147,10 +159,11 @@ impl<'t> FlatTree<'t> {
             return None;
         }
         loop {
-            match self.next(&mut at)? {
+            let token = self.next(&mut at)?;
+            match token {
                 Token::Begin(name) => {
-                    let name = self.name(name);
-                    if depth == 0 && !name.is_empty() || depth > 0 && !is_node_name(name) {
+                    let words = self.words.get(name as usize..at as usize)?;
+                    if !is_node_name(words.as_flattened(), depth == 0) {
                         return None;
                     }
                     shape.nodes += 1;
@@ -164,9 +177,12 @@ impl<'t> FlatTree<'t> {
                         return None;
                     }
                 }
-                Token::End if depth > 1 => (depth, open) = (depth - 1, false),
-                Token::End => return (self.word(at) == Some(END)).then_some(shape),
                 Token::Property(_) => return None,
+                Token::End => (depth, open) = (depth - 1, false),
+            }
+            visit(self, token, at);
+            if depth == 0 {
+                return (self.word(at) == Some(END)).then_some(shape);
             }
         }
     }
@@ -227,6 +243,16 @@ impl<'t> FlatTree<'t> {
     pub fn name(self, at: u32) -> &'t [u8] {
         let bytes = self.words.get(at as usize..).unwrap_or_default();
         until_zero(bytes.as_flattened())
+    }
+
+    /// What follows `name` in the name of the node whose name is at `at`: 0 if that is all of it, an @ if it has a unit address;
+    /// `None` if it does not begin with `name`.
+    #[inline(always)]
+    #[must_use]
+    pub fn after(self, at: u32, name: &[u8]) -> Option<u8> {
+        let own = self.words.get(at as usize..)?.as_flattened();
+        let (own, rest) = own.split_at_checked(name.len())?;
+        rest.first().copied().filter(|_| own == name)
     }
 
     /// A property's name.
@@ -409,15 +435,25 @@ fn in_property_name(byte: &u8) -> bool {
     CLASSES[usize::from(*byte)] != Class::Neither
 }
 
-/// Whether `name` is a node's, with a unit address or without (2.2.1).
-fn is_node_name(name: &[u8]) -> bool {
-    let base = name.iter().take_while(|byte| in_node_name(byte)).count();
-    let unit = match name.get(base..) {
-        Some([]) => true,
-        Some([b'@', unit @ ..]) => !unit.is_empty() && unit.iter().all(in_node_name),
-        _ => false,
-    };
-    unit && (1..=MAX_NAME).contains(&base)
+/// Whether `bytes` up to the first zero are a node's name, with a unit address or without (2.2.1); the root's is empty.
+fn is_node_name(bytes: &[u8], is_root: bool) -> bool {
+    // Bytes of the name, and where its unit address begins.
+    let (mut length, mut unit) = (0, None);
+    for byte in bytes {
+        if !in_node_name(byte) {
+            match byte {
+                0 => break,
+                b'@' if unit.is_none() => unit = Some(length + 1),
+                _ => return false,
+            }
+        }
+        length += 1;
+    }
+    let base = unit.map_or(length, |unit| unit - 1);
+    match is_root {
+        true => length == 0,
+        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
+    }
 }
 
 /// Whether `name` is a property's (2.2.4).
@@ -429,8 +465,14 @@ fn is_property_name(name: &[u8]) -> bool {
 fn are_names(strings: &[u8]) -> bool {
     let mut length = 0;
     for byte in strings {
-        length = if *byte == 0 { 0 } else { length + 1 };
-        if length > MAX_NAME || length > 0 && !in_property_name(byte) {
+        length += 1;
+        if !in_property_name(byte) {
+            if *byte != 0 {
+                return false;
+            }
+            length = 0;
+        }
+        if length > MAX_NAME {
             return false;
         }
     }

@@ -1,21 +1,23 @@
 //! What `/chosen` says: console, initial ramdisk, command line (Devicetree Specification 3.6, Linux `chosen`).
 
 use super::interrupts::Interrupts;
+use super::survey::Survey;
 use super::tree::{Place, Tree};
 use super::{BoardError, BoardProblem, Console, UartKind};
 use crate::words::{Pa, Range};
 
-/// The node all of this is in.
-pub(super) const PATH: &str = "/chosen";
+/// UARTs this image has a driver for: Arm's, and the BCM2835's auxiliary one.
+pub(super) const UART_KINDS: &[&str] = &[PL011, MINI_UART];
+const PL011: &str = "arm,pl011";
+const MINI_UART: &str = "brcm,bcm2835-aux-uart";
 
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console<'t>(
     tree: Tree<'t>,
-    chosen: Option<&Place<'t>>,
+    survey: &Survey<'t>,
 ) -> Result<Option<Console>, BoardError> {
-    let console = chosen.map_or(Ok(None), |chosen| without_interrupt(tree, chosen))?;
-    let Some((place, console)) = console else {
+    let Some((place, console)) = without_interrupt(tree, survey)? else {
         return Ok(None);
     };
     let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
@@ -26,14 +28,14 @@ pub(super) fn console<'t>(
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
 pub(super) fn without_interrupt<'t>(
     tree: Tree<'t>,
-    chosen: &Place<'t>,
+    survey: &Survey<'t>,
 ) -> Result<Option<(Place<'t>, Console)>, BoardError> {
-    let Some(place) = stdout(tree, chosen) else {
+    let Some(place) = stdout(tree, survey) else {
         return Ok(None);
     };
-    let kind = if place.is_any(&["arm,pl011"]) {
+    let kind = if place.is_any(&[PL011]) {
         UartKind::Pl011
-    } else if place.is_any(&["brcm,bcm2835-aux-uart"]) {
+    } else if place.is_any(&[MINI_UART]) {
         UartKind::MiniUart
     } else {
         return Ok(None);
@@ -48,7 +50,9 @@ pub(super) fn without_interrupt<'t>(
     Ok(Some((place, console)))
 }
 
-fn stdout<'t>(tree: Tree<'t>, chosen: &Place<'t>) -> Option<Place<'t>> {
+fn stdout<'t>(tree: Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {
+    let [chosen, aliases, ..] = &survey.tops;
+    let chosen = chosen.as_ref()?;
     let text = ["stdout-path", "linux,stdout-path"]
         .into_iter()
         .find_map(|name| chosen.strings(name).next())?;
@@ -56,9 +60,11 @@ fn stdout<'t>(tree: Tree<'t>, chosen: &Place<'t>) -> Option<Place<'t>> {
     let path = if target.starts_with('/') {
         target
     } else {
-        tree.find("/aliases")?.strings(target).next()?
+        aliases.as_ref()?.strings(target).next()?
     };
-    tree.find(path).filter(Place::enabled)
+    let known = survey.uarts.iter().find(|uart| uart.is_at(path));
+    let place = known.copied().or_else(|| tree.find(path));
+    place.filter(Place::enabled)
 }
 
 /// The initial ramdisk, from `linux,initrd-start` to `linux,initrd-end`.

@@ -38,13 +38,14 @@ pub(super) fn psci(place: &Place<'_>) -> Result<Conduit, BoardError> {
     }
 }
 
-/// The CPUs that are not disabled.
+/// The CPUs under `parent` that are not disabled.
 pub(super) fn cpus(
-    tree: Tree<'_>,
+    root: &Place<'_>,
+    parent: Option<&Place<'_>>,
     psci: Option<Conduit>,
 ) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
-    let lacks = || tree.root().error(BoardProblem::Lacks("CPU under /cpus"));
-    let parent = tree.find("/cpus").ok_or_else(lacks)?;
+    let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
+    let parent = parent.ok_or_else(lacks)?;
     let mut cpus = ArrayVec::new();
     for place in parent.children().filter(is_cpu) {
         let cpu = cpu(&place, psci)?;
@@ -101,11 +102,11 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
 }
 
 /// The interrupts of the generic timer, whose node is at `place`.
-pub(super) fn timer<'t>(tree: Tree<'t>, place: Option<Place<'t>>) -> Result<Timer, BoardError> {
+pub(super) fn timer<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
-    let lines = Interrupts::of(tree, &place)?;
-    let intid = |name| timer_interrupt(&lines, &place, name);
+    let lines = Interrupts::of(tree, place)?;
+    let intid = |name| timer_interrupt(&lines, place, name);
     Ok(Timer {
         virt: intid("virt")?,
         phys: intid("phys")?,

@@ -29,14 +29,14 @@ pub(super) fn is_gic(place: &Place<'_>) -> bool {
 }
 
 /// The board's GIC, whose node is at `place`.
-pub(super) fn gic<'t>(tree: Tree<'t>, place: Option<Place<'t>>) -> Result<Gic, BoardError> {
+pub(super) fn gic<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("GICv2 or GICv3"));
     let place = place.ok_or_else(lacks)?;
-    let maintenance = maintenance(tree, &place)?;
+    let maintenance = maintenance(tree, place)?;
     if place.is_any(V3_KINDS) {
-        v3(&place, maintenance)
+        v3(place, maintenance)
     } else {
-        v2(&place, maintenance)
+        v2(place, maintenance)
     }
 }
 

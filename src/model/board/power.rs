@@ -12,7 +12,7 @@ const PM_SIZE: u64 = 0x28;
 
 /// How the board ends: by PSCI where firmware has it, or else by the power manager, if there is one.
 pub(super) fn power(
-    manager: Option<Place<'_>>,
+    manager: Option<&Place<'_>>,
     psci: Option<Conduit>,
 ) -> Result<Option<BoardPower>, BoardError> {
     if let Some(conduit) = psci {

@@ -4,12 +4,14 @@
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
 use super::{BoardError, BoardProblem, NodePath};
-use crate::words::{FlatTree, Pa, Range, Text, Token, reservations};
+use crate::words::{FlatTree, Pa, Range, Shape, Text, Token, reservations};
 
 /// Nodes between the root and the deepest node; real trees have at most eight.
 pub(super) const MAX_DEPTH: usize = 16;
 /// Nodes in a tree; the largest in Linux has about 2,500.
 const MAX_NODES: usize = 4096;
+/// What a node's phandle is called (2.3.3), and what old trees call it.
+const PHANDLES: [&[u8]; 2] = [b"phandle", b"linux,phandle"];
 /// Bytes of a cell.
 const CELL: usize = size_of::<u32>();
 /// Most cells of an address or a size: PCI's three (IEEE 1275).
@@ -26,12 +28,21 @@ const DEFAULT_SIZE_CELLS: usize = 1;
 pub(super) struct Tree<'t> {
     bytes: &'t [u8],
     flat: FlatTree<'t>,
+    /// The node that most references lead to, and its phandle.
+    favourite: Option<(u32, Place<'t>)>,
 }
 
 impl<'t> Tree<'t> {
     /// Checks `bytes`' structure; what lies past `totalsize` is ignored.
     pub(super) fn new(bytes: &'t [u8]) -> Result<Self, BoardError> {
-        let sound = FlatTree::read(bytes);
+        Self::bounded(bytes, FlatTree::read(bytes))
+    }
+
+    /// The tree that was read out of `bytes`, if it is one of bounded size.
+    pub(super) fn bounded(
+        bytes: &'t [u8],
+        sound: Option<(FlatTree<'t>, Shape)>,
+    ) -> Result<Self, BoardError> {
         let (flat, shape) = sound.ok_or_else(|| at_root(BoardProblem::Damaged))?;
         if shape.nodes > MAX_NODES {
             return Err(at_root(BoardProblem::TooManyNodes(MAX_NODES)));
@@ -39,17 +50,16 @@ impl<'t> Tree<'t> {
         if shape.depth > MAX_DEPTH {
             return Err(at_root(BoardProblem::TooDeep(MAX_DEPTH)));
         }
-        Ok(Self { bytes, flat })
+        Ok(Self {
+            bytes,
+            flat,
+            favourite: None,
+        })
     }
 
     /// The root.
     pub(super) fn root(self) -> Place<'t> {
-        Place {
-            flat: self.flat,
-            below: [0; MAX_DEPTH],
-            depth: 0,
-            first: self.flat.root().first(),
-        }
+        Place::root(self.flat)
     }
 
     /// Visits every node in the tree's order.
@@ -60,38 +70,34 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// For each list of `kinds`, the first usable node one of whose `compatible` strings is in it.
-    pub(super) fn compatible<const N: usize>(
-        self,
-        kinds: [&[&str]; N],
-    ) -> [Option<Place<'t>>; N] {
-        let mut found = [const { None }; N];
-        let mut left = N;
-        for place in self.walk() {
-            let Some(value) = place.value("compatible") else {
-                continue;
-            };
-            for (kinds, found) in kinds.iter().zip(&mut found) {
-                if found.is_none() && is_any(value, kinds) && place.enabled() {
-                    *found = Some(place);
-                    left -= 1;
-                }
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        found
-    }
-
     /// The node whose `phandle` is `handle`.
     pub(super) fn phandle(self, handle: u32) -> Option<Place<'t>> {
-        self.walk().find(|place| {
-            let own = place
-                .value("phandle")
-                .or_else(|| place.value("linux,phandle"));
-            own.and_then(cell) == Some(handle)
-        })
+        if let Some((own, place)) = self.favourite
+            && own == handle
+        {
+            return Some(place);
+        }
+        let mut place = self.root();
+        let mut at = place.first;
+        loop {
+            match self.flat.next(&mut at)? {
+                Token::Begin(name) if place.enter(name, at) => {}
+                Token::End if place.leave() => {}
+                Token::Property(property) => {
+                    let named = PHANDLES.iter().any(|name| self.flat.is_named(property, name));
+                    if named && cell(self.flat.value(property)) == Some(handle) {
+                        return Some(place);
+                    }
+                }
+                Token::Begin(_) | Token::End => return None,
+            }
+        }
+    }
+
+    /// Makes `place` the node that is found by its phandle without a search.
+    pub(super) fn favour(&mut self, place: &Place<'t>) {
+        let handle = PHANDLES.iter().find_map(|name| self.flat.find(place.first, name));
+        self.favourite = handle.and_then(cell).map(|handle| (handle, *place));
     }
 
     /// The node at `path`; a unit address may be left out where that names one node only.
@@ -134,11 +140,11 @@ impl<'t> Iterator for Walk<'t> {
         loop {
             match self.place.flat.next(&mut at)? {
                 Token::Property(_) => {}
-                Token::End => self.place.depth = self.place.depth.checked_sub(1)?,
+                Token::End if !self.place.leave() => return None,
+                Token::End => {}
                 Token::Begin(name) => {
-                    self.place = self.place.with(name, at)?;
                     self.at = Some(at);
-                    return Some(self.place);
+                    return self.place.enter(name, at).then_some(self.place);
                 }
             }
         }
@@ -157,6 +163,16 @@ pub(super) struct Place<'t> {
 }
 
 impl<'t> Place<'t> {
+    /// The root of a tree.
+    pub(super) fn root(flat: FlatTree<'t>) -> Self {
+        Self {
+            flat,
+            below: [0; MAX_DEPTH],
+            depth: 0,
+            first: flat.root().first(),
+        }
+    }
+
     /// The node's name with its unit address; the root's is empty.
     pub(super) fn name(&self) -> &'t str {
         text(self.raw_name())
@@ -177,13 +193,29 @@ impl<'t> Place<'t> {
         self.depth
     }
 
-    /// The node whose name is at `name` and whose properties begin at `first`, in this one. `None` if it lies too deep.
+    /// Where its name is; the root's is nowhere.
+    pub(super) fn name_at(&self) -> u32 {
+        self.names().last().copied().unwrap_or(0)
+    }
+
+    /// Goes to the node in this one whose name is at `name` and whose properties begin at `first`; `false` if it lies too
+    /// deep.
     #[inline(always)]
-    fn with(&self, name: u32, first: u32) -> Option<Self> {
-        let mut place = *self;
-        *place.below.get_mut(self.depth)? = name;
-        (place.depth, place.first) = (self.depth + 1, first);
-        Some(place)
+    pub(super) fn enter(&mut self, name: u32, first: u32) -> bool {
+        let Some(below) = self.below.get_mut(self.depth) else {
+            return false;
+        };
+        *below = name;
+        (self.depth, self.first) = (self.depth + 1, first);
+        true
+    }
+
+    /// Goes back to the parent, all of whose properties were seen; `false` if this is the root.
+    #[inline(always)]
+    pub(super) fn leave(&mut self) -> bool {
+        let above = self.depth.checked_sub(1);
+        self.depth = above.unwrap_or(0);
+        above.is_some()
     }
 
     /// Gives `each` the node's properties: names and values.
@@ -216,7 +248,17 @@ impl<'t> Place<'t> {
 
     /// The nodes below this one.
     pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        let (place, mut at, mut depth) = (*self, self.first, 0_usize);
+        self.children_from(self.first)
+    }
+
+    /// The nodes below this one from the one whose name is at `name`.
+    pub(super) fn children_at(&self, name: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        self.children_from(name.saturating_sub(1))
+    }
+
+    /// The nodes below this one from where one begins.
+    fn children_from(&self, at: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        let (place, mut at, mut depth) = (*self, at, 0_usize);
         core::iter::from_fn(move || {
             loop {
                 match place.flat.next(&mut at)? {
@@ -225,7 +267,8 @@ impl<'t> Place<'t> {
                     Token::Begin(name) => {
                         depth += 1;
                         if depth == 1 {
-                            return place.with(name, at);
+                            let mut child = place;
+                            return child.enter(name, at).then_some(child);
                         }
                     }
                 }
@@ -237,13 +280,13 @@ impl<'t> Place<'t> {
     fn child(&self, name: &str) -> Option<Self> {
         let (mut alike, mut count) = (None, 0);
         for child in self.children() {
-            let own = child.raw_name();
-            if own == name.as_bytes() {
-                return Some(child);
-            }
-            if base_of(own) == name.as_bytes() {
-                count += 1;
-                alike = Some(child);
+            match self.flat.after(child.name_at(), name.as_bytes()) {
+                Some(0) => return Some(child),
+                Some(b'@') if !name.contains('@') => {
+                    count += 1;
+                    alike = Some(child);
+                }
+                _ => {}
             }
         }
         alike.filter(|_| count == 1)
@@ -271,6 +314,13 @@ impl<'t> Place<'t> {
             path.push("/");
         }
         path
+    }
+
+    /// Whether `path` is the node's.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        let own = self.names().iter().map(|name| self.flat.name(*name));
+        path.starts_with('/') && parts.map(str::as_bytes).eq(own)
     }
 
     /// This node's error.
@@ -461,12 +511,25 @@ fn text(name: &[u8]) -> &str {
 }
 
 /// Whether one of the zero-terminated strings in `value` is in `kinds`.
-fn is_any(value: &[u8], kinds: &[&str]) -> bool {
-    let Some(value) = value.strip_suffix(&[0]) else {
+#[inline(always)]
+pub(super) fn is_any(value: &[u8], kinds: &[&str]) -> bool {
+    if value.last() != Some(&0) {
         return false;
-    };
-    let mut own = value.split(|byte| *byte == 0);
-    own.any(|own| kinds.iter().any(|kind| kind.as_bytes() == own))
+    }
+    let mut rest = value;
+    loop {
+        let is = |kind: &&str| {
+            let own = rest.split_at_checked(kind.len());
+            own.is_some_and(|(own, end)| end.first() == Some(&0) && own == kind.as_bytes())
+        };
+        if kinds.iter().any(is) {
+            return true;
+        }
+        let Some(end) = rest.iter().position(|byte| *byte == 0) else {
+            return false;
+        };
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
 }
 
 /// One entry of `ranges`.
