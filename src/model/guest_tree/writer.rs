@@ -180,10 +180,14 @@ impl<'o> Writer<'o> {
         if self.full || names.end > self.out.len() {
             return None;
         }
-        self.out.copy_within(names, self.length);
+        let end = self.length + self.strings;
+        self.out.copy_within(names.clone(), self.length);
+        // Nothing is left behind of what only had a place on the way.
+        let left = self.out.get_mut(names.start.max(end)..names.end);
+        left.unwrap_or_default().fill(0);
         let header = [
             MAGIC,
-            u32::try_from(self.length + self.strings).ok()?,
+            u32::try_from(end).ok()?,
             u32::try_from(STRUCTURE).ok()?,
             u32::try_from(self.length).ok()?,
             u32::try_from(HEADER).ok()?,
@@ -196,7 +200,7 @@ impl<'o> Writer<'o> {
         for (place, field) in self.out.chunks_exact_mut(CELL).zip(header) {
             place.copy_from_slice(&field.to_be_bytes());
         }
-        Some(self.length + self.strings)
+        Some(end)
     }
 }
 

@@ -1,0 +1,94 @@
+// What the compiler calls to copy and to fill memory: AAPCS64, in general registers, never an access that is not aligned to its
+// size, so also where memory is Device because the MMU is off. They take the place of compiler-builtins' own, which are weak
+// and go eight bytes at a time.
+
+    .text
+
+// Copies memory that does not overlap. In: x0 = to, x1 = from, x2 = bytes. Out: x0 as it was. Clobbers x1-x11.
+    .global memcpy
+    .type memcpy, %function
+memcpy:
+    mov     x3, x0
+    cmp     x2, #16
+    b.lo    6f
+    eor     x4, x0, x1
+    tst     x4, #7
+    b.ne    6f
+1:  tst     x3, #7                  // up to the next eight bytes
+    b.eq    2f
+    ldrb    w4, [x1], #1
+    strb    w4, [x3], #1
+    sub     x2, x2, #1
+    b       1b
+2:  subs    x2, x2, #64
+    b.lo    4f
+3:  ldp     x4, x5, [x1]
+    ldp     x6, x7, [x1, #16]
+    ldp     x8, x9, [x1, #32]
+    ldp     x10, x11, [x1, #48]
+    add     x1, x1, #64
+    stp     x4, x5, [x3]
+    stp     x6, x7, [x3, #16]
+    stp     x8, x9, [x3, #32]
+    stp     x10, x11, [x3, #48]
+    add     x3, x3, #64
+    subs    x2, x2, #64
+    b.hs    3b
+4:  tbz     x2, #5, 5f              // the lower bits are still how many are left
+    ldp     x4, x5, [x1], #16
+    ldp     x6, x7, [x1], #16
+    stp     x4, x5, [x3], #16
+    stp     x6, x7, [x3], #16
+5:  tbz     x2, #4, 5f
+    ldp     x4, x5, [x1], #16
+    stp     x4, x5, [x3], #16
+5:  tbz     x2, #3, 5f
+    ldr     x4, [x1], #8
+    str     x4, [x3], #8
+5:  and     x2, x2, #7
+6:  cbz     x2, 7f
+    ldrb    w4, [x1], #1
+    strb    w4, [x3], #1
+    sub     x2, x2, #1
+    b       6b
+7:  ret
+    .size memcpy, . - memcpy
+
+// Fills memory with a byte. In: x0 = at, w1 = byte, x2 = bytes. Out: x0 as it was. Clobbers x1-x4.
+    .global memset
+    .type memset, %function
+memset:
+    mov     x3, x0
+    and     x1, x1, #0xff
+    mov     x4, #0x0101010101010101
+    mul     x1, x1, x4
+    cmp     x2, #16
+    b.lo    6f
+1:  tst     x3, #7                  // up to the next eight bytes
+    b.eq    2f
+    strb    w1, [x3], #1
+    sub     x2, x2, #1
+    b       1b
+2:  subs    x2, x2, #64
+    b.lo    4f
+3:  stp     x1, x1, [x3]
+    stp     x1, x1, [x3, #16]
+    stp     x1, x1, [x3, #32]
+    stp     x1, x1, [x3, #48]
+    add     x3, x3, #64
+    subs    x2, x2, #64
+    b.hs    3b
+4:  tbz     x2, #5, 5f              // the lower bits are still how many are left
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+5:  tbz     x2, #4, 5f
+    stp     x1, x1, [x3], #16
+5:  tbz     x2, #3, 5f
+    str     x1, [x3], #8
+5:  and     x2, x2, #7
+6:  cbz     x2, 7f
+    strb    w1, [x3], #1
+    sub     x2, x2, #1
+    b       6b
+7:  ret
+    .size memset, . - memset
