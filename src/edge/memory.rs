@@ -80,6 +80,27 @@ impl TableMemory for TableView {
     }
 
     fn write(&mut self, _: Pa, _: usize, _: u64) {}
+
+    fn next_used(&self, table: Pa, index: usize) -> usize {
+        /// Entries that are looked at together.
+        const GROUP: usize = 8;
+        // SAFETY: as in `read`: all of the table, which nobody writes any more.
+        let table = unsafe { &*(table.get() as *const [u64; ENTRIES]) };
+        let (groups, _) = table.as_chunks::<GROUP>();
+        let used = |entries: &[u64]| entries.iter().position(|entry| *entry != 0);
+        let first = index.next_multiple_of(GROUP);
+        let here = used(table.get(index..first.min(ENTRIES)).unwrap_or_default());
+        if let Some(at) = here {
+            return index + at;
+        }
+        let is_used = |group: &[u64; GROUP]| group.iter().fold(0, |all, entry| all | entry) != 0;
+        for (number, group) in groups.iter().enumerate().skip(first / GROUP) {
+            if is_used(group) {
+                return number * GROUP + used(group).unwrap_or(0);
+            }
+        }
+        ENTRIES
+    }
 }
 
 /// A piece of a partition's RAM. The guest may change it at any time, so it is only ever copied, never referenced.

@@ -276,10 +276,8 @@ fn stage2(
     let blank = free.take(PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
     takeover::guest_ram(blank).zero(blank.base(), blank.size());
     let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
-    for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
-        let input = layout::FLASH_BASE + page * PAGE_SIZE;
-        tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
-    }
+    let (input, size) = (layout::FLASH_BASE, layout::FLASH_SIZE);
+    tree.map_repeated(&mut pages, input, blank.base(), size, leaf)?;
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".
         let page = interface(*virtual_cpu).ok_or(MapError::TooHigh)?;

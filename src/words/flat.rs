@@ -81,8 +81,18 @@ impl Header {
 
     /// The fields, if they are those of a tree of `length` bytes whose blocks lie in it, in their order.
     fn check(&self, length: usize) -> Option<Blocks> {
-        let [magic, total, structure, strings, reservations, version, last, _, strings_size, size] =
-            self.0;
+        let [
+            magic,
+            total,
+            structure,
+            strings,
+            reservations,
+            version,
+            last,
+            _,
+            strings_size,
+            size,
+        ] = self.0;
         let [total, structure, strings, reservations, strings_size, size] =
             [total, structure, strings, reservations, strings_size, size].map(|n| n as usize);
         let right = magic == MAGIC
@@ -258,7 +268,11 @@ impl<'t> FlatTree<'t> {
     /// A property's name.
     #[must_use]
     pub fn property_name(self, property: Property) -> &'t [u8] {
-        until_zero(self.strings.get(property.name as usize..).unwrap_or_default())
+        until_zero(
+            self.strings
+                .get(property.name as usize..)
+                .unwrap_or_default(),
+        )
     }
 
     /// Whether a property is called `name`.

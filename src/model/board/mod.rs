@@ -260,7 +260,9 @@ impl<'t> Board<'t> {
             power: power::power(manager.as_ref(), psci)?,
             gic: gic::gic(tree, gic.as_ref())?,
             timer: cpus::timer(tree, timer.as_ref())?,
-            pmu: pmu.as_ref().map_or(Ok(None), |place| cpus::pmu(tree, place))?,
+            pmu: pmu
+                .as_ref()
+                .map_or(Ok(None), |place| cpus::pmu(tree, place))?,
             console: chosen::console(tree, &survey)?,
             initrd: chosen::initrd(chosen.as_ref())?,
             bootargs: chosen.map_or("", |chosen| chosen.string("bootargs")),

@@ -84,7 +84,9 @@ impl<'t> Tree<'t> {
                 Token::Begin(name) if place.enter(name, at) => {}
                 Token::End if place.leave() => {}
                 Token::Property(property) => {
-                    let named = PHANDLES.iter().any(|name| self.flat.is_named(property, name));
+                    let named = PHANDLES
+                        .iter()
+                        .any(|name| self.flat.is_named(property, name));
                     if named && cell(self.flat.value(property)) == Some(handle) {
                         return Some(place);
                     }
@@ -96,7 +98,9 @@ impl<'t> Tree<'t> {
 
     /// Makes `place` the node that is found by its phandle without a search.
     pub(super) fn favour(&mut self, place: &Place<'t>) {
-        let handle = PHANDLES.iter().find_map(|name| self.flat.find(place.first, name));
+        let handle = PHANDLES
+            .iter()
+            .find_map(|name| self.flat.find(place.first, name));
         self.favourite = handle.and_then(cell).map(|handle| (handle, *place));
     }
 

@@ -65,7 +65,9 @@ fn partitions<'b>(root: &Place<'b>) -> Result<ArrayVec<Plan<'b>, MAX_PARTITIONS>
 
 /// Checks that `place` is called `kind@index`.
 fn numbered(place: &Place<'_>, kind: &str, index: usize) -> Result<u8, BundleError> {
-    let unit = place.node.name()
+    let unit = place
+        .node
+        .name()
         .strip_prefix(kind)
         .and_then(|rest| rest.strip_prefix('@'))
         .and_then(|unit| u8::from_str_radix(unit, 16).ok());

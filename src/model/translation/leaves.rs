@@ -1,26 +1,30 @@
 //! Every leaf of a tree, for those who check what was built. A damaged tree ends the walk with a finding, never a loop.
 
 use super::{
-    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree, VALID,
-    entry_size,
+    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, ENTRIES, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree,
+    VALID, entry_size,
 };
 use crate::words::{PAGE_SIZE, Pa};
 
 /// Most tables a walk enters: more than one partition's or EL2's can have.
 const MOST_TABLES: u32 = 4096;
 
-/// One block or page, as the descriptor has it.
+/// Blocks or pages of one size next to each other in a table, whose descriptors differ in the address alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// First input address.
     pub input: u64,
     /// First output address.
     pub output: Pa,
-    /// Bytes.
+    /// Bytes of all.
     pub size: u64,
+    /// Bytes of each.
+    pub entry: u64,
+    /// Whether all of them go to the one block or page at `output`, instead of one after the other.
+    pub repeated: bool,
     /// All of the descriptor but the address, its kind and the contiguous hint.
     pub attributes: u64,
-    /// Bytes of the aligned run that a TLB may hold as one entry: `size` without the contiguous hint.
+    /// Bytes of the aligned run that a TLB may hold as one entry: those of a block or page without the contiguous hint.
     pub run: u64,
 }
 
@@ -44,7 +48,7 @@ struct Walk<'a, M, V> {
 }
 
 impl Tree {
-    /// Gives every leaf to `visit`, in the order of input addresses. `is_table` tells which addresses are tables of this
+    /// Gives all leaves to `visit`, in the order of input addresses. `is_table` tells which addresses are tables of this
     /// tree.
     ///
     /// # Errors
@@ -84,34 +88,76 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
         if self.tables > MOST_TABLES {
             return Err(WalkEnd::Endless);
         }
-        for (index, at) in (0..super::ENTRIES).zip(0_u64..) {
+        let mut index = self.memory.next_used(table, 0);
+        while index < ENTRIES {
             let descriptor = self.memory.read(table, index);
-            let input = input + at * entry_size(level);
+            let input = input + index as u64 * entry_size(level);
             // At the last level, bit 1 clear is reserved, and faults as an invalid descriptor does (D8.3.1).
-            if descriptor & VALID == 0 || level == LAST_LEVEL && descriptor & TABLE_OR_PAGE == 0 {
-                continue;
-            }
-            if level < LAST_LEVEL && descriptor & TABLE_OR_PAGE != 0 {
+            let nothing =
+                descriptor & VALID == 0 || level == LAST_LEVEL && descriptor & TABLE_OR_PAGE == 0;
+            let mut entries = 1;
+            if level < LAST_LEVEL && descriptor & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE {
                 self.table(Pa::new(descriptor & ADDRESS), level + 1, input)?;
-            } else {
-                (self.visit)(leaf(descriptor, level, input)).map_err(WalkEnd::Found)?;
+            } else if !nothing {
+                let step = self.step(table, index, level);
+                entries = self.alike(table, index, descriptor, step);
+                let leaf = leaf(descriptor, level, input, entries as u64, step);
+                (self.visit)(leaf).map_err(WalkEnd::Found)?;
+            }
+            index += entries;
+            if entries == 1 || self.peek(table, index) == 0 {
+                index = self.memory.next_used(table, index);
             }
         }
         Ok(())
     }
+
+    /// What entry `index` holds, 0 past the last one.
+    fn peek(&self, table: Pa, index: usize) -> u64 {
+        if index < ENTRIES {
+            self.memory.read(table, index)
+        } else {
+            0
+        }
+    }
+
+    /// By how much the entry after `index` goes further than the one at `index`: nothing, or an entry of `level`.
+    fn step(&self, table: Pa, index: usize, level: u8) -> u64 {
+        if self.peek(table, index + 1) == self.memory.read(table, index) {
+            0
+        } else {
+            entry_size(level)
+        }
+    }
+
+    /// How many entries from `index` on are `descriptor`, each `step` further than the one before.
+    fn alike(&self, table: Pa, index: usize, descriptor: u64, step: u64) -> usize {
+        let (mut end, mut expected) = (index + 1, descriptor.wrapping_add(step));
+        // An address that runs over into the other bits is not the next one.
+        while end < ENTRIES
+            && self.memory.read(table, end) == expected
+            && expected & ADDRESS >= step
+        {
+            expected = expected.wrapping_add(step);
+            end += 1;
+        }
+        end - index
+    }
 }
 
-fn leaf(descriptor: u64, level: u8, input: u64) -> Leaf {
-    let size = entry_size(level);
+fn leaf(descriptor: u64, level: u8, input: u64, entries: u64, step: u64) -> Leaf {
+    let entry = entry_size(level);
     let run = if descriptor & CONTIGUOUS == 0 {
-        size
+        entry
     } else {
-        size * CONTIGUOUS_RUN
+        entry * CONTIGUOUS_RUN
     };
     Leaf {
         input,
         output: Pa::new(descriptor & ADDRESS),
-        size,
+        size: entry * entries,
+        entry,
+        repeated: step == 0,
         // At the last level bit 1 is part of what makes a page; a block has it clear.
         attributes: descriptor & !(ADDRESS | CONTIGUOUS | VALID | kind(level)),
         run,

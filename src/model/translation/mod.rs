@@ -37,6 +37,12 @@ pub trait TableMemory {
     fn read(&self, table: Pa, index: usize) -> u64;
     /// Writes entry `index` of `table`.
     fn write(&mut self, table: Pa, index: usize, descriptor: u64);
+    /// The first entry of `table` from `index` on that is not zero, or [`ENTRIES`].
+    fn next_used(&self, table: Pa, index: usize) -> usize {
+        let mut rest = index..ENTRIES;
+        rest.find(|index| self.read(table, *index) != 0)
+            .unwrap_or(ENTRIES)
+    }
 }
 
 /// What can go wrong when a range is mapped.
@@ -153,53 +159,90 @@ impl Tree {
         size: u64,
         leaf: u64,
     ) -> Result<(), MapError> {
-        if (input | output.get() | size) & (PAGE_SIZE - 1) != 0 {
-            return Err(MapError::Unaligned);
-        }
-        let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
-        if end > 1 << self.bits
-            || output
-                .get()
-                .checked_add(size)
-                .is_none_or(|top| top > ADDRESS + PAGE_SIZE)
-        {
-            return Err(MapError::TooHigh);
-        }
+        self.check(input, output, size)?;
         let mut done = 0;
-        let mut run_end = 0;
         while done < size {
-            let (at, to) = (input + done, output.get() + done);
-            let level = largest_level(at, to, size - done);
-            let run = entry_size(level) * CONTIGUOUS_RUN;
-            if level > self.start_level && (at | to) & (run - 1) == 0 && size - done >= run {
-                run_end = done + run;
-            }
-            let contiguous = if done < run_end { CONTIGUOUS } else { 0 };
-            self.put(memory, at, level, to | leaf | contiguous)?;
-            done += entry_size(level);
+            let (at, to, left) = (input + done, output.get() + done, size - done);
+            let level = largest_level(at, to, left);
+            done += self.fill(memory, at, level, to | leaf, left)?;
         }
         Ok(())
     }
 
-    /// Writes the leaf for `input` at `level`.
-    fn put(
+    /// Maps each page of `size` bytes at `input` to the one page at `output`.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    pub fn map_repeated(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        output: Pa,
+        size: u64,
+        leaf: u64,
+    ) -> Result<(), MapError> {
+        self.check(input, output, size)?;
+        let leaf = output.get() | leaf | TABLE_OR_PAGE | VALID;
+        let mut done = 0;
+        while done < size {
+            let (table, index) = self.table_at(memory, input + done, LAST_LEVEL)?;
+            let entries = entries_of(size - done, LAST_LEVEL).min(ENTRIES - index);
+            for index in index..index + entries {
+                put(memory, table, index, leaf)?;
+            }
+            done += entries as u64 * PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// Whether `size` bytes at `input` can be mapped to `output`.
+    fn check(&self, input: u64, output: Pa, size: u64) -> Result<(), MapError> {
+        if (input | output.get() | size) & (PAGE_SIZE - 1) != 0 {
+            return Err(MapError::Unaligned);
+        }
+        let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
+        let top = output.get().checked_add(size).ok_or(MapError::TooHigh)?;
+        if end > 1 << self.bits || top > ADDRESS + PAGE_SIZE {
+            return Err(MapError::TooHigh);
+        }
+        Ok(())
+    }
+
+    /// Writes the leaves of `level` for as much of `left` bytes at `input` as one table has; `leaf` is the first. Gives the
+    /// bytes that are mapped.
+    fn fill(
         &self,
         memory: &mut impl TableMemory,
         input: u64,
         level: u8,
         leaf: u64,
-    ) -> Result<(), MapError> {
-        let (table, index) = self.table_at(memory, input, level)?;
-        if memory.read(table, index) & VALID != 0 {
-            return Err(MapError::Mapped);
-        }
+        left: u64,
+    ) -> Result<u64, MapError> {
+        let (table, first) = self.table_at(memory, input, level)?;
+        let step = entry_size(level);
         let kind = if level == LAST_LEVEL {
             TABLE_OR_PAGE
         } else {
             0
         };
-        memory.write(table, index, leaf | kind | VALID);
-        Ok(())
+        let entries = entries_of(left, level).min(ENTRIES - first);
+        // Runs lie alike on both sides, or nowhere: inputs and outputs differ by the same everywhere here.
+        let run = step * CONTIGUOUS_RUN;
+        let alike = level > self.start_level && (input ^ leaf & ADDRESS) & (run - 1) == 0;
+        let mut leaf = leaf | kind | VALID;
+        let mut index = first;
+        while index < first + entries {
+            // Up to the next place where a run may begin.
+            let end = (index + 1).next_multiple_of(CONTIGUOUS_RUN as usize);
+            let whole = alike && end - index == CONTIGUOUS_RUN as usize && end <= first + entries;
+            let hint = if whole { CONTIGUOUS } else { 0 };
+            while index < end.min(first + entries) {
+                put(memory, table, index, leaf | hint)?;
+                leaf += step;
+                index += 1;
+            }
+        }
+        Ok(entries as u64 * step)
     }
 
     /// Finds the table of `level` that covers `input`, making those that are missing, and the entry's index in it.
@@ -256,6 +299,21 @@ impl Tree {
         }
         None
     }
+}
+
+/// Writes a leaf where none is.
+#[inline(always)]
+fn put(memory: &mut impl TableMemory, table: Pa, index: usize, leaf: u64) -> Result<(), MapError> {
+    if memory.read(table, index) & VALID != 0 {
+        return Err(MapError::Mapped);
+    }
+    memory.write(table, index, leaf);
+    Ok(())
+}
+
+/// How many entries of `level` `size` bytes fill.
+fn entries_of(size: u64, level: u8) -> usize {
+    usize::try_from(size / entry_size(level)).unwrap_or(usize::MAX)
 }
 
 /// The index of `input` in a table of `level`.

@@ -60,9 +60,11 @@ fn both(bytes: &[u8]) -> (bool, bool) {
     let other = trimmed(bytes).and_then(|bytes| Fdt::new(bytes).ok());
     if let (Some((own, shape)), Some(other)) = (own, other) {
         same(&own.root(), &other.root());
-        assert!(reservations(bytes).eq(other
-            .memory_reservations()
-            .map(|entry| (entry.address(), entry.size()))));
+        assert!(
+            reservations(bytes).eq(other
+                .memory_reservations()
+                .map(|entry| (entry.address(), entry.size())))
+        );
         assert!(shape.depth < shape.nodes);
     }
     (own.is_some(), other.is_some())
@@ -119,10 +121,26 @@ fn is_node(name: &str) -> bool {
 #[test]
 fn names_are_those_the_specification_allows() {
     let long = "x".repeat(31);
-    for name in ["cpu", "cpu@0", "a,b.c_d+e-f@1,2", &long, &format!("{long}@{long}{long}")] {
+    for name in [
+        "cpu",
+        "cpu@0",
+        "a,b.c_d+e-f@1,2",
+        &long,
+        &format!("{long}@{long}{long}"),
+    ] {
         assert!(is_node(name), "{name}");
     }
-    for name in ["", "@0", "cpu@", "cpu@0@1", "cpu#", "a b", "a/b", "\u{e4}", &format!("{long}x")] {
+    for name in [
+        "",
+        "@0",
+        "cpu@",
+        "cpu@0@1",
+        "cpu#",
+        "a b",
+        "a/b",
+        "\u{e4}",
+        &format!("{long}x"),
+    ] {
         assert!(!is_node(name), "{name}");
     }
     for name in ["reg", "#address-cells", "linux,x?", &long] {
