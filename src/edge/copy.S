@@ -11,16 +11,15 @@ memcpy:
     mov     x3, x0
     cmp     x2, #16
     b.lo    6f
-    eor     x4, x0, x1
-    tst     x4, #7
-    b.ne    6f
 1:  tst     x3, #7                  // up to the next eight bytes
     b.eq    2f
     ldrb    w4, [x1], #1
     strb    w4, [x3], #1
     sub     x2, x2, #1
     b       1b
-2:  subs    x2, x2, #64
+2:  ands    x4, x1, #7
+    b.ne    8f
+    subs    x2, x2, #64
     b.lo    4f
 3:  ldp     x4, x5, [x1]
     ldp     x6, x7, [x1, #16]
@@ -52,6 +51,24 @@ memcpy:
     sub     x2, x2, #1
     b       6b
 7:  ret
+// The two lie differently within eight bytes: what is written is the end of one word and the beginning of the next.
+8:  lsl     x4, x4, #3              // bits of the first word that come before
+    neg     x5, x4
+    and     x1, x1, #~7
+    ldr     x6, [x1], #8
+    sub     x2, x2, #8              // here are still 8 bytes at least
+9:  ldr     x7, [x1], #8
+    lsr     x6, x6, x4
+    lsl     x8, x7, x5
+    orr     x6, x6, x8
+    str     x6, [x3], #8
+    mov     x6, x7
+    subs    x2, x2, #8
+    b.hs    9b
+    add     x2, x2, #8
+    sub     x1, x1, #8
+    add     x1, x1, x4, lsr #3
+    b       6b
     .size memcpy, . - memcpy
 
 // Fills memory with a byte. In: x0 = at, w1 = byte, x2 = bytes. Out: x0 as it was. Clobbers x1-x4.

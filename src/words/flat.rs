@@ -260,9 +260,7 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn after(self, at: u32, name: &[u8]) -> Option<u8> {
-        let own = self.words.get(at as usize..)?.as_flattened();
-        let (own, rest) = own.split_at_checked(name.len())?;
-        rest.first().copied().filter(|_| own == name)
+        after(self.words.get(at as usize..)?.as_flattened(), name)
     }
 
     /// A property's name.
@@ -280,8 +278,7 @@ impl<'t> FlatTree<'t> {
     #[must_use]
     pub fn is_named(self, property: Property, name: &[u8]) -> bool {
         let own = self.strings.get(property.name as usize..);
-        let own = own.and_then(|own| own.split_at_checked(name.len()));
-        own.is_some_and(|(own, rest)| rest.first() == Some(&0) && own == name)
+        own.and_then(|own| after(own, name)) == Some(0)
     }
 
     /// A property's value.
@@ -400,6 +397,14 @@ const fn has_zero(word: u32) -> bool {
     const LOW: u32 = 0x0101_0101;
     const HIGH: u32 = 0x8080_8080;
     word.wrapping_sub(LOW) & !word & HIGH != 0
+}
+
+/// The byte after `name` in `bytes`, if they begin with it: mostly the first byte tells that they do not.
+#[inline(always)]
+fn after(bytes: &[u8], name: &[u8]) -> Option<u8> {
+    let next = *bytes.get(name.len())?;
+    let same = bytes.iter().zip(name).all(|(one, other)| one == other);
+    same.then_some(next)
 }
 
 #[inline(always)]

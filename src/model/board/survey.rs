@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::tree::{Place, Tree, is_any};
+use super::tree::{Place, Tree, compatibles, has};
 use super::{BoardError, chosen, cpus, gic, power};
 use crate::words::{FlatTree, Token};
 
@@ -88,7 +88,7 @@ impl<'t> Surveyor<'t> {
                     self.kind(flat.value(property));
                 } else if place.depth() == 1
                     && flat.is_named(property, b"device_type")
-                    && is_any(flat.value(property), &[MEMORY])
+                    && compatibles(flat.value(property)).any(|own| own == MEMORY.as_bytes())
                 {
                     self.memory();
                 }
@@ -127,13 +127,15 @@ impl<'t> Surveyor<'t> {
         let Some(place) = &self.place else {
             return;
         };
-        for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
-            if found.is_none() && is_any(value, kinds) && place.enabled() {
-                *found = self.place;
+        for own in compatibles(value) {
+            for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
+                if found.is_none() && has(kinds, own) && place.enabled() {
+                    *found = self.place;
+                }
             }
-        }
-        if is_any(value, chosen::UART_KINDS) {
-            let _ = self.found.uarts.try_push(*place);
+            if has(chosen::UART_KINDS, own) {
+                let _ = self.found.uarts.try_push(*place);
+            }
         }
     }
 }

@@ -372,7 +372,8 @@ impl<'t> Place<'t> {
 
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
-        is_any(self.value("compatible").unwrap_or_default(), kinds)
+        let value = self.value("compatible").unwrap_or_default();
+        compatibles(value).any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
@@ -514,26 +515,22 @@ fn text(name: &[u8]) -> &str {
     core::str::from_utf8(name).unwrap_or_default()
 }
 
-/// Whether one of the zero-terminated strings in `value` is in `kinds`.
+/// The zero-terminated strings in `value`; none if the last one is not terminated.
 #[inline(always)]
-pub(super) fn is_any(value: &[u8], kinds: &[&str]) -> bool {
-    if value.last() != Some(&0) {
-        return false;
-    }
-    let mut rest = value;
-    loop {
-        let is = |kind: &&str| {
-            let own = rest.split_at_checked(kind.len());
-            own.is_some_and(|(own, end)| end.first() == Some(&0) && own == kind.as_bytes())
-        };
-        if kinds.iter().any(is) {
-            return true;
-        }
-        let Some(end) = rest.iter().position(|byte| *byte == 0) else {
-            return false;
-        };
-        rest = rest.get(end + 1..).unwrap_or_default();
-    }
+pub(super) fn compatibles(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = value.strip_suffix(&[0]);
+    text.into_iter()
+        .flat_map(|text| text.split(|byte| *byte == 0))
+}
+
+/// Whether `own` is in `kinds`.
+#[inline(always)]
+pub(super) fn has(kinds: &[&str], own: &[u8]) -> bool {
+    let is = |kind: &&str| {
+        let same = || kind.bytes().zip(own).all(|(one, other)| one == *other);
+        kind.len() == own.len() && same()
+    };
+    kinds.iter().any(is)
 }
 
 /// One entry of `ranges`.
