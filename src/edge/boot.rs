@@ -58,6 +58,7 @@ static START: Shared = Shared(UnsafeCell::new(StartTable {
 global_asm!(
     include_str!("boot.S"),
     image_flags = const IMAGE_FLAGS,
+    cptr_boot = const control::CPTR_GUEST,
     hcr_boot = const control::HCR_BOOT.bits(),
     sctlr_off = const control::SCTLR_EL2_OFF,
     sctlr_on = const control::SCTLR_EL2_ON,

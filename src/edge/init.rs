@@ -320,7 +320,7 @@ pub fn syndrome() -> (u64, u64, u64) {
 /// What the calling core has, by its ID registers.
 #[must_use]
 pub fn features() -> HostFeatures {
-    id::features(&IdSet::read(super::guest::id_register))
+    id::features(super::guest::id_register)
 }
 
 /// The calling core's affinity.

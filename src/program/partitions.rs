@@ -77,11 +77,13 @@ pub fn make(
     make_links(system, &placement);
     let memory = placement.extents.into_iter().zip(shares);
     for (plan, memory) in system.partitions.iter().zip(memory) {
-        let partition = one(plan, memory, board, host, &mut free)?;
+        let Some(slot) = PARTITIONS.get(plan.id.index()) else {
+            continue;
+        };
+        // Made where it stays: it is large.
+        let partition = slot.try_call_once(|| one(plan, memory, board, host, &mut free))?;
+        own_interrupts(partition, host);
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
-        if let Some(slot) = PARTITIONS.get(plan.id.index()) {
-            slot.call_once(|| partition);
-        }
     }
     let virtual_cpu = match &board.gic {
         Gic::V2 { virtual_cpu, .. } => interface(*virtual_cpu),
@@ -151,7 +153,7 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
+        interrupts: SpinMutex::new(Vgic::new(&config_of(plan, gic_version, host))),
         share,
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
@@ -180,17 +182,10 @@ fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
     }
 }
 
-/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
-fn interrupts(
-    plan: &Plan<'_>,
-    share: &Share,
-    channels: &[Port<'_>],
-    version: GicVersion,
-    pmu: Option<u32>,
-    host: &Host,
-) -> Vgic {
+/// What the partition's virtual GIC is like.
+fn config_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Config {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
-    let mut vgic = Vgic::new(&Config {
+    Config {
         version,
         vcpus: small(plan.cpus.len()),
         list_registers: small(host.gic.list_registers()),
@@ -200,9 +195,15 @@ fn interrupts(
         } else {
             Deactivation::Software
         },
-    });
+    }
+}
+
+/// Gives the partition's virtual GIC what it has: its timers' and its PMU's PPIs, its UART, its doorbells, its devices'
+/// interrupts.
+fn own_interrupts(partition: &Partition<'_>, host: &Host) {
+    let mut vgic = partition.interrupts();
     let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
-    for private in timers.into_iter().chain(pmu) {
+    for private in timers.into_iter().chain(partition.pmu) {
         vgic.own(
             u16::try_from(private).unwrap_or(0),
             Source::Physical { edge: false },
@@ -212,10 +213,10 @@ fn interrupts(
         u16::try_from(layout::UART_INTID).unwrap_or(0),
         Source::Level,
     );
-    for port in channels {
+    for port in &partition.channels {
         vgic.own(port.end().intid, Source::Edge);
     }
-    for interrupt in &share.interrupts {
+    for interrupt in &partition.share.interrupts {
         let edge = interrupt.trigger == Trigger::Edge;
         vgic.own(
             u16::try_from(interrupt.intid).unwrap_or(0),
@@ -224,7 +225,6 @@ fn interrupts(
         // The model takes the physical controller for set as the board's tree says, and changes only what the guest does.
         host.gic.trigger(interrupt.intid, edge, CpuId::default());
     }
-    vgic
 }
 
 /// The partition's stage-2 tables: a page of zeros all over the blank flash, its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU

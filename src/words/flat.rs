@@ -255,6 +255,14 @@ impl<'t> FlatTree<'t> {
         until_zero(bytes.as_flattened())
     }
 
+    /// Whether the node whose name is at `at` is called `name`, unit address and all.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_called(self, at: u32, name: &[u8]) -> bool {
+        let own = self.words.get(at as usize..).unwrap_or_default();
+        is(own.as_flattened(), name)
+    }
+
     /// What follows `name` in the name of the node whose name is at `at`: 0 if that is all of it, an @ if it has a unit address;
     /// `None` if it does not begin with `name`.
     #[inline(always)]
@@ -278,7 +286,7 @@ impl<'t> FlatTree<'t> {
     #[must_use]
     pub fn is_named(self, property: Property, name: &[u8]) -> bool {
         let own = self.strings.get(property.name as usize..);
-        own.and_then(|own| after(own, name)) == Some(0)
+        own.is_some_and(|own| is(own, name))
     }
 
     /// A property's value.
@@ -405,6 +413,12 @@ fn after(bytes: &[u8], name: &[u8]) -> Option<u8> {
     let next = *bytes.get(name.len())?;
     let same = bytes.iter().zip(name).all(|(one, other)| one == other);
     same.then_some(next)
+}
+
+/// Whether `bytes` up to the first zero are `name`, which has none: mostly what stands at its end tells that they are not.
+#[inline(always)]
+fn is(bytes: &[u8], name: &[u8]) -> bool {
+    bytes.get(name.len()) == Some(&0) && after(bytes, name).is_some()
 }
 
 #[inline(always)]

@@ -107,7 +107,7 @@ impl<'t> Surveyor<'t> {
             self.memory();
         }
         for (top, found) in TOPS.iter().zip(&mut self.found.tops) {
-            if found.is_none() && flat.after(name, top.as_bytes()) == Some(0) {
+            if found.is_none() && flat.is_called(name, top.as_bytes()) {
                 *found = self.place;
             }
         }
