@@ -51,16 +51,14 @@ impl TableMemory for TablePages {
         Some(page)
     }
 
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        let entry = (table.get() as *const u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: `table` came from `allocate` (the tree stores no other), so the entry is in a page of ours.
-        unsafe { entry.read_volatile() }
+    fn entries(&self, table: Pa) -> &[u64] {
+        // SAFETY: `table` came from `allocate` (the tree stores no other), so it is a page of ours.
+        unsafe { &*(table.get() as *const [u64; ENTRIES]) }
     }
 
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        let entry = (table.get() as *mut u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: as in `read`.
-        unsafe { entry.write_volatile(descriptor) };
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        // SAFETY: as in `entries`; whoever has the pages has them alone.
+        unsafe { &mut *(table.get() as *mut [u64; ENTRIES]) }
     }
 }
 
@@ -73,33 +71,13 @@ impl TableMemory for TableView {
         None
     }
 
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        let entry = (table.get() as *const u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: the tree of a partition links only tables of its own, which stay for good.
-        unsafe { entry.read_volatile() }
+    fn entries(&self, table: Pa) -> &[u64] {
+        // SAFETY: the tree of a partition links only tables of its own, which stay for good, and nobody writes them any more.
+        unsafe { &*(table.get() as *const [u64; ENTRIES]) }
     }
 
-    fn write(&mut self, _: Pa, _: usize, _: u64) {}
-
-    fn next_used(&self, table: Pa, index: usize) -> usize {
-        /// Entries that are looked at together.
-        const GROUP: usize = 8;
-        // SAFETY: as in `read`: all of the table, which nobody writes any more.
-        let table = unsafe { &*(table.get() as *const [u64; ENTRIES]) };
-        let (groups, _) = table.as_chunks::<GROUP>();
-        let used = |entries: &[u64]| entries.iter().position(|entry| *entry != 0);
-        let first = index.next_multiple_of(GROUP);
-        let here = used(table.get(index..first.min(ENTRIES)).unwrap_or_default());
-        if let Some(at) = here {
-            return index + at;
-        }
-        let is_used = |group: &[u64; GROUP]| group.iter().fold(0, |all, entry| all | entry) != 0;
-        for (number, group) in groups.iter().enumerate().skip(first / GROUP) {
-            if is_used(group) {
-                return number * GROUP + used(group).unwrap_or(0);
-            }
-        }
-        ENTRIES
+    fn entries_mut(&mut self, _: Pa) -> &mut [u64] {
+        &mut []
     }
 }
 

@@ -75,7 +75,7 @@ pub fn make(
     let placement = place(&mut free, system)?;
     let shares = shares(system, board, host.tree)?;
     make_links(system, &placement);
-    let memory = placement.extents.into_iter().zip(shares);
+    let memory = placement.extents.iter().zip(&shares);
     for (plan, memory) in system.partitions.iter().zip(memory) {
         let Some(slot) = PARTITIONS.get(plan.id.index()) else {
             continue;
@@ -123,14 +123,14 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
 
 fn one(
     plan: &Plan<'static>,
-    (extents, share): (ArrayVec<Extent, MAX_EXTENTS>, Share),
+    (extents, share): (&ArrayVec<Extent, MAX_EXTENTS>, &Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let (stage2, tables, blank) = stage2(plan, &extents, &share, &channels, board, free)
+    let (stage2, tables, blank) = stage2(plan, extents, share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -146,7 +146,7 @@ fn one(
     });
     Ok(Partition {
         layout,
-        extents,
+        extents: extents.clone(),
         stage2,
         tables,
         blank,
@@ -154,7 +154,7 @@ fn one(
         cpus: plan.cpus.clone(),
         gic_version,
         interrupts: SpinMutex::new(Vgic::new(&config_of(plan, gic_version, host))),
-        share,
+        share: share.clone(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),

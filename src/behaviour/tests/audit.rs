@@ -20,11 +20,11 @@ impl TableMemory for Fake {
         self.0.insert(at, vec![0; 512]);
         Some(Pa::new(at))
     }
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        self.0.get(&table.get()).map_or(0, |table| table[index])
+    fn entries(&self, table: Pa) -> &[u64] {
+        self.0.get(&table.get()).map_or(&[], Vec::as_slice)
     }
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        self.0.get_mut(&table.get()).unwrap()[index] = descriptor;
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        self.0.get_mut(&table.get()).unwrap()
     }
 }
 

@@ -18,6 +18,25 @@ const KINDS: [&[&str]; 5] = [
     cpus::TIMER_KINDS,
     cpus::PMU_KINDS,
 ];
+/// A bit for each first byte that one of the kinds looked for has: most nodes have another.
+const FIRST_BYTES: u128 = {
+    let mut bytes = 0;
+    let mut list = 0;
+    while list <= KINDS.len() {
+        let kinds = if list < KINDS.len() {
+            KINDS[list]
+        } else {
+            chosen::UART_KINDS
+        };
+        let mut kind = 0;
+        while kind < kinds.len() {
+            bytes |= 1 << (kinds[kind].as_bytes()[0] & 127);
+            kind += 1;
+        }
+        list += 1;
+    }
+    bytes
+};
 /// The names of the root's children that are looked for, in the order of [`Survey::tops`].
 const TOPS: [&str; 4] = ["chosen", "aliases", "cpus", "reserved-memory"];
 
@@ -128,6 +147,10 @@ impl<'t> Surveyor<'t> {
             return;
         };
         for own in compatibles(value) {
+            let first = own.first().map_or(0, |byte| byte & 127);
+            if FIRST_BYTES >> first & 1 == 0 {
+                continue;
+            }
             for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
                 if found.is_none() && has(kinds, own) && place.enabled() {
                     *found = self.place;

@@ -24,9 +24,13 @@ const NUL: [u8; 1] = [0];
 /// # Errors
 /// `Damaged` and its like if `bundle` is no device tree of a bundle's shape.
 pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
-    let root = root(bundle)?;
+    digest_of(&root(bundle)?)
+}
+
+/// The digest of the plan whose root is `root`.
+pub(super) fn digest_of(root: &FlatNode<'_>) -> Result<Digest, BundleError> {
     let mut hash = Sha256::new();
-    node(&mut hash, &root, MAX_DEPTH)?;
+    node(&mut hash, root, MAX_DEPTH)?;
     Ok(hash.finalize().into())
 }
 

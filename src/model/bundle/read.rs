@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::digest::digest;
+use super::digest::digest_of;
 use super::tree::{Place, root};
 use super::{
     BundleError, BundleProblem, COMPATIBLE, ChannelPlan, Format, OnCrash, Payload, Plan, System,
@@ -28,7 +28,7 @@ impl<'b> System<'b> {
         if !root.strings("compatible")?.any(|kind| kind == COMPATIBLE) {
             return Err(root.error(BundleProblem::NotABundle));
         }
-        if root.array("digest")? != digest(bundle)? {
+        if root.array("digest")? != digest_of(&root.node)? {
             return Err(root.error(BundleProblem::Digest));
         }
         let partitions = partitions(&root)?;

@@ -1,8 +1,8 @@
 //! Every leaf of a tree, for those who check what was built. A damaged tree ends the walk with a finding, never a loop.
 
 use super::{
-    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, ENTRIES, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree,
-    VALID, entry_size,
+    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree, VALID,
+    entry_size,
 };
 use crate::words::{PAGE_SIZE, Pa};
 
@@ -88,61 +88,62 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
         if self.tables > MOST_TABLES {
             return Err(WalkEnd::Endless);
         }
-        let mut index = self.memory.next_used(table, 0);
-        while index < ENTRIES {
-            let descriptor = self.memory.read(table, index);
+        let entries = self.memory.entries(table);
+        let mut index = next_used(entries, 0);
+        while let Some(rest @ [descriptor, ..]) = entries.get(index..) {
+            let descriptor = *descriptor;
             let input = input + index as u64 * entry_size(level);
-            // At the last level, bit 1 clear is reserved, and faults as an invalid descriptor does (D8.3.1).
-            let nothing =
-                descriptor & VALID == 0 || level == LAST_LEVEL && descriptor & TABLE_OR_PAGE == 0;
-            let mut entries = 1;
-            if level < LAST_LEVEL && descriptor & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE {
+            let mut count = 1;
+            if level < LAST_LEVEL && descriptor & KIND == TABLE {
                 self.table(Pa::new(descriptor & ADDRESS), level + 1, input)?;
-            } else if !nothing {
-                let step = self.step(table, index, level);
-                entries = self.alike(table, index, descriptor, step);
-                let leaf = leaf(descriptor, level, input, entries as u64, step);
+            } else if descriptor & VALID != 0 && (level < LAST_LEVEL || descriptor & KIND == TABLE)
+            {
+                // At the last level, bit 1 clear is reserved, and faults as an invalid descriptor does (D8.3.1).
+                let repeated = rest.get(1) == Some(&descriptor);
+                let step = if repeated { 0 } else { entry_size(level) };
+                count = alike(rest, descriptor, step);
+                let leaf = leaf(descriptor, level, input, count as u64, step);
                 (self.visit)(leaf).map_err(WalkEnd::Found)?;
             }
-            index += entries;
-            if entries == 1 || self.peek(table, index) == 0 {
-                index = self.memory.next_used(table, index);
-            }
+            index = next_used(entries, index + count);
         }
         Ok(())
     }
+}
 
-    /// What entry `index` holds, 0 past the last one.
-    fn peek(&self, table: Pa, index: usize) -> u64 {
-        if index < ENTRIES {
-            self.memory.read(table, index)
-        } else {
-            0
-        }
+/// Both bits that say what a descriptor is, and what they are in a table's.
+const KIND: u64 = VALID | TABLE_OR_PAGE;
+const TABLE: u64 = VALID | TABLE_OR_PAGE;
+
+/// The first of `entries` from `index` on that is not zero, or their number.
+fn next_used(entries: &[u64], index: usize) -> usize {
+    /// Entries that are looked at together.
+    const GROUP: usize = 8;
+    let rest = entries.get(index..).unwrap_or_default();
+    if rest.first().is_some_and(|entry| *entry != 0) {
+        return index;
     }
+    let (groups, _) = rest.as_chunks::<GROUP>();
+    let is_empty = |group: &&[u64; GROUP]| group.iter().fold(0, |all, entry| all | entry) == 0;
+    let empty = groups.iter().take_while(is_empty).count() * GROUP;
+    let mut rest = rest.iter().skip(empty);
+    let used = rest.position(|entry| *entry != 0);
+    used.map_or(entries.len(), |at| index + empty + at)
+}
 
-    /// By how much the entry after `index` goes further than the one at `index`: nothing, or an entry of `level`.
-    fn step(&self, table: Pa, index: usize, level: u8) -> u64 {
-        if self.peek(table, index + 1) == self.memory.read(table, index) {
-            0
-        } else {
-            entry_size(level)
-        }
-    }
-
-    /// How many entries from `index` on are `descriptor`, each `step` further than the one before.
-    fn alike(&self, table: Pa, index: usize, descriptor: u64, step: u64) -> usize {
-        let (mut end, mut expected) = (index + 1, descriptor.wrapping_add(step));
+/// How many of `entries` from the first on are `descriptor`, each `step` further than the one before.
+fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
+    let mut expected = descriptor;
+    let mut count = 0;
+    for entry in entries {
         // An address that runs over into the other bits is not the next one.
-        while end < ENTRIES
-            && self.memory.read(table, end) == expected
-            && expected & ADDRESS >= step
-        {
-            expected = expected.wrapping_add(step);
-            end += 1;
+        if *entry != expected || count > 0 && expected & ADDRESS < step {
+            break;
         }
-        end - index
+        expected = expected.wrapping_add(step);
+        count += 1;
     }
+    count.max(1)
 }
 
 fn leaf(descriptor: u64, level: u8, input: u64, entries: u64, step: u64) -> Leaf {
@@ -150,7 +151,7 @@ fn leaf(descriptor: u64, level: u8, input: u64, entries: u64, step: u64) -> Leaf
     let run = if descriptor & CONTIGUOUS == 0 {
         entry
     } else {
-        entry * CONTIGUOUS_RUN
+        entry * CONTIGUOUS_RUN as u64
     };
     Leaf {
         input,

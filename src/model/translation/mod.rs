@@ -19,7 +19,7 @@ pub const ENTRIES: usize = 512;
 /// The last level.
 const LAST_LEVEL: u8 = 3;
 /// Entries a contiguous run has with the 4 KiB granule (D8.7.1).
-const CONTIGUOUS_RUN: u64 = 16;
+const CONTIGUOUS_RUN: usize = 16;
 /// Descriptor bit: valid.
 const VALID: u64 = 1;
 /// Descriptor bit: table at levels 0 to 2, page at level 3.
@@ -33,15 +33,19 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 pub trait TableMemory {
     /// Gives a table of 512 zero entries, or `None` when there is no more memory.
     fn allocate(&mut self) -> Option<Pa>;
+    /// The entries of `table`, all 512.
+    fn entries(&self, table: Pa) -> &[u64];
+    /// The entries of `table`, to be written; none if nobody may.
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64];
     /// Reads entry `index` of `table`.
-    fn read(&self, table: Pa, index: usize) -> u64;
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        self.entries(table).get(index).copied().unwrap_or(0)
+    }
     /// Writes entry `index` of `table`.
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64);
-    /// The first entry of `table` from `index` on that is not zero, or [`ENTRIES`].
-    fn next_used(&self, table: Pa, index: usize) -> usize {
-        let mut rest = index..ENTRIES;
-        rest.find(|index| self.read(table, *index) != 0)
-            .unwrap_or(ENTRIES)
+    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
+        if let Some(entry) = self.entries_mut(table).get_mut(index) {
+            *entry = descriptor;
+        }
     }
 }
 
@@ -186,11 +190,10 @@ impl Tree {
         let mut done = 0;
         while done < size {
             let (table, index) = self.table_at(memory, input + done, LAST_LEVEL)?;
-            let entries = entries_of(size - done, LAST_LEVEL).min(ENTRIES - index);
-            for index in index..index + entries {
-                put(memory, table, index, leaf)?;
-            }
-            done += entries as u64 * PAGE_SIZE;
+            let pages = entries_of(size - done, LAST_LEVEL);
+            let entries = room(memory, table, index, pages);
+            put(entries, leaf, 0)?;
+            done += entries.len() as u64 * PAGE_SIZE;
         }
         Ok(())
     }
@@ -225,24 +228,26 @@ impl Tree {
         } else {
             0
         };
-        let entries = entries_of(left, level).min(ENTRIES - first);
+        let entries = room(memory, table, first, entries_of(left, level));
+        let size = entries.len() as u64 * step;
+        let leaf = leaf | kind | VALID;
         // Runs lie alike on both sides, or nowhere: inputs and outputs differ by the same everywhere here.
-        let run = step * CONTIGUOUS_RUN;
+        let run = step * CONTIGUOUS_RUN as u64;
         let alike = level > self.start_level && (input ^ leaf & ADDRESS) & (run - 1) == 0;
-        let mut leaf = leaf | kind | VALID;
-        let mut index = first;
-        while index < first + entries {
-            // Up to the next place where a run may begin.
-            let end = (index + 1).next_multiple_of(CONTIGUOUS_RUN as usize);
-            let whole = alike && end - index == CONTIGUOUS_RUN as usize && end <= first + entries;
-            let hint = if whole { CONTIGUOUS } else { 0 };
-            while index < end.min(first + entries) {
-                put(memory, table, index, leaf | hint)?;
-                leaf += step;
-                index += 1;
-            }
+        let before = first.next_multiple_of(CONTIGUOUS_RUN) - first;
+        if !alike || before + CONTIGUOUS_RUN > entries.len() {
+            put(entries, leaf, step)?;
+            return Ok(size);
         }
-        Ok(entries as u64 * step)
+        // What comes before the first whole run, the runs, what comes after the last.
+        let (head, rest) = entries.split_at_mut(before);
+        let (runs, tail) = rest.split_at_mut(rest.len() - rest.len() % CONTIGUOUS_RUN);
+        let after = leaf + (head.len() as u64) * step;
+        let last = after + (runs.len() as u64) * step;
+        put(head, leaf, step)?;
+        put(runs, after | CONTIGUOUS, step)?;
+        put(tail, last, step)?;
+        Ok(size)
     }
 
     /// Finds the table of `level` that covers `input`, making those that are missing, and the entry's index in it.
@@ -301,14 +306,27 @@ impl Tree {
     }
 }
 
-/// Writes a leaf where none is.
-#[inline(always)]
-fn put(memory: &mut impl TableMemory, table: Pa, index: usize, leaf: u64) -> Result<(), MapError> {
-    if memory.read(table, index) & VALID != 0 {
-        return Err(MapError::Mapped);
+/// Writes leaves where none is, each `step` further than the one before.
+fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
+    let mut leaf = leaf;
+    for entry in entries {
+        if *entry & VALID != 0 {
+            return Err(MapError::Mapped);
+        }
+        *entry = leaf;
+        leaf = leaf.wrapping_add(step);
     }
-    memory.write(table, index, leaf);
     Ok(())
+}
+
+/// `count` entries of `table` from `index` on, or all there are.
+fn room(memory: &mut impl TableMemory, table: Pa, index: usize, count: usize) -> &mut [u64] {
+    let entries = memory
+        .entries_mut(table)
+        .get_mut(index..)
+        .unwrap_or_default();
+    let count = count.min(entries.len());
+    entries.get_mut(..count).unwrap_or_default()
 }
 
 /// How many entries of `level` `size` bytes fill.

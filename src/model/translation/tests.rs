@@ -40,11 +40,11 @@ impl TableMemory for Fake {
         self.tables.insert(at, vec![0; 512]);
         Some(Pa::new(at))
     }
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        self.tables[&table.get()][index]
+    fn entries(&self, table: Pa) -> &[u64] {
+        &self.tables[&table.get()]
     }
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        self.tables.get_mut(&table.get()).unwrap()[index] = descriptor;
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        self.tables.get_mut(&table.get()).unwrap()
     }
 }
 
