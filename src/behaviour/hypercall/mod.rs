@@ -123,14 +123,14 @@ pub fn unknown(registers: &mut Registers) -> Next {
     Next::Resume
 }
 
-/// Answers the call in `registers` if that takes no more than its arguments and the core's own timer: versions, features,
-/// the heartbeat. Else nothing has changed.
+/// Answers the call in `registers` if that takes no more than its arguments, the core's own timer, and a word of another
+/// core's: versions, features, the heartbeat, CPU_ON. Else nothing has changed.
 pub fn at_once(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut Registers) -> bool {
-    let [x0, x1, x2, ..] = registers.x;
+    let [x0, x1, x2, x3, ..] = registers.x;
     let function = lower(x0);
     let code = match function {
         smccc::VERSION => Some(i64::from(smccc::VERSION_1_2)),
-        _ => psci::at_once(function, lower(x1))
+        _ => psci::at_once(here, machine, function, [x1, x2, x3])
             .map(i64::from)
             .or_else(|| bulkhead::at_once(here, machine, function, [x1, x2])),
     };
