@@ -13,11 +13,11 @@ use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
-use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
+use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place_in};
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
-use crate::model::share::{Share, ShareError, shares};
+use crate::model::share::{Share, ShareError, Shares, shares_in};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::model::watch::Repeats;
@@ -72,8 +72,10 @@ pub fn make(
         .chain(kept.iter().copied())
         .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
-    let placement = place(&mut free, system)?;
-    let shares = shares(system, board, host.tree)?;
+    let mut placement = Placement::default();
+    place_in(&mut placement, &mut free, system)?;
+    let mut shares = Shares::new();
+    shares_in(&mut shares, system, board, host.tree)?;
     make_links(system, &placement);
     let memory = placement.extents.iter().zip(&shares);
     for (plan, memory) in system.partitions.iter().zip(memory) {

@@ -133,11 +133,15 @@ fn next_used(entries: &[u64], index: usize) -> usize {
 
 /// How many of `entries` from the first on are `descriptor`, each `step` further than the one before.
 fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
+    // An address that ran over into the other bits would not be the next one.
+    let most = (ADDRESS - (descriptor & ADDRESS)).checked_div(step);
+    let most = most.map_or(usize::MAX, |more| {
+        usize::try_from(more + 1).unwrap_or(usize::MAX)
+    });
     let mut expected = descriptor;
     let mut count = 0;
-    for entry in entries {
-        // An address that runs over into the other bits is not the next one.
-        if *entry != expected || count > 0 && expected & ADDRESS < step {
+    for entry in entries.iter().take(most) {
+        if *entry != expected {
             break;
         }
         expected = expected.wrapping_add(step);
