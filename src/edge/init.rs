@@ -2,7 +2,7 @@
 
 use super::context::vector_base;
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
-use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
+use crate::arm::id::{self, HostFeatures, IdRegister};
 use crate::arm::list_register::GicVersion;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;

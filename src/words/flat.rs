@@ -4,6 +4,8 @@
 //! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
 //! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
 
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
 /// The header's magic (5.2).
 const MAGIC: u32 = 0xd00d_feed;
 /// The version this reads.
@@ -29,11 +31,56 @@ const ROOT: u32 = 1;
 
 type Word = [u8; CELL];
 
+/// Big-endian words. A tree lies at a multiple of eight bytes (5.6), and its words are read as words then: without a MMU, a
+/// load that is not aligned faults, so that other words take a load for each byte.
+#[derive(Clone, Copy, Debug)]
+enum Words<'t> {
+    Aligned(&'t [u32]),
+    Anywhere(&'t [Word]),
+}
+
+impl<'t> Words<'t> {
+    /// The words in `bytes`; what is left behind the last is not one.
+    fn of(bytes: &'t [u8]) -> Self {
+        let (words, _) = bytes.as_chunks();
+        match <[u32]>::ref_from_bytes(words.as_flattened()) {
+            Ok(words) => Self::Aligned(words),
+            Err(_) => Self::Anywhere(words),
+        }
+    }
+
+    /// How many there are.
+    fn len(self) -> usize {
+        match self {
+            Self::Aligned(words) => words.len(),
+            Self::Anywhere(words) => words.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn get(self, at: u32) -> Option<u32> {
+        match self {
+            Self::Aligned(words) => words.get(at as usize).copied().map(u32::from_be),
+            Self::Anywhere(words) => words.get(at as usize).copied().map(number),
+        }
+    }
+
+    /// The bytes from the word at `at` on.
+    #[inline(always)]
+    fn bytes(self, at: u32) -> &'t [u8] {
+        let at = at as usize;
+        match self {
+            Self::Aligned(words) => words.get(at..).unwrap_or_default().as_bytes(),
+            Self::Anywhere(words) => words.get(at..).unwrap_or_default().as_flattened(),
+        }
+    }
+}
+
 /// A sound tree.
 #[derive(Clone, Copy, Debug)]
 pub struct FlatTree<'t> {
     /// The structure block.
-    words: &'t [Word],
+    words: Words<'t>,
     /// The names of properties.
     strings: &'t [u8],
 }
@@ -146,9 +193,8 @@ impl<'t> FlatTree<'t> {
     ) -> Option<(Self, Shape)> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
-        let (words, _) = bytes.get(blocks.structure)?.as_chunks();
         let tree = Self {
-            words,
+            words: Words::of(bytes.get(blocks.structure)?),
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
@@ -172,8 +218,7 @@ impl<'t> FlatTree<'t> {
             let token = self.next(&mut at)?;
             match token {
                 Token::Begin(name) => {
-                    let words = self.words.get(name as usize..at as usize)?;
-                    if !is_node_name(words.as_flattened(), depth == 0) {
+                    if !is_node_name(self.words.bytes(name), depth == 0) {
                         return None;
                     }
                     shape.nodes += 1;
@@ -200,7 +245,7 @@ impl<'t> FlatTree<'t> {
     /// The word at `at`.
     #[inline(always)]
     fn word(self, at: u32) -> Option<u32> {
-        self.words.get(at as usize).copied().map(number)
+        self.words.get(at)
     }
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
@@ -211,11 +256,8 @@ impl<'t> FlatTree<'t> {
             let name = at.checked_add(1)?;
             match token {
                 PROP => {
-                    let [_, length, name, ..] = self.words.get(*at as usize..)? else {
-                        return None;
-                    };
-                    let (length, name) = (number(*length), number(*name));
                     let value = at.checked_add(3)?;
+                    let (length, name) = (self.word(value - 2)?, self.word(value - 1)?);
                     *at = value.checked_add(length.div_ceil(CELL as u32))?;
                     return Some(Token::Property(Property {
                         name,
@@ -251,16 +293,14 @@ impl<'t> FlatTree<'t> {
     /// The name, with its unit address, of the node whose name is at `at`; the root's is empty.
     #[must_use]
     pub fn name(self, at: u32) -> &'t [u8] {
-        let bytes = self.words.get(at as usize..).unwrap_or_default();
-        until_zero(bytes.as_flattened())
+        until_zero(self.words.bytes(at))
     }
 
     /// Whether the node whose name is at `at` is called `name`, unit address and all.
     #[inline(always)]
     #[must_use]
     pub fn is_called(self, at: u32, name: &[u8]) -> bool {
-        let own = self.words.get(at as usize..).unwrap_or_default();
-        is(own.as_flattened(), name)
+        is(self.words.bytes(at), name)
     }
 
     /// What follows `name` in the name of the node whose name is at `at`: 0 if that is all of it, an @ if it has a unit address;
@@ -268,7 +308,7 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn after(self, at: u32, name: &[u8]) -> Option<u8> {
-        after(self.words.get(at as usize..)?.as_flattened(), name)
+        after(self.words.bytes(at), name)
     }
 
     /// A property's name.
@@ -293,8 +333,7 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn value(self, property: Property) -> &'t [u8] {
-        let words = self.words.get(property.value as usize..);
-        let bytes = words.unwrap_or_default().as_flattened();
+        let bytes = self.words.bytes(property.value);
         bytes.get(..property.length as usize).unwrap_or_default()
     }
 

@@ -138,9 +138,22 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
     let most = most.map_or(usize::MAX, |more| {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
+    /// Entries that are looked at together.
+    const GROUP: usize = 4;
+    let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
     let mut expected = descriptor;
     let mut count = 0;
-    for entry in entries.iter().take(most) {
+    let (groups, _) = entries.as_chunks::<GROUP>();
+    for [first, second, third, fourth] in groups {
+        let next = |times| expected.wrapping_add(step.wrapping_mul(times));
+        let differs = |entry: &u64, times| entry ^ next(times);
+        if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
+            break;
+        }
+        expected = next(GROUP as u64);
+        count += GROUP;
+    }
+    for entry in entries.iter().skip(count) {
         if *entry != expected {
             break;
         }

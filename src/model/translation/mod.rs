@@ -308,11 +308,16 @@ impl Tree {
 
 /// Writes leaves where none is, each `step` further than the one before.
 fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
+    /// Entries that are looked at together.
+    const GROUP: usize = 8;
+    let (groups, rest) = entries.as_chunks::<GROUP>();
+    let all = |entries: &[u64]| entries.iter().fold(0, |all, entry| all | entry);
+    let mapped = groups.iter().any(|group| all(group) & VALID != 0);
+    if mapped || all(rest) & VALID != 0 {
+        return Err(MapError::Mapped);
+    }
     let mut leaf = leaf;
     for entry in entries {
-        if *entry & VALID != 0 {
-            return Err(MapError::Mapped);
-        }
         *entry = leaf;
         leaf = leaf.wrapping_add(step);
     }
