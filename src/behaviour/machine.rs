@@ -67,6 +67,8 @@ pub trait Machine {
     fn kick(&mut self, cpu: CpuId);
     /// Interrupts another core for nothing but what was posted to its vCPU.
     fn kick_posted(&mut self, cpu: CpuId);
+    /// Interrupts another core for nothing but that doorbells of its partition were rung.
+    fn kick_rung(&mut self, cpu: CpuId);
     /// Interrupts another core for nothing but that its vCPU was switched on.
     fn kick_on(&mut self, cpu: CpuId);
     /// Where the guest's last exception at EL1 would return to (ELR_EL1).

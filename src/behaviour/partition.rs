@@ -196,11 +196,6 @@ impl Partition<'_> {
         self.wait(|| self.interrupts.try_lock())
     }
 
-    /// Its virtual GIC, for another's core; `None` once a core of its own is lost, and it is down for good.
-    pub fn interrupts_if_there(&self) -> Option<SpinMutexGuard<'_, Vgic>> {
-        self.wait_unless_lost(|| self.interrupts.try_lock())
-    }
-
     /// Its virtual UART, for a core of its own.
     #[inline(always)]
     pub fn uart(&self) -> SpinMutexGuard<'_, Uart> {

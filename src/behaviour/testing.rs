@@ -162,6 +162,10 @@ impl Machine for Fake {
         self.kicked.push(cpu);
     }
 
+    fn kick_rung(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
     fn kick_on(&mut self, cpu: CpuId) {
         self.kicked.push(cpu);
     }

@@ -17,7 +17,7 @@ use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
 use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
 use crate::edge::context::{Context, Exit};
-use crate::edge::gic::{KICK, POSTED, SPECIAL, START};
+use crate::edge::gic::{KICK, POSTED, RUNG, SPECIAL, START};
 use crate::edge::{firmware, guest, init, takeover, timer};
 use crate::model::power::Power;
 use crate::model::recorder::{Event, Recorder, Stage, What};
@@ -470,7 +470,7 @@ impl Core {
         } else if intid == host.timer {
             self.timer();
             host.gic.deactivate(iar);
-        } else if intid == POSTED {
+        } else if intid == POSTED || intid == RUNG {
             host.gic.deactivate(iar);
             self.guest.here.refresh(&mut self.guest.hardware);
         } else if intid == host.maintenance {

@@ -8,7 +8,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use crate::behaviour::partition::Partition;
-use crate::edge::gic::{POSTED, START};
+use crate::edge::gic::{POSTED, RUNG, START};
 use crate::edge::{cache, firmware, guest, init, takeover, timer};
 use crate::model::vgic::{DirectTable, Effect, Filled, Private};
 use crate::words::{CpuId, Ipa, Pa, Range, Va, VcpuId};
@@ -174,6 +174,11 @@ impl Machine for Hardware {
 
     fn kick_posted(&mut self, cpu: CpuId) {
         self.host.gic.send(cpu, POSTED);
+    }
+
+    #[inline(always)]
+    fn kick_rung(&mut self, cpu: CpuId) {
+        self.host.gic.send(cpu, RUNG);
     }
 
     fn kick_on(&mut self, cpu: CpuId) {

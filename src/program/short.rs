@@ -11,7 +11,7 @@ use crate::arm::syndrome::{self, Class, Syndrome, fault_ipa};
 use crate::behaviour::here::Here;
 use crate::behaviour::{hypercall, mmio, sysreg};
 use crate::edge::context::{Calls, Context};
-use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, SPECIAL, SystemRegisters, V2};
+use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, RUNG, SPECIAL, SystemRegisters, V2};
 use crate::edge::{guest, init, timer};
 use crate::model::recorder::{self, Deed, Trail};
 use crate::model::vgic::{Posted, Vgic, post_to};
@@ -491,10 +491,36 @@ fn posted<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     DONE
 }
 
+/// EL2's word that doorbells of the partition were rung: taken as [`posted`] SGIs are.
+#[inline(always)]
+fn rung<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
+    interface.drop_priority(iar);
+    let here = &guest.here;
+    let value = if guest.is_idle(interface) {
+        let direct = &here.partition.direct;
+        direct.take_bell(guest.hardware.direct, here.vcpu)
+    } else {
+        0
+    };
+    if value == 0 {
+        guest.acknowledged = ACKNOWLEDGED | u64::from(iar);
+        return LEAVE;
+    }
+    interface.deactivate(iar);
+    interface.write_list_register(0, value);
+    guest
+        .injected
+        .note(timer::ticks(), narrow(value) & I::INTID);
+    DONE
+}
+
 /// As [`interrupt`], for what does not go into an empty first list register; `iar` was acknowledged, no more.
 #[inline(never)]
 fn interrupt_further<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     let intid = iar & I::INTID;
+    if intid == RUNG {
+        return rung(guest, interface, iar);
+    }
     if intid >= SPECIAL {
         return LEAVE;
     }

@@ -20,6 +20,8 @@ use spin::mutex::SpinMutex;
 pub const KICK: u32 = 1;
 /// The SGI that says no more than that SGIs were posted to a core's vCPU.
 pub const POSTED: u32 = 2;
+/// The SGI that says no more than that doorbells of a core's partition were rung.
+pub const RUNG: u32 = 3;
 /// The SGI that says no more than that a core's vCPU was switched on.
 pub const START: u32 = 4;
 /// The first INTID that is no SGI.
@@ -98,7 +100,7 @@ impl HostGic {
     /// list registers empty, kicks enabled.
     pub fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         either!(self, gic => gic.start_core(cpu, mpidr));
-        self.enable(0, 1 << KICK | 1 << POSTED | 1 << START, cpu);
+        self.enable(0, 1 << KICK | 1 << POSTED | 1 << RUNG | 1 << START, cpu);
         self.reset_virtual();
     }
 
