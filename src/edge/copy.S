@@ -56,16 +56,26 @@ memcpy:
     neg     x5, x4
     and     x1, x1, #~7
     ldr     x6, [x1], #8
-    sub     x2, x2, #8              // here are still 8 bytes at least
-9:  ldr     x7, [x1], #8
+    subs    x2, x2, #16
+    b.lo    10f
+9:  ldp     x7, x8, [x1], #16
     lsr     x6, x6, x4
-    lsl     x8, x7, x5
-    orr     x6, x6, x8
-    str     x6, [x3], #8
-    mov     x6, x7
-    subs    x2, x2, #8
+    lsl     x9, x7, x5
+    orr     x6, x6, x9
+    lsr     x7, x7, x4
+    lsl     x9, x8, x5
+    orr     x7, x7, x9
+    stp     x6, x7, [x3], #16
+    mov     x6, x8
+    subs    x2, x2, #16
     b.hs    9b
-    add     x2, x2, #8
+10: tbz     x2, #3, 11f             // the lower bits are still how many are left
+    ldr     x7, [x1], #8
+    lsr     x6, x6, x4
+    lsl     x9, x7, x5
+    orr     x6, x6, x9
+    str     x6, [x3], #8
+11: and     x2, x2, #7
     sub     x1, x1, #8
     add     x1, x1, x4, lsr #3
     b       6b

@@ -380,7 +380,19 @@ impl<'t> FlatNode<'t> {
     /// Its name with its unit address; the root's is empty.
     #[must_use]
     pub fn name(&self) -> &'t str {
-        text(self.tree.name(self.name))
+        text(self.raw_name())
+    }
+
+    /// Its name as bytes.
+    #[must_use]
+    pub fn raw_name(&self) -> &'t [u8] {
+        self.tree.name(self.name)
+    }
+
+    /// Whether it is called `name`, unit address and all.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.tree.is_called(self.name, name.as_bytes())
     }
 
     /// The value of a property, if the node has it.
@@ -390,12 +402,10 @@ impl<'t> FlatNode<'t> {
     }
 
     /// Its properties, names and values, in their order.
-    pub fn properties(&self) -> impl Iterator<Item = (&'t str, &'t [u8])> + use<'t> {
+    pub fn properties(&self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
         let (tree, mut at) = (self.tree, self.first);
         core::iter::from_fn(move || match tree.next(&mut at)? {
-            Token::Property(property) => {
-                Some((text(tree.property_name(property)), tree.value(property)))
-            }
+            Token::Property(property) => Some((tree.property_name(property), tree.value(property))),
             Token::Begin(_) | Token::End => None,
         })
     }

@@ -35,14 +35,14 @@ pub(super) fn digest_of(root: &FlatNode<'_>) -> Result<Digest, BundleError> {
 }
 
 fn node(hash: &mut Sha256, place: &FlatNode<'_>, depth: usize) -> Result<(), BundleError> {
-    let own = place.name();
+    let own = place.raw_name();
     hash.update(NODE);
     hash.update(own);
     hash.update(NUL);
     for (name, bytes) in place.properties() {
-        let covers_itself = own.is_empty() && name == "digest";
+        let covers_itself = own.is_empty() && name == b"digest";
         if !covers_itself {
-            let payload = is_payload(own) && name == "data";
+            let payload = is_payload(own) && name == b"data";
             value(hash, name, bytes, payload)?;
         }
     }
@@ -56,11 +56,11 @@ fn node(hash: &mut Sha256, place: &FlatNode<'_>, depth: usize) -> Result<(), Bun
 }
 
 /// Whether a node of this name holds a payload.
-fn is_payload(name: &str) -> bool {
-    matches!(name, "kernel" | "initrd")
+fn is_payload(name: &[u8]) -> bool {
+    matches!(name, b"kernel" | b"initrd")
 }
 
-fn value(hash: &mut Sha256, name: &str, value: &[u8], payload: bool) -> Result<(), BundleError> {
+fn value(hash: &mut Sha256, name: &[u8], value: &[u8], payload: bool) -> Result<(), BundleError> {
     let length = u32::try_from(value.len()).map_err(|_| at_root(BundleProblem::Damaged))?;
     hash.update(PROPERTY);
     hash.update(name);

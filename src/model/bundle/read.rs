@@ -52,7 +52,7 @@ fn partitions<'b>(
     const PARENT: &str = "partitions";
     let parent = root.child(PARENT);
     let parent = parent.ok_or_else(|| root.error(BundleProblem::NoNode(PARENT)))?;
-    let count = parent.children().count();
+    let count = parent.node.children().count();
     if count == 0 {
         return Err(parent.error(BundleProblem::Empty));
     }

@@ -51,20 +51,25 @@ impl<'b> Place<'b> {
 
     /// The nodes below.
     pub(super) fn children(&self) -> impl Iterator<Item = Self> + use<'b> {
-        let path = self.path;
-        self.node.children().map(move |node| {
-            let mut path = path;
-            if path.as_str() != "/" {
-                path.push("/");
-            }
-            path.push(node.name());
-            Self { node, path }
-        })
+        let place = *self;
+        self.node.children().map(move |node| place.at(node))
+    }
+
+    /// `node`, which is one below.
+    fn at(&self, node: FlatNode<'b>) -> Self {
+        let mut path = self.path;
+        if path.as_str() != "/" {
+            path.push("/");
+        }
+        path.push(node.name());
+        Self { node, path }
     }
 
     /// The node below called `wanted`.
     pub(super) fn child(&self, wanted: &str) -> Option<Self> {
-        self.children().find(|child| child.node.name() == wanted)
+        let mut nodes = self.node.children();
+        let node = nodes.find(|child| child.is_called(wanted))?;
+        Some(self.at(node))
     }
 
     /// This node's error.

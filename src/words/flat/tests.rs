@@ -42,7 +42,8 @@ fn same(node: &FlatNode<'_>, other: &OtherNode<'_>) {
     let others: Vec<_> = other.properties().collect();
     assert_eq!(own.len(), others.len());
     for ((name, value), property) in own.iter().zip(&others) {
-        assert_eq!((*name, *value), (property.name(), property.value()));
+        let name = std::str::from_utf8(name).unwrap();
+        assert_eq!((name, *value), (property.name(), property.value()));
         let first = other.property(name).unwrap();
         assert_eq!(node.property(name), Some(first.value()));
     }
