@@ -94,6 +94,16 @@ fn bytes_past_the_end_change_nothing_and_missing_ones_are_refused() {
     assert!(FlatTree::read(&bytes).is_some());
 }
 
+#[test]
+fn a_tree_that_does_not_lie_as_words_do_reads_the_same() {
+    let tree = tree();
+    for offset in 0..8 {
+        let mut bytes = vec![0xff; offset];
+        bytes.extend_from_slice(&tree);
+        assert_eq!(both(&bytes[offset..]), (true, true), "{offset}");
+    }
+}
+
 /// Every byte of the structure and the strings is set to every value that means something; what is read then, another
 /// reader reads so. This one also keeps to the structure block's size, which that one does not look at.
 #[test]
