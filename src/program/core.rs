@@ -1,5 +1,6 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
+use super::log;
 use super::machine::Hardware;
 use super::short::Guest;
 use super::state::{self, Host};

@@ -1,5 +1,6 @@
 //! Crash records, made where a crash is found: on the vCPU's own core, before it parks.
 
+use super::log;
 use crate::arm::registers::{El1, Registers};
 use crate::arm::syndrome::Class;
 use crate::behaviour::crash::{self, Cause, EXITS, Fault, Record};

@@ -2,7 +2,7 @@
 
 use super::common::Common;
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, fault, monitor, power, watch};
+use super::{crash, fault, log, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
@@ -71,17 +71,17 @@ pub fn emergency_uart() -> Option<BoardUart> {
 /// The hypervisor's log: lines on the console, tagged as its own.
 struct ConsoleLog;
 
-impl log::Log for ConsoleLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+impl ::log::Log for ConsoleLog {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
         true
     }
 
     /// Writes a line, which other cores' lines do not mix with. Never waits for the UART; what finds no room is dropped.
-    fn log(&self, record: &log::Record<'_>) {
+    fn log(&self, record: &::log::Record<'_>) {
         let mut line: ArrayString<LINE> = ArrayString::new();
         let _ = match record.level() {
-            log::Level::Error => write!(line, "error: {}", record.args()),
-            log::Level::Warn => write!(line, "warning: {}", record.args()),
+            ::log::Level::Error => write!(line, "error: {}", record.args()),
+            ::log::Level::Warn => write!(line, "warning: {}", record.args()),
             _ => line.write_fmt(*record.args()),
         };
         {
@@ -99,8 +99,8 @@ impl log::Log for ConsoleLog {
 /// Opens the log. Nothing below information level is compiled in (Cargo.toml).
 pub fn open_log() {
     // The only error is that it is open already.
-    let _ = log::set_logger(&ConsoleLog);
-    log::set_max_level(log::LevelFilter::Info);
+    let _ = ::log::set_logger(&ConsoleLog);
+    ::log::set_max_level(::log::LevelFilter::Info);
 }
 
 /// The core that takes the console's interrupts and speaks for the hypervisor.

@@ -6,6 +6,7 @@ mod address;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod order;
 pub mod patience;
 pub mod sync;
 mod text;
