@@ -6,8 +6,9 @@ use super::state::for_each_bit;
 use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
-use crate::words::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::words::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::words::sync::{AtomicU32, AtomicU64};
+use bulkhead_abi::layout::CHANNEL_FIRST_INTID;
 
 /// Which interrupts may go into a list register without the model, and as what.
 ///
@@ -22,6 +23,8 @@ use crate::words::sync::{AtomicU32, AtomicU64};
 /// - An **SGI**: [`sgi_targets`](super::sgi_targets) says whom a register write means, [`DirectTable::post`] leaves it for
 ///   them, and each target, the sender among them, asks [`DirectTable::take_one`] if *no* list register of its core is in use
 ///   and its last fill left nothing out; else it folds and fills, which finds all that is posted.
+/// - A **doorbell** of another partition's: [`DirectTable::ring`] leaves it and says which vCPU to interrupt, if any; that
+///   vCPU's core asks [`DirectTable::take_bell`] under the same conditions, or folds and fills.
 ///
 /// The value is read without the lock: it may be one write old, as if the interrupt had come a little earlier. The model
 /// then asks for a fold of this core ([`Effects::retract`]), which puts it right.
@@ -36,6 +39,10 @@ pub struct DirectTable {
     /// SGIs posted to each vCPU. GICv3: bit n of the first word is SGI n. GICv2, which tells sources apart: a byte of source
     /// CPUs for each SGI, eight SGIs a word.
     posted: [Posted; PRIVATE_SLOTS],
+    /// Doorbells rung that nobody has taken yet; bit n is the SPI [`FIRST_BELL`] + n.
+    rung: AtomicU64,
+    /// Doorbells of which the guest still has an earlier ring before it, and whose end is told: they interrupt no core.
+    quiet: AtomicU64,
     /// GICD_TYPER, fixed once the partition has been given its interrupts.
     typer: AtomicU32,
 }
@@ -80,9 +87,9 @@ impl Private<'_> {
     #[inline(always)]
     fn take_one_v3(self, posted: &AtomicU64) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
-            && let Some(value) = self.ready(bits.trailing_zeros())
+        let bit = bits.trailing_zeros();
+        if bits.wrapping_shr(bit) == 1
+            && let Some(value) = self.ready(bit)
         {
             return Some(value);
         }
@@ -95,8 +102,7 @@ impl Private<'_> {
     fn take_one_v2(self, [posted, others]: &Posted) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
         let bit = bits.trailing_zeros();
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
+        if bits.wrapping_shr(bit) == 1
             && others.load(Relaxed) == 0
             && let Some(value) = self.ready(bit >> 3)
         {
@@ -109,6 +115,14 @@ impl Private<'_> {
 
 /// Where a template names the vCPU it is for: bits that both list-register formats leave zero.
 const TARGET_SHIFT: u32 = 45;
+/// INTID of the first doorbell.
+pub(super) const FIRST_BELL: u16 = CHANNEL_FIRST_INTID;
+/// Doorbells a partition has at most.
+const BELLS: u32 = u64::BITS;
+/// Where the first doorbell's word is.
+const BELL_SLOT: usize = PRIVATE_SLOTS + (FIRST_BELL as usize >> 5);
+const _: () = assert!(FIRST_BELL.is_multiple_of(32) && BELL_SLOT + 1 < SLOTS);
+const _: () = assert!(crate::words::limits::MAX_CHANNELS <= BELLS as usize);
 /// Three bits: eight vCPUs.
 const TARGET_MASK: u64 = 7 << TARGET_SHIFT;
 
@@ -121,8 +135,89 @@ impl DirectTable {
             enabled: [const { AtomicU32::new(0) }; SLOTS],
             templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
+            rung: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
             typer: AtomicU32::new(0),
         }
+    }
+
+    /// Rings the doorbell with this INTID: others are ignored. Gives the vCPU whose core to interrupt, with a barrier that
+    /// makes this visible first; none if one that was rung before will be looked at anyway.
+    ///
+    /// Neither waits nor locks, whoever calls and however often: a ring that nobody has looked at yet takes the next one
+    /// along, and so does an interrupt that the guest has not ended, once a second ring has found it so.
+    #[must_use]
+    #[inline(always)]
+    pub fn ring(&self, intid: u16) -> Option<VcpuId> {
+        let bell = u32::from(intid.wrapping_sub(FIRST_BELL));
+        if bell >= BELLS {
+            return None;
+        }
+        let bit = 1 << bell;
+        // Either this sees that the bell is not quiet any more, or who made it so sees the ring: see `take_rung`.
+        let before = self.rung.fetch_or(bit, SeqCst);
+        if (before | self.quiet.load(SeqCst)) & bit != 0 {
+            return None;
+        }
+        let (slot, bit) = (BELL_SLOT + (bell >> 5 & 1) as usize, bell & 31);
+        let template = self.templates[slot][bit as usize].load(Relaxed);
+        let [target, ..] = ((template & TARGET_MASK) >> TARGET_SHIFT).to_le_bytes();
+        Some(VcpuId::new(target))
+    }
+
+    /// Takes the only doorbell that was rung as a list-register value for `vcpu`, or gives 0: then its core must fold and
+    /// fill. `offered` is this table, or an empty one while the core's last fill left something out.
+    ///
+    /// Only for a core whose list registers are all out of use.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_bell(&self, offered: &Self, vcpu: VcpuId) -> u64 {
+        let rung = self.rung.swap(0, SeqCst);
+        let bell = rung.trailing_zeros();
+        if rung.wrapping_shr(bell) == 1 && self.quiet.load(Relaxed) & rung == 0 {
+            let value = offered.shared(vcpu, u32::from(FIRST_BELL) + bell);
+            if value != 0 {
+                return value;
+            }
+        }
+        self.rung.fetch_or(rung, SeqCst);
+        0
+    }
+
+    /// Takes the doorbells that were rung, for the model; and which are quiet.
+    pub(super) fn take_rung(&self) -> (u64, u64) {
+        let rung = match self.rung.load(Relaxed) {
+            0 => 0,
+            _ => self.rung.swap(0, SeqCst),
+        };
+        (rung, self.quiet.load(Relaxed))
+    }
+
+    /// The doorbells `bells` interrupt no core: somebody looks at them when the guest ends them.
+    pub(super) fn make_quiet(&self, bells: u64) {
+        self.quiet.fetch_or(bells, SeqCst);
+    }
+
+    /// The doorbells `bells` interrupt a core again. Gives those that were rung meanwhile, of which nobody was told.
+    pub(super) fn end_quiet(&self, bells: u64) -> u64 {
+        self.quiet.fetch_and(!bells, SeqCst);
+        // Whoever rings after this sees that the bell is not quiet; whoever rang before it is seen here.
+        match self.rung.load(SeqCst) & bells {
+            0 => 0,
+            _ => self.rung.fetch_and(!bells, SeqCst) & bells,
+        }
+    }
+
+    /// Whether the SPI of bit `bit` of `word` is a doorbell whose end must be told.
+    pub(super) fn is_quiet(&self, word: usize, bit: usize) -> bool {
+        let bell = (word * 32 + bit).wrapping_sub(usize::from(FIRST_BELL));
+        bell < BELLS as usize && self.quiet.load(Relaxed) >> bell & 1 == 1
+    }
+
+    /// Forgets the doorbells that were rung.
+    pub(super) fn forget_bells(&self) {
+        self.rung.store(0, SeqCst);
+        self.quiet.store(0, SeqCst);
     }
 
     /// The list-register value (ICH_LR<n>_EL2, or GICH_LR<n> in the lower half) with which `intid` may be given to `vcpu`,
@@ -193,6 +288,14 @@ impl DirectTable {
     #[must_use]
     pub fn posted(&self, vcpu: VcpuId) -> &Posted {
         &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)]
+    }
+
+    /// Whether an SGI is posted to `vcpu`.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_posted(&self, vcpu: VcpuId) -> bool {
+        let [first, second] = self.posted(vcpu);
+        first.load(Acquire) | second.load(Acquire) != 0
     }
 
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.

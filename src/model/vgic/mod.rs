@@ -247,6 +247,7 @@ impl Vgic {
                 .direct
                 .take_posted(vcpu, self.config.version, |_, _| ());
         }
+        effects.direct.forget_bells();
         self.maybe = [0; PRIVATE_SLOTS];
         for listed in &mut self.listed {
             listed.clear();
