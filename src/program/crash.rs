@@ -89,7 +89,7 @@ pub fn report(partition: &Partition<'_>) {
     let record = newest(partition, 0);
     if let Some(record) = record {
         let name = partition.plan.name;
-        crash::lines(&record, partition, init::counter_frequency(), |line| {
+        crash::lines(&record, partition, init::counter_frequency(), &mut |line| {
             log::info!("partition {name}: {line}");
         });
     }

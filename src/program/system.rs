@@ -9,6 +9,7 @@ use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
 use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
+use crate::words::limits::LINE;
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -58,8 +59,6 @@ static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
 static LOG: Common<()> = Common::new(());
-/// Longest line of the log.
-const LINE: usize = 240;
 
 /// The UART for last words, shared with whoever holds it.
 #[must_use]
