@@ -206,6 +206,7 @@ impl Life {
     }
 
     /// Leaves `from` for the state `word` says. Only a stop under way has more than state and reason in its word.
+    #[inline(never)]
     fn change_word(&self, from: State, word: u32) -> bool {
         let (state, last) = self.now();
         state == from

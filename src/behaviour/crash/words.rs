@@ -157,6 +157,7 @@ impl Display for Sentence<'_> {
 }
 
 /// The syndrome in words: what kind of exception, and of an abort where and why.
+#[inline(never)]
 fn syndrome(
     f: &mut Formatter<'_>,
     syndrome: Syndrome,

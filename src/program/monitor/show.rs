@@ -51,6 +51,7 @@ fn crashes_of(partition: &Partition<'_>) -> u64 {
 }
 
 /// `crashes NAME`.
+#[inline(never)]
 pub fn crashes(partition: &Partition<'_>) {
     let count = crashes_of(partition);
     say!("{}: {count} crashes", partition.plan.name);
@@ -65,6 +66,7 @@ pub fn crashes(partition: &Partition<'_>) {
 }
 
 /// `stats [NAME]`.
+#[inline(never)]
 pub fn statistics(partition: &Partition<'_>) {
     const NAMES: [&str; COUNTERS] = [
         "exits",
@@ -167,6 +169,7 @@ pub fn memory() {
 }
 
 /// `irqs`, of one partition.
+#[inline(never)]
 pub fn interrupts(partition: &Partition<'_>) {
     let name = partition.plan.name;
     // A partition's own lock is not waited for: its cores may want it, or have died with it.
