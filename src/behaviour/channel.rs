@@ -1,7 +1,7 @@
 //! Channels: memory two partitions share, and the doorbells by which each calls the other.
 //!
 //! Invariants: a doorbell is a virtual edge; none is lost, and one not yet taken stays pending once. Ringing takes no lock,
-//! least of all one of the peer's ([`DirectTable::ring`](crate::model::vgic::DirectTable::ring)), and however often a
+//! least of all one of the peer's ([`Bell::ring`](crate::model::vgic::Bell::ring)), and however often a
 //! doorbell is rung, the peer's core is interrupted at most twice for each time its guest takes it. What is rung after
 //! that, before the guest has ended it, comes as one more. The memory is zero when the first end comes up and whenever
 //! both are down: nothing outlives the two lives that shared it.
@@ -177,7 +177,8 @@ pub fn announce(here: &Here<'_, '_>, machine: &mut impl Machine) {
 /// Rings the doorbell `intid` of `peer`, and interrupts the core it goes to unless that has been told already.
 #[inline(always)]
 fn ring(peer: &Partition<'_>, intid: u16, machine: &mut impl Machine) {
-    if let Some(target) = peer.direct.ring(intid)
+    let bell = peer.direct.bell(intid);
+    if let Some(target) = bell.and_then(|bell| bell.ring())
         && let Some(cpu) = peer.cpus.get(target.index())
     {
         machine.kick_rung(*cpu);

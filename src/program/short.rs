@@ -9,13 +9,16 @@ use crate::arm::list_register::GicVersion;
 use crate::arm::registers::{INSTRUCTION, Registers};
 use crate::arm::syndrome::{self, Class, Syndrome, fault_ipa};
 use crate::behaviour::here::Here;
+use crate::behaviour::partition::Partition;
 use crate::behaviour::{hypercall, mmio, sysreg};
 use crate::edge::context::{Calls, Context};
 use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, RUNG, SPECIAL, SystemRegisters, V2};
 use crate::edge::{guest, init, timer};
 use crate::model::recorder::{self, Deed, Trail};
-use crate::model::vgic::{Posted, Vgic, post_to};
-use bulkhead_abi::layout;
+use crate::model::vgic::{Bell, Posted, Vgic, post_to};
+use crate::words::limits::MAX_CHANNELS;
+use crate::words::{Ipa, VcpuId};
+use bulkhead_abi::{bulkhead, layout};
 use spin::mutex::SpinMutex;
 
 /// The guest goes on.
@@ -34,8 +37,13 @@ const DISTRIBUTOR: u64 = layout::GICD_BASE >> 8;
 /// The same of the page of vCPU 0's private interrupts, and from one vCPU to the next.
 const PRIVATE: u64 = (layout::GICR_BASE + 0x1_0000) >> 8;
 const STRIDE: u64 = layout::GICR_STRIDE >> 8;
+/// Where HPFAR_EL2 has a page's number, and the bits of an address below that.
+const HPFAR_SHIFT: u32 = 4;
+const PAGE_SHIFT: u32 = 12;
 /// Offset in a page.
 const PAGE_OFFSET: u64 = 0xfff;
+/// Offset of a doorbell in its page.
+const DOORBELL: u32 = 0;
 /// GICD_TYPER.
 const TYPER: u64 = 0x004;
 /// ISENABLER0 and ICENABLER0: 32 registers each, the same in the distributor and a redistributor.
@@ -60,25 +68,29 @@ struct Peer {
     order: u64,
 }
 
-/// What the short path knows of the core and its vCPU.
+/// A doorbell at the other end of a channel.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    bell: Bell<'static>,
+    /// The peer's vCPU that takes it, when it was rung last, and how that is told.
+    target: VcpuId,
+    order: u64,
+}
+
+/// What the short path knows of the core and its vCPU: what it needs often comes first, where two loads are one.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Guest {
     /// What the short path acknowledged and left to the loop: [`ACKNOWLEDGED`] and the value of IAR, or zero.
     pub acknowledged: u64,
-    /// What vectors.S answers calls with.
-    pub calls: Calls,
-    /// The vCPU.
-    pub here: Here<'static, 'static>,
-    /// The core.
-    pub hardware: Hardware,
+    /// The core's interface, if the controller is a GICv2.
+    pub v2: Option<V2>,
     /// What counts and notes interrupts given to the vCPU.
     injected: &'static Trail,
     /// The same of registers accessed.
     accessed: &'static Trail,
     /// The same of SGIs sent.
     sent: &'static Trail,
-    /// The core's interface, if the controller is a GICv2.
-    pub v2: Option<V2>,
     /// What is posted to the vCPU.
     posted: &'static Posted,
     /// The partition's virtual GIC.
@@ -87,12 +99,23 @@ pub struct Guest {
     lists: u32,
     /// The vCPU's bit.
     own: u8,
-    /// The partition's vCPUs, as many as a target list has.
-    peers: [Peer; TARGETS],
-    /// Whether it is known how each of them is reached.
+    /// Whether it is known how each of the partition's vCPUs is reached.
     knows_peers: bool,
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
+    /// The vCPU.
+    pub here: Here<'static, 'static>,
+    /// The core.
+    pub hardware: Hardware,
+    /// The partition's vCPUs, as many as a target list has.
+    peers: [Peer; TARGETS],
+    /// What vectors.S answers calls with.
+    pub calls: Calls,
+    /// HPFAR_EL2 of the doorbell's page written last, and which channel's it is.
+    bell_page: u64,
+    bell: usize,
+    /// The doorbells rung so far, by their channels.
+    lines: [Option<Line>; MAX_CHANNELS],
 }
 
 impl Guest {
@@ -133,6 +156,9 @@ impl Guest {
             }; TARGETS],
             knows_peers: false,
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
+            lines: [None; MAX_CHANNELS],
+            bell_page: 0,
+            bell: 0,
         })
     }
 
@@ -157,6 +183,87 @@ impl Guest {
                 posted: order.map(|_| partition.direct.posted(vcpu)),
                 order: order.unwrap_or(0),
             };
+        }
+    }
+
+    /// Rings at the other end of channel `index`; `false`, and nothing has changed, if it is not known how.
+    #[inline(always)]
+    fn ring(&mut self, interface: impl Interface, index: usize) -> bool {
+        let Some(slot) = self.lines.get_mut(index) else {
+            return false;
+        };
+        let Some(line) = slot else {
+            return self.ring_first(index);
+        };
+        let Some(target) = line.bell.ring() else {
+            return true;
+        };
+        if target != line.target {
+            self.tell(index, target);
+            return true;
+        }
+        interface.send(line.order);
+        true
+    }
+
+    /// As [`Guest::ring`], for a channel that was never rung.
+    #[cold]
+    #[inline(never)]
+    fn ring_first(&mut self, index: usize) -> bool {
+        let Some((peer, intid)) = self.peer(index) else {
+            return false;
+        };
+        let Some(bell) = peer.direct.bell(intid) else {
+            return false;
+        };
+        // Which vCPU takes it is seen now; that it is none is as good as any.
+        let (target, order) = (VcpuId::new(u8::MAX), 0);
+        if let Some(slot) = self.lines.get_mut(index) {
+            *slot = Some(Line {
+                bell,
+                target,
+                order,
+            });
+        }
+        if let Some(target) = bell.ring() {
+            self.tell(index, target);
+        }
+        true
+    }
+
+    /// Interrupts the core of the vCPU `target` at the other end of channel `index`, which rang, and notes how.
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, index: usize, target: VcpuId) {
+        let Some((peer, _)) = self.peer(index) else {
+            return;
+        };
+        let Some(cpu) = peer.cpus.get(target.index()) else {
+            return;
+        };
+        let gic = &self.hardware.host.gic;
+        // A core that is not up yet finds it when it starts.
+        if let (Some(order), Some(Some(line))) = (gic.order(*cpu, RUNG), self.lines.get_mut(index))
+        {
+            (line.target, line.order) = (target, order);
+        }
+        gic.send(*cpu, RUNG);
+    }
+
+    /// Who is at the other end of channel `index`, and the doorbell's INTID there.
+    fn peer(&self, index: usize) -> Option<(&'static Partition<'static>, u16)> {
+        let port = self.here.partition.channels.get(index)?;
+        let peer = port.peer();
+        Some((self.here.other(peer.partition)?, peer.intid))
+    }
+
+    /// Notes which doorbell's page `address` lies in, if it lies in one.
+    #[inline(never)]
+    fn notice_bell(&mut self, address: Ipa) {
+        let mut ports = self.here.partition.channels.iter();
+        if let Some(index) = ports.position(|port| port.doorbell_offset(address).is_some()) {
+            self.bell = index;
+            self.bell_page = address.get() >> PAGE_SHIFT << HPFAR_SHIFT;
         }
     }
 
@@ -220,7 +327,7 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
     let offset = far & PAGE_OFFSET;
     let own = I::VERSION == GicVersion::V3 && hpfar == guest.private_page;
     if hpfar != DISTRIBUTOR && !own {
-        return further(context, guest, Syndrome::new(esr));
+        return elsewhere(context, guest, interface, esr);
     }
     if I::VERSION == GicVersion::V2 && offset == SGIR && syndrome::is_write(esr) {
         return sgir(context, guest, interface, esr);
@@ -249,6 +356,25 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
     } else {
         further(context, guest, Syndrome::new(esr))
     }
+}
+
+/// As [`word`], outside the virtual GIC: a doorbell's page is known once it was written.
+#[inline(never)]
+fn elsewhere<I: Interface>(
+    context: &mut Context,
+    guest: &mut Guest,
+    interface: I,
+    esr: u64,
+) -> u64 {
+    let (far, hpfar) = init::fault_address();
+    let at_bell = far & PAGE_OFFSET == u64::from(DOORBELL);
+    let rings = hpfar == guest.bell_page && at_bell && syndrome::is_write(esr);
+    if !rings || !guest.ring(interface, guest.bell) {
+        return further(context, guest, Syndrome::new(esr));
+    }
+    guest.accessed.note(timer::ticks(), DOORBELL);
+    guest::skip_plain();
+    DONE
 }
 
 /// A write to GICD_SGIR.
@@ -389,8 +515,17 @@ fn skip(registers: &mut Registers) -> u64 {
 /// A call that vectors.S does not answer itself, HVC #0 or SMC #0 of AArch64: those that need no more than their arguments.
 pub extern "C" fn call(context: &mut Context, guest: &mut Guest) -> u64 {
     let registers = &mut context.registers;
-    let function = narrow(registers.x[0]);
-    if !hypercall::at_once(&guest.here, &mut guest.hardware, registers) {
+    let [x0, x1, ..] = registers.x;
+    let function = narrow(x0);
+    let channel = usize::try_from(x1).unwrap_or(usize::MAX);
+    let rung = function == bulkhead::CHANNEL_NOTIFY
+        && match guest.v2 {
+            Some(interface) => guest.ring(interface, channel),
+            None => guest.ring(SystemRegisters, channel),
+        };
+    if rung {
+        registers.x[..4].fill(0);
+    } else if !hypercall::at_once(&guest.here, &mut guest.hardware, registers) {
         return LEAVE;
     }
     let note = recorder::function(function);
@@ -416,8 +551,11 @@ fn access(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 {
         return LEAVE;
     }
     let (far, hpfar) = init::fault_address();
-    let Some(register) = mmio::word_at_once(&guest.here, &abort, &transfer, fault_ipa(hpfar, far))
-    else {
+    let address = fault_ipa(hpfar, far);
+    let Some(register) = mmio::word_at_once(&guest.here, &abort, &transfer, address) else {
+        if (layout::CHANNEL_BASE..layout::RAM_BASE).contains(&address) {
+            guest.notice_bell(Ipa::new(address));
+        }
         return LEAVE;
     };
     if abort.write {
@@ -455,7 +593,13 @@ fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     let intid = iar & I::INTID;
     let value = if intid.wrapping_sub(FIRST_PPI) < PPIS {
         guest.hardware.private.direct(intid)
-    } else if intid == POSTED {
+    } else if I::VERSION == GicVersion::V3 && intid < FIRST_PPI {
+        return match intid {
+            POSTED => posted(guest, interface, iar),
+            RUNG => rung(guest, interface, iar),
+            _ => interrupt_further(guest, interface, iar),
+        };
+    } else if I::VERSION == GicVersion::V2 && intid == POSTED {
         return posted(guest, interface, iar);
     } else {
         guest.hardware.direct.shared(guest.here.vcpu, intid)

@@ -23,7 +23,7 @@ use bulkhead_abi::layout::CHANNEL_FIRST_INTID;
 /// - An **SGI**: [`sgi_targets`](super::sgi_targets) says whom a register write means, [`DirectTable::post`] leaves it for
 ///   them, and each target, the sender among them, asks [`DirectTable::take_one`] if *no* list register of its core is in use
 ///   and its last fill left nothing out; else it folds and fills, which finds all that is posted.
-/// - A **doorbell** of another partition's: [`DirectTable::ring`] leaves it and says which vCPU to interrupt, if any; that
+/// - A **doorbell** of another partition's: [`Bell::ring`] leaves it and says which vCPU to interrupt, if any; that
 ///   vCPU's core asks [`DirectTable::take_bell`] under the same conditions, or folds and fills.
 ///
 /// The value is read without the lock: it may be one write old, as if the interrupt had come a little earlier. The model
@@ -39,12 +39,46 @@ pub struct DirectTable {
     /// SGIs posted to each vCPU. GICv3: bit n of the first word is SGI n. GICv2, which tells sources apart: a byte of source
     /// CPUs for each SGI, eight SGIs a word.
     posted: [Posted; PRIVATE_SLOTS],
-    /// Doorbells rung that nobody has taken yet; bit n is the SPI [`FIRST_BELL`] + n.
-    rung: AtomicU64,
-    /// Doorbells of which the guest still has an earlier ring before it, and whose end is told: they interrupt no core.
-    quiet: AtomicU64,
+    /// What was rung.
+    bells: Bells,
     /// GICD_TYPER, fixed once the partition has been given its interrupts.
     typer: AtomicU32,
+}
+
+/// A partition's doorbells: bit n is the SPI [`FIRST_BELL`] + n.
+#[derive(Debug)]
+struct Bells {
+    /// Those that were rung, and that nobody has taken yet.
+    rung: AtomicU64,
+    /// Those of which the guest still has an earlier ring before it, and whose end is told: they interrupt no core.
+    quiet: AtomicU64,
+}
+
+/// A doorbell of another partition's.
+#[derive(Clone, Copy, Debug)]
+pub struct Bell<'a> {
+    bells: &'a Bells,
+    template: &'a AtomicU64,
+    bit: u64,
+}
+
+impl Bell<'_> {
+    /// Rings. Gives the vCPU whose core to interrupt, with a barrier that makes this visible first; none if one that was
+    /// rung before will be looked at anyway.
+    ///
+    /// Neither waits nor locks, whoever calls and however often: a ring that nobody has looked at yet takes the next one
+    /// along, and so does an interrupt that the guest has not ended, once a second ring has found it so.
+    #[must_use]
+    #[inline(always)]
+    pub fn ring(&self) -> Option<VcpuId> {
+        // Either this sees that the bell is not quiet any more, or who made it so sees the ring: see `end_quiet`.
+        let before = self.bells.rung.fetch_or(self.bit, SeqCst);
+        if (before | self.bells.quiet.load(SeqCst)) & self.bit != 0 {
+            return None;
+        }
+        let [target, ..] = (self.template.load(Relaxed) >> TARGET_SHIFT & 7).to_le_bytes();
+        Some(VcpuId::new(target))
+    }
 }
 
 /// SGIs posted to a vCPU, and by whom: see [`DirectTable::post`].
@@ -135,34 +169,24 @@ impl DirectTable {
             enabled: [const { AtomicU32::new(0) }; SLOTS],
             templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
-            rung: AtomicU64::new(0),
-            quiet: AtomicU64::new(0),
+            bells: Bells {
+                rung: AtomicU64::new(0),
+                quiet: AtomicU64::new(0),
+            },
             typer: AtomicU32::new(0),
         }
     }
 
-    /// Rings the doorbell with this INTID: others are ignored. Gives the vCPU whose core to interrupt, with a barrier that
-    /// makes this visible first; none if one that was rung before will be looked at anyway.
-    ///
-    /// Neither waits nor locks, whoever calls and however often: a ring that nobody has looked at yet takes the next one
-    /// along, and so does an interrupt that the guest has not ended, once a second ring has found it so.
+    /// The doorbell with this INTID, for who rings it; `None` for an INTID that is no doorbell's.
     #[must_use]
-    #[inline(always)]
-    pub fn ring(&self, intid: u16) -> Option<VcpuId> {
+    pub fn bell(&self, intid: u16) -> Option<Bell<'_>> {
         let bell = u32::from(intid.wrapping_sub(FIRST_BELL));
-        if bell >= BELLS {
-            return None;
-        }
-        let bit = 1 << bell;
-        // Either this sees that the bell is not quiet any more, or who made it so sees the ring: see `take_rung`.
-        let before = self.rung.fetch_or(bit, SeqCst);
-        if (before | self.quiet.load(SeqCst)) & bit != 0 {
-            return None;
-        }
-        let (slot, bit) = (BELL_SLOT + (bell >> 5 & 1) as usize, bell & 31);
-        let template = self.templates[slot][bit as usize].load(Relaxed);
-        let [target, ..] = ((template & TARGET_MASK) >> TARGET_SHIFT).to_le_bytes();
-        Some(VcpuId::new(target))
+        let slot = BELL_SLOT + (bell >> 5 & 1) as usize;
+        (bell < BELLS).then(|| Bell {
+            bells: &self.bells,
+            template: &self.templates[slot][(bell & 31) as usize],
+            bit: 1 << bell,
+        })
     }
 
     /// Takes the only doorbell that was rung as a list-register value for `vcpu`, or gives 0: then its core must fold and
@@ -172,52 +196,53 @@ impl DirectTable {
     #[must_use]
     #[inline(always)]
     pub fn take_bell(&self, offered: &Self, vcpu: VcpuId) -> u64 {
-        let rung = self.rung.swap(0, SeqCst);
+        let rung = self.bells.rung.swap(0, SeqCst);
         let bell = rung.trailing_zeros();
-        if rung.wrapping_shr(bell) == 1 && self.quiet.load(Relaxed) & rung == 0 {
+        // (One that is quiet is not ready.)
+        if rung.wrapping_shr(bell) == 1 {
             let value = offered.shared(vcpu, u32::from(FIRST_BELL) + bell);
             if value != 0 {
                 return value;
             }
         }
-        self.rung.fetch_or(rung, SeqCst);
+        self.bells.rung.fetch_or(rung, SeqCst);
         0
     }
 
     /// Takes the doorbells that were rung, for the model; and which are quiet.
     pub(super) fn take_rung(&self) -> (u64, u64) {
-        let rung = match self.rung.load(Relaxed) {
+        let rung = match self.bells.rung.load(Relaxed) {
             0 => 0,
-            _ => self.rung.swap(0, SeqCst),
+            _ => self.bells.rung.swap(0, SeqCst),
         };
-        (rung, self.quiet.load(Relaxed))
+        (rung, self.bells.quiet.load(Relaxed))
     }
 
     /// The doorbells `bells` interrupt no core: somebody looks at them when the guest ends them.
     pub(super) fn make_quiet(&self, bells: u64) {
-        self.quiet.fetch_or(bells, SeqCst);
+        self.bells.quiet.fetch_or(bells, SeqCst);
     }
 
     /// The doorbells `bells` interrupt a core again. Gives those that were rung meanwhile, of which nobody was told.
     pub(super) fn end_quiet(&self, bells: u64) -> u64 {
-        self.quiet.fetch_and(!bells, SeqCst);
+        self.bells.quiet.fetch_and(!bells, SeqCst);
         // Whoever rings after this sees that the bell is not quiet; whoever rang before it is seen here.
-        match self.rung.load(SeqCst) & bells {
+        match self.bells.rung.load(SeqCst) & bells {
             0 => 0,
-            _ => self.rung.fetch_and(!bells, SeqCst) & bells,
+            _ => self.bells.rung.fetch_and(!bells, SeqCst) & bells,
         }
     }
 
     /// Whether the SPI of bit `bit` of `word` is a doorbell whose end must be told.
     pub(super) fn is_quiet(&self, word: usize, bit: usize) -> bool {
         let bell = (word * 32 + bit).wrapping_sub(usize::from(FIRST_BELL));
-        bell < BELLS as usize && self.quiet.load(Relaxed) >> bell & 1 == 1
+        bell < BELLS as usize && self.bells.quiet.load(Relaxed) >> bell & 1 == 1
     }
 
     /// Forgets the doorbells that were rung.
     pub(super) fn forget_bells(&self) {
-        self.rung.store(0, SeqCst);
-        self.quiet.store(0, SeqCst);
+        self.bells.rung.store(0, SeqCst);
+        self.bells.quiet.store(0, SeqCst);
     }
 
     /// The list-register value (ICH_LR<n>_EL2, or GICH_LR<n> in the lower half) with which `intid` may be given to `vcpu`,

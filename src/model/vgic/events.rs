@@ -60,7 +60,7 @@ impl Vgic {
         }
     }
 
-    /// Raises the doorbells that were rung without the model: see [`DirectTable::ring`](super::DirectTable::ring).
+    /// Raises the doorbells that were rung without the model: see [`Bell::ring`](super::Bell::ring).
     ///
     /// One that the guest still has before it becomes quiet: its next rings interrupt nobody, and its end is told. One that
     /// has come to its end is looked at here, and is quiet no more unless it was rung again. So however often it is rung,

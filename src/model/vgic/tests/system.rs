@@ -272,7 +272,7 @@ impl System {
 
     /// A doorbell of another partition's, rung past the model: its core is told, if any is to be.
     pub fn ring(&mut self, intid: u16) {
-        if let Some(target) = self.bench.table.ring(intid) {
+        if let Some(target) = self.bench.table.bell(intid).unwrap().ring() {
             assert!(target.get() < self.config.vcpus, "nobody is told");
             self.rung |= 1 << target.get();
         }
