@@ -7,6 +7,7 @@ mod flat;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod order;
 pub mod patience;
 pub mod sync;
 mod text;
