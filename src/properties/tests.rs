@@ -1,23 +1,12 @@
 //! The properties in `cargo test`: the corpus, changes of it, and random bytes, as many as a test run has time for.
 
 use super::{ALL, check};
+use crate::words::effort;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
-
-/// Cases of each property: `PROPTEST_CASES`, or enough to have found every mistake made so far.
-fn cases(usual: u32) -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    ProptestConfig {
-        cases: asked.unwrap_or(usual),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 /// The corpus of a property, by file name.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
@@ -68,7 +57,10 @@ fn hold(name: &str, usual: u32, longest: usize) {
         });
     let random = prop::collection::vec(any::<u8>(), 0..longest);
     let any_of = prop_oneof![changed, random];
-    let held = TestRunner::new(cases(usual)).run(&any_of, |bytes| {
+    let held = TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..effort::cases(usual)
+    }).run(&any_of, |bytes| {
         check(name, &bytes);
         Ok(())
     });

@@ -345,6 +345,8 @@ impl World {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// Whatever happens in whatever order, no partition is loaded under a guest, no stop ends before its cores have parked,
     /// and once nothing more happens it comes to rest in a few steps of its cores.
     #[test]

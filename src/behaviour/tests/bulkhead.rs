@@ -124,6 +124,8 @@ fn console_read_gets_bytes_that_have_reached_the_uart_first() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// Bytes come out once and in order, however reads are sized.
     #[test]
     fn console_read_loses_and_doubles_nothing(typed in prop::collection::vec(any::<u8>(), 0..200), sizes in prop::collection::vec(1_u64..=16, 200)) {

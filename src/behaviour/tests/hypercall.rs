@@ -197,6 +197,8 @@ fn argument() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// A 32-bit call gives the same whatever its arguments' upper halves hold.
     #[test]
     fn a_32_bit_call_reads_w_registers_only(

@@ -713,7 +713,7 @@ fn changes() -> impl Strategy<Value = Vec<(usize, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::words::effort::cases(600))]
 
     #[test]
     fn no_change_to_a_virt_tree_makes_it_panic_or_hang(changes in changes(), gic in 2_u32..4) {

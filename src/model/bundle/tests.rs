@@ -593,7 +593,7 @@ fn redigested(mut bundle: Vec<u8>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::words::effort::cases(2000))]
 
     #[test]
     fn no_change_makes_reading_panic_or_hang(

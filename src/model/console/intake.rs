@@ -376,6 +376,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         /// However the guest reads, what it reads is in order and nothing is lost while it keeps up its rate.
         #[test]
         fn typed_bytes_arrive_once_in_order(length in QUEUE - 100..QUEUE + 6000, reads in prop::collection::vec((0_usize..600, 0_u64..700), 0..60)) {

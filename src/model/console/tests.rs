@@ -737,7 +737,7 @@ fn two_cores_of_one_partition_share_its_output() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(crate::words::effort::cases(3000))]
     /// Any schedule of four speakers: nothing lost, nothing mixed, each in order.
     #[test]
     fn random_schedules_lose_and_mix_nothing(seed: u64, fifo in 1_usize..40) {

@@ -318,6 +318,8 @@ fn nothing_is_copied_that_was_not_asked_for() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn no_change_to_a_tree_makes_a_copy_panic_or_leave_a_node_open(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12)
