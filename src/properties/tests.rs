@@ -60,7 +60,8 @@ fn hold(name: &str, usual: u32, longest: usize) {
     let held = TestRunner::new(ProptestConfig {
         failure_persistence: None,
         ..effort::cases(usual)
-    }).run(&any_of, |bytes| {
+    })
+    .run(&any_of, |bytes| {
         check(name, &bytes);
         Ok(())
     });

@@ -17,8 +17,7 @@ pub fn cases(usual: u32) -> Config {
 
 /// Gives all of `all`; under Miri the first, and every `stride`th after it.
 pub fn some<I: IntoIterator>(all: I, stride: usize) -> impl Iterator<Item = I::Item> {
-    all.into_iter()
-        .step_by(if cfg!(miri) { stride } else { 1 })
+    all.into_iter().step_by(if cfg!(miri) { stride } else { 1 })
 }
 
 /// How often something is done: `usual` times, `few` under Miri.

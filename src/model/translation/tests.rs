@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 /// Tables one behind the other, `limit` of them at most.
 struct Fake {
@@ -197,7 +198,7 @@ proptest! {
     ) {
         let (mut fake, tree) = Fake::stage2(36);
         let leaf = stage2_leaf(Memory::Normal, Access::All);
-        let mut model: HashMap<u64, u64> = HashMap::new();
+        let mut model: BTreeMap<u64, u64> = BTreeMap::new();
         for (input, output, pages) in ranges {
             let taken = (input..input + pages).any(|page| model.contains_key(&page));
             let result = tree.map(&mut fake, input * 4096, Pa::new(output * 4096), pages * 4096, leaf);

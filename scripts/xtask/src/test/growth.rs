@@ -67,10 +67,7 @@ fn system(name: &'static str, partitions: u8, channels: u8) -> Case {
             "[[channel]]\nname = \"c{channel}\"\nbetween = [\"bench\", \"peer\"]\nsize = \"4K\"\nrw = \"both\""
         ));
     }
-    system
-        .wait(r"^\[bench\] bench: done")
-        .gics(&[3])
-        .icount()
+    system.wait(r"^\[bench\] bench: done").gics(&[3]).icount()
 }
 
 fn counts(case: Case) -> anyhow::Result<Counts> {
