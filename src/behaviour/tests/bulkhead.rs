@@ -16,7 +16,7 @@ const DENIED: i64 = -4;
 const NO_DATA: i64 = -6;
 
 /// Bytes a partition's output ring holds.
-const RING: usize = 0x4000;
+const RING: usize = if cfg!(miri) { 0x400 } else { 0x4000 };
 
 fn code(bench: &mut Bench, function: u64, arguments: &[u64]) -> i64 {
     let results = bench.call(function, arguments).0;

@@ -157,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    const QUEUE: usize = 0x4000;
+    const QUEUE: usize = crate::model::console::ROOM;
 
     /// A terminal that waits for a UART of 16 bytes, and a guest that reads.
     struct Board {

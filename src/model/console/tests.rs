@@ -785,7 +785,7 @@ fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
     console.replay(LINUX, "linux");
     assert_eq!(shown(Speaker::Replay), "[linux] one\r\n[linux] two\r\n");
     assert_eq!(shown(LINUX), "[linux] three\r\n");
-    for _ in 0..3000 {
+    for _ in 0..2 * ROOM / 11 {
         say("0123456789\n");
         shown(LINUX);
     }
@@ -795,7 +795,7 @@ fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
         text += &shown(Speaker::Replay);
     }
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines.len() >= 0x4000 / 11 - 2, "{}", lines.len());
+    assert!(lines.len() >= ROOM / 11 - 2, "{}", lines.len());
     assert!(
         lines
             .iter()
