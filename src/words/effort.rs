@@ -1,7 +1,7 @@
 //! How much a test tries: everything, or what an interpreter has time for. Miri takes a thousand times as long as a core, and
 //! looks for what any single case shows: undefined behaviour, overflow, races. What needs many cases is found without it.
 
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngAlgorithm};
 
 /// Random cases under Miri.
 const FEW: u32 = 1;
@@ -12,7 +12,12 @@ pub fn cases(usual: u32) -> Config {
         .ok()
         .and_then(|cases| cases.parse().ok());
     let usual = if cfg!(miri) { FEW } else { usual };
-    Config::with_cases(asked.unwrap_or(usual))
+    let mut config = Config::with_cases(asked.unwrap_or(usual));
+    if cfg!(miri) {
+        // The usual one is a cipher: interpreted, it takes longer than what is tested.
+        config.rng_algorithm = RngAlgorithm::XorShift;
+    }
+    config
 }
 
 /// Gives all of `all`; under Miri the first, and every `stride`th after it.

@@ -3,6 +3,7 @@
 use super::super::lifecycle::Reason;
 use super::super::partition::Counter;
 use super::super::testing::{Bench, ID};
+use crate::words::effort::times;
 use proptest::prelude::*;
 
 const PARTITION_INFO: u64 = 0xc600_0001;
@@ -128,7 +129,7 @@ proptest! {
 
     /// Bytes come out once and in order, however reads are sized.
     #[test]
-    fn console_read_loses_and_doubles_nothing(typed in prop::collection::vec(any::<u8>(), 0..200), sizes in prop::collection::vec(1_u64..=16, 200)) {
+    fn console_read_loses_and_doubles_nothing(typed in prop::collection::vec(any::<u8>(), 0..times(200, 20)), sizes in prop::collection::vec(1_u64..=16, times(200, 20))) {
         let mut bench = Bench::v3(1);
         bench.type_in(&typed);
         let mut read = Vec::new();

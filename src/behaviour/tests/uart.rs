@@ -75,7 +75,7 @@ fn a_paste_longer_than_all_queues_arrives_whole_and_asks_for_the_rest_itself() {
     let mut bench = Bench::v3(1);
     bench.console.set_focus(PartitionId::new(ID));
     write(&mut bench, LCR_H, 0x70);
-    let paste: Vec<u8> = (0..ROOM as u32 + 3616).map(|byte| byte as u8).collect();
+    let paste: Vec<u8> = (0..ROOM as u32 * 3 / 2).map(|byte| byte as u8).collect();
     let typed: Vec<u8> = paste.iter().copied().filter(|byte| *byte != 0x1d).collect();
     let mut board = typed.iter().copied().collect::<VecDeque<u8>>();
     let mut intake = Intake::new();
