@@ -88,28 +88,28 @@ pub struct Syndrome(u64);
 /// A load or store of a word by one general register, translated by stage 2 to nowhere: class, IL, ISV, SAS (word), and DFSC
 /// (translation fault) less its level (Arm ARM D24.2.40).
 const WORD_ACCESS: u64 = 0x24 << 26 | 1 << 25 | 1 << 24 | 2 << 22 | 0b00_0100;
-/// What such accesses may differ in: SRT, SF, AR, WnR, the level.
-const WORD_ACCESS_FREE: u64 = 0x1f << 16 | 1 << 15 | 1 << 14 | 1 << 6 | 0b11;
+/// What such accesses may differ in: SRT below 16, SF, AR, WnR, the level.
+const WORD_ACCESS_FREE: u64 = 0xf << 16 | 1 << 15 | 1 << 14 | 1 << 6 | 0b11;
 /// MSR ICC_SGI1R_EL1: class, IL, op0 3, op2 5, op1 0, CRn 12, CRm 11, a write.
 const SGI1R_WRITE: u64 = 0x18 << 26 | 1 << 25 | 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
-/// What such writes may differ in: Rt.
-const SGI1R_WRITE_FREE: u64 = 0x1f << 5;
+/// What such writes may differ in: Rt below 16.
+const SGI1R_WRITE_FREE: u64 = 0xf << 5;
 /// ESR_EL2 above its lower half only adds to what that says.
 const LOWER: u64 = 0xffff_ffff;
 
-/// Whether `esr` is a translation fault of an aligned or unaligned load or store of a word, zero-extended, of the register
-/// [`transfer_register`] names, by an instruction of 32 bits, neither cache maintenance nor a table walk.
+/// Whether `esr` is a translation fault of an aligned or unaligned load or store of a word, zero-extended, of one of X0 to
+/// X15, which [`transfer_register`] names, by an instruction of 32 bits, neither cache maintenance nor a table walk.
 #[must_use]
 #[inline(always)]
 pub const fn is_plain_word_access(esr: u64) -> bool {
     esr & LOWER & !WORD_ACCESS_FREE == WORD_ACCESS
 }
 
-/// SRT of a data abort that has one.
+/// SRT of what [`is_plain_word_access`] says yes to: below 16.
 #[must_use]
 #[inline(always)]
-pub const fn transfer_register(esr: u64) -> u64 {
-    esr >> 16 & 0x1f
+pub const fn transfer_register(esr: u64) -> usize {
+    (esr >> 16 & 0xf) as usize
 }
 
 /// WnR of a data abort.
@@ -119,18 +119,18 @@ pub const fn is_write(esr: u64) -> bool {
     esr & 1 << 6 != 0
 }
 
-/// Whether `esr` is a trapped write to ICC_SGI1R_EL1, of the register [`moved_register`] names.
+/// Whether `esr` is a trapped write to ICC_SGI1R_EL1, of one of X0 to X15, which [`moved_register`] names.
 #[must_use]
 #[inline(always)]
 pub const fn is_sgi1r_write(esr: u64) -> bool {
     esr & LOWER & !SGI1R_WRITE_FREE == SGI1R_WRITE
 }
 
-/// Rt of a trapped MSR or MRS.
+/// Rt of what [`is_sgi1r_write`] says yes to: below 16.
 #[must_use]
 #[inline(always)]
-pub const fn moved_register(esr: u64) -> u64 {
-    esr >> 5 & 0x1f
+pub const fn moved_register(esr: u64) -> usize {
+    (esr >> 5 & 0xf) as usize
 }
 
 impl Syndrome {

@@ -1,18 +1,18 @@
 //! Channels: memory two partitions share, and the doorbells by which each calls the other.
 //!
-//! Invariants: a doorbell is a virtual edge, raised under the peer's interrupt lock with no other lock held, so that one
-//! not yet taken stays pending once and none is lost. The memory is zero when the first end comes up and whenever both
-//! are down: nothing outlives the two lives that shared it.
+//! Invariants: a doorbell is a virtual edge; none is lost, and one not yet taken stays pending once. Ringing takes no lock,
+//! least of all one of the peer's ([`Bell::ring`](crate::model::vgic::Bell::ring)), and however often a
+//! doorbell is rung, the peer's core is interrupted at most twice for each time its guest takes it. What is rung after
+//! that, before the guest has ended it, comes as one more. The memory is zero when the first end comes up and whenever
+//! both are down: nothing outlives the two lives that shared it.
 //!
-//! A partition's start forgets what was rung before it: whoever starts looks at the memory first. Whoever is rung too
-//! often disables its doorbell, after which rings interrupt no core of its.
+//! A partition's start forgets what was rung before it: whoever starts looks at the memory first.
 
 use super::here::Here;
 use super::machine::Machine;
 use super::partition::Partition;
 use crate::model::placement::{End, Ends};
 use crate::model::translation::{Access, Memory, stage2_leaf};
-use crate::model::vgic::Effects;
 use crate::words::{Ipa, PAGE_SIZE, PartitionId, Range, patience};
 use spin::mutex::SpinMutex;
 
@@ -158,7 +158,8 @@ impl Port<'_> {
     }
 }
 
-/// Raises the doorbell at the other end of `port`, which is `here`'s.
+/// Rings at the other end of `port`, which is `here`'s.
+#[inline(always)]
 pub fn notify(here: &Here<'_, '_>, port: &Port<'_>, machine: &mut impl Machine) {
     let peer = port.peer();
     if let Some(partition) = here.other(peer.partition) {
@@ -173,22 +174,14 @@ pub fn announce(here: &Here<'_, '_>, machine: &mut impl Machine) {
     }
 }
 
-/// Raises the doorbell `intid` of `peer`, and interrupts the cores it may be delivered to.
-pub fn ring(peer: &Partition<'_>, intid: u16, machine: &mut impl Machine) {
-    let kick = {
-        let Some(mut vgic) = peer.interrupts_if_there() else {
-            return;
-        };
-        let mut effects = Effects::new(&peer.direct);
-        vgic.raise(intid, &mut effects);
-        effects.kick
-    };
-    for vcpu in peer.vcpu_ids() {
-        if kick >> vcpu.get() & 1 == 1
-            && let Some(vcpu) = peer.vcpu(vcpu)
-        {
-            machine.kick(vcpu.cpu);
-        }
+/// Rings the doorbell `intid` of `peer`, and interrupts the core it goes to unless that has been told already.
+#[inline(always)]
+fn ring(peer: &Partition<'_>, intid: u16, machine: &mut impl Machine) {
+    let bell = peer.direct.bell(intid);
+    if let Some(target) = bell.and_then(|bell| bell.ring())
+        && let Some(cpu) = peer.cpus.get(target.index())
+    {
+        machine.kick_rung(*cpu);
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Verdict {
 pub struct Heartbeat {
     /// The physical counter's value by which it is due.
     pub deadline: AtomicU64,
-    /// Ticks from one call to the next.
+    /// Milliseconds from one call to the next.
     pub period: AtomicU64,
 }
 
@@ -50,10 +50,9 @@ impl Heartbeat {
             machine.set_timer(None);
             return;
         }
-        let period =
-            u64::from(milliseconds).saturating_mul(machine.counter_frequency()) / MILLISECONDS;
+        let period = ticks(milliseconds.into(), machine.counter_frequency());
         let deadline = machine.counter().saturating_add(period);
-        self.period.store(period, Ordering::Relaxed);
+        self.period.store(milliseconds.into(), Ordering::Relaxed);
         self.deadline.store(deadline, Ordering::Release);
         machine.set_timer(Some(deadline));
     }
@@ -63,9 +62,10 @@ impl Heartbeat {
         self.deadline.swap(NEVER, Ordering::AcqRel);
     }
 
-    /// Grants a whole period from `now`: the partition was held and could not call.
-    pub fn extend(&self, now: u64) {
-        let period = self.period.load(Ordering::Relaxed);
+    /// Grants a whole period from `now`, of a counter with `frequency` ticks a second: the partition was held and could not
+    /// call.
+    pub fn extend(&self, now: u64, frequency: u64) {
+        let period = ticks(self.period.load(Ordering::Relaxed), frequency);
         // A call or a disarming that comes meanwhile is newer, and stays.
         let _ = self
             .deadline
@@ -83,6 +83,11 @@ impl Heartbeat {
             _ => Verdict::Missed,
         }
     }
+}
+
+/// The ticks of a counter in so many milliseconds.
+fn ticks(milliseconds: u64, frequency: u64) -> u64 {
+    milliseconds.saturating_mul(frequency) / MILLISECONDS
 }
 
 impl Default for Heartbeat {

@@ -4,9 +4,9 @@
 //! held and the model folded before it is filled.
 
 use super::channel::Port;
-use super::machine::Machine;
+use super::machine::{Machine, Taken};
 use super::partition::{Counter, Partition, Vcpu};
-use crate::model::vgic::{Effects, Frame, Reach, Vgic, sgi_targets};
+use crate::model::vgic::{Effects, Filled, Frame, Reach, Vgic, sgi_targets};
 use crate::words::{PartitionId, VcpuId};
 use spin::Once;
 
@@ -85,6 +85,19 @@ impl<'a, 'b> Here<'a, 'b> {
         self.fold(&mut vgic, machine, &mut effects);
         self.finish(machine, &effects);
         self.partition.quiesce.set_loaded(self.vcpu, false);
+    }
+
+    /// Readies the list registers, which are empty, of a vCPU that comes up: with what waits for it, if anything does.
+    pub fn load(&self, machine: &mut impl Machine) {
+        self.partition.quiesce.set_loaded(self.vcpu, true);
+        self.answer_call(machine);
+        let waits = {
+            let vgic = self.partition.interrupts();
+            vgic.may_wait(self.vcpu, &self.partition.direct)
+        };
+        if waits {
+            self.refresh(machine);
+        }
     }
 
     /// Whether an interrupt waits that wakes the vCPU out of a power-down state. Its list registers are empty and stay so.
@@ -236,12 +249,14 @@ impl<'a, 'b> Here<'a, 'b> {
     }
 
     fn fold(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
-        let taken = machine.take_list_registers();
+        let mut taken = Taken::default();
+        machine.take_list_registers(&mut taken);
         vgic.fold(self.vcpu, &taken.list_registers, taken.eoi_count, effects);
     }
 
     fn fill(&self, vgic: &mut Vgic, machine: &mut impl Machine, effects: &mut Effects<'_>) {
-        let filled = vgic.fill(self.vcpu, effects);
+        let mut filled = Filled::default();
+        vgic.fill_into(self.vcpu, &mut filled, effects);
         if filled.overflow {
             self.count(Counter::Overflow);
         }
@@ -254,10 +269,11 @@ impl<'a, 'b> Here<'a, 'b> {
             machine.apply(effect, &self.partition.cpus);
         }
         let others = (effects.kick | effects.retract) & !(1_u8 << (self.vcpu.get() & 7));
-        for vcpu in self.partition.vcpu_ids() {
-            if others >> vcpu.get() & 1 == 1
-                && let Some(vcpu) = self.partition.vcpu(vcpu)
-            {
+        let mut left = others;
+        while left != 0 {
+            let vcpu = self.partition.vcpus.get(left.trailing_zeros() as usize);
+            left &= left - 1;
+            if let Some(vcpu) = vcpu {
                 machine.kick(vcpu.cpu);
             }
         }

@@ -47,8 +47,8 @@ pub enum Workaround {
 
 /// The calling core, as far as its guest is concerned.
 pub trait Machine {
-    /// Reads the list registers in use and empties them.
-    fn take_list_registers(&mut self) -> Taken;
+    /// Reads the list registers in use into `taken`, which is empty, and empties them.
+    fn take_list_registers(&mut self, taken: &mut Taken);
     /// Whether any list register is in use.
     fn list_registers_used(&self) -> bool;
     /// Whether the last load of list registers left interrupts out.
@@ -67,6 +67,10 @@ pub trait Machine {
     fn kick(&mut self, cpu: CpuId);
     /// Interrupts another core for nothing but what was posted to its vCPU.
     fn kick_posted(&mut self, cpu: CpuId);
+    /// Interrupts another core for nothing but that doorbells of its partition were rung.
+    fn kick_rung(&mut self, cpu: CpuId);
+    /// Interrupts another core for nothing but that its vCPU was switched on.
+    fn kick_on(&mut self, cpu: CpuId);
     /// Where the guest's last exception at EL1 would return to (ELR_EL1).
     fn exception_link(&self) -> u64;
     /// Makes the guest take an exception at EL1.

@@ -18,6 +18,7 @@ use crate::model::placement::Extent;
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
+use crate::model::recorder::{Deed, Trails};
 use crate::model::share::Share;
 use crate::model::translation::Tree;
 use crate::model::vgic::{DirectTable, GicVersion, Vgic};
@@ -30,15 +31,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// Counts of a vCPU's exits, for `STATISTIC` and the monitor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Statistics {
-    counters: [AtomicU64; ALL_COUNTERS],
+    counters: [AtomicU64; COUNTERS],
+    /// What the short path does on the vCPU's core, which counts it alone.
+    pub trails: &'static Trails,
 }
 
-/// How many counters guests see.
+/// How many counters there are.
 pub const COUNTERS: usize = 11;
-/// How many there are: the last ones count what the short path does, and are parts of others.
-const ALL_COUNTERS: usize = COUNTERS + 5;
 
 /// A counter, in the order of `STATISTIC` (hypercalls.md, section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,19 +67,47 @@ pub enum Counter {
     Injected = 9,
     /// Times that interrupts outnumbered list registers.
     Overflow = 10,
-    /// Physical interrupts injected without the core's loop: exits, interrupts and injected ones that are counted here alone.
-    Direct = 11,
-    /// Calls answered in the vectors: exits and HVCs that are counted here alone.
-    ShortCall = 12,
-    /// Accesses to the virtual GIC done on the short path: exits and emulated registers that are counted here alone.
-    ShortAccess = 13,
-    /// SGIs sent on the short path: exits and trapped system registers that are counted here alone.
-    ShortSgi = 14,
-    /// Physical interrupts ended on the short path: exits and maintenance that are counted here alone.
-    ShortMaintenance = 15,
+}
+
+impl Counter {
+    /// What the short path does and this counter counts too. (A call answered in the vectors counts as an HVC.)
+    const fn deeds(self) -> &'static [Deed] {
+        match self {
+            Self::Exits => &Deed::ALL,
+            Self::Hvc => &[Deed::Called],
+            Self::SystemRegister => &[Deed::Sent],
+            Self::Mmio => &[Deed::Accessed],
+            Self::Interrupt | Self::Injected => &[Deed::Injected],
+            Self::Maintenance => &[Deed::Ended],
+            Self::Smc | Self::Wfx | Self::Stage2Fault | Self::Overflow => &[],
+        }
+    }
+
+    const ALL: [Self; COUNTERS] = [
+        Self::Exits,
+        Self::Hvc,
+        Self::Smc,
+        Self::Wfx,
+        Self::SystemRegister,
+        Self::Mmio,
+        Self::Stage2Fault,
+        Self::Interrupt,
+        Self::Maintenance,
+        Self::Injected,
+        Self::Overflow,
+    ];
 }
 
 impl Statistics {
+    /// Nothing but what `trails` count, those of the vCPU's core.
+    #[must_use]
+    pub fn new(trails: &'static Trails) -> Self {
+        Self {
+            counters: Default::default(),
+            trails,
+        }
+    }
+
     /// Adds one. Only the vCPU's own core counts, so no read-modify-write is needed.
     #[inline(always)]
     pub fn count(&self, counter: Counter) {
@@ -87,33 +116,14 @@ impl Statistics {
         slot.store(value.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The word that counts `counter`, for code that counts by itself.
-    #[must_use]
-    pub fn word(&self, counter: Counter) -> &AtomicU64 {
-        &self.counters[counter as usize]
-    }
-
-    /// The value of counter `index` of those guests see, if there is one.
+    /// The value of counter `index`, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        let value = |counter: Counter| self.counters[counter as usize].load(Ordering::Relaxed);
-        let (direct, calls) = (value(Counter::Direct), value(Counter::ShortCall));
-        let (accesses, sgis) = (value(Counter::ShortAccess), value(Counter::ShortSgi));
-        let maintenance = value(Counter::ShortMaintenance);
-        let more = match index {
-            index if index == Counter::Exits as usize => [calls, accesses, sgis, maintenance]
-                .into_iter()
-                .fold(direct, u64::wrapping_add),
-            index if index == Counter::Maintenance as usize => maintenance,
-            index if index == Counter::Hvc as usize => calls,
-            index if index == Counter::SystemRegister as usize => sgis,
-            index if index == Counter::Mmio as usize => accesses,
-            index if index == Counter::Interrupt as usize => direct,
-            index if index == Counter::Injected as usize => direct,
-            _ => 0,
-        };
-        let own = self.counters.get(..COUNTERS)?.get(index)?;
-        Some(own.load(Ordering::Relaxed).wrapping_add(more))
+        let own = self.counters.get(index)?.load(Ordering::Relaxed);
+        let short = Counter::ALL.get(index)?.deeds().iter();
+        Some(short.fold(own, |sum, deed| {
+            sum.wrapping_add(self.trails.of(*deed).count())
+        }))
     }
 }
 
@@ -186,11 +196,6 @@ impl Partition<'_> {
         self.wait(|| self.interrupts.try_lock())
     }
 
-    /// Its virtual GIC, for another's core; `None` once a core of its own is lost, and it is down for good.
-    pub fn interrupts_if_there(&self) -> Option<SpinMutexGuard<'_, Vgic>> {
-        self.wait_unless_lost(|| self.interrupts.try_lock())
-    }
-
     /// Its virtual UART, for a core of its own.
     #[inline(always)]
     pub fn uart(&self) -> SpinMutexGuard<'_, Uart> {
@@ -239,16 +244,16 @@ impl Partition<'_> {
         (0..count).map(VcpuId::new)
     }
 
-    /// Does what a manager or the monitor orders, at `now` of the counter. `true`: all its cores must be told; they look at
+    /// Does what a manager or the monitor orders, at `now` of the counter, which has `frequency` ticks a second. `true`: all its cores must be told; they look at
     /// its state, and the leader alone acts on a start. `false`: its state does not allow it.
-    pub fn obey(&self, order: Order, now: u64) -> bool {
+    pub fn obey(&self, order: Order, now: u64, frequency: u64) -> bool {
         match order {
             Order::Start => self.life.start(),
             Order::Stop => self.life.stop_by_manager(false),
             Order::Restart => self.life.stop_by_manager(true),
             Order::Pause => self.life.pause(),
             Order::Resume => {
-                self.heartbeat.extend(now);
+                self.heartbeat.extend(now, frequency);
                 self.life.resume()
             }
         }

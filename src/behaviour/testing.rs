@@ -126,11 +126,8 @@ impl Fake {
 }
 
 impl Machine for Fake {
-    fn take_list_registers(&mut self) -> Taken {
-        Taken {
-            list_registers: self.list_registers.drain(..).collect(),
-            eoi_count: 0,
-        }
+    fn take_list_registers(&mut self, taken: &mut Taken) {
+        taken.list_registers.extend(self.list_registers.drain(..));
     }
 
     fn list_registers_used(&self) -> bool {
@@ -162,6 +159,14 @@ impl Machine for Fake {
     }
 
     fn kick_posted(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
+    fn kick_rung(&mut self, cpu: CpuId) {
+        self.kicked.push(cpu);
+    }
+
+    fn kick_on(&mut self, cpu: CpuId) {
         self.kicked.push(cpu);
     }
 
@@ -424,7 +429,7 @@ fn partition(version: GicVersion, vcpus: u8) -> Partition<'static> {
     let vcpu = |cpu: &CpuId| Vcpu {
         cpu: *cpu,
         power: Power::new(),
-        statistics: Statistics::default(),
+        statistics: Statistics::new(Box::leak(Box::default())),
         repeats: Repeats::new(),
     };
     let extent = |base: u64, ipa: u64| Extent {

@@ -1,15 +1,17 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
+use super::gic::{GICH_EISR0, GICH_LR, V2};
 use crate::arm::list_register::GicVersion;
 use crate::arm::registers::{PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::hypercall::{OWN_FUNCTIONS, PSCI_FUNCTIONS};
+use crate::model::recorder::{TRAIL_EVENTS, TRAIL_TIME, Trail, function};
+use crate::program::machine::Hardware;
 use crate::program::short::{self, Guest};
 use bulkhead_abi::{bulkhead, psci, smccc};
 use core::arch::global_asm;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
-use core::sync::atomic::AtomicU64;
 
 /// What the assembly keeps of the guest between exits, and what the short path works with.
 #[repr(C, align(16))]
@@ -19,18 +21,24 @@ pub struct Context {
     pub registers: Registers,
     /// SP of the core's loop while the guest runs.
     host_stack: u64,
-    /// What the short path acknowledged and left to the loop: [`ACKNOWLEDGED`] and the value of IAR, or zero.
-    pub acknowledged: u64,
     /// What the short path needs to know of the core and its vCPU, while the guest runs.
     guest: *mut Guest,
+    /// X18 and X30 while the short path runs: together they take one instruction.
+    volatile_pair: [u64; 2],
+    /// What vectors.S answers calls with, once a guest was entered.
+    calls: MaybeUninit<Calls>,
+    /// Where GICC_DIR and the GICH registers lie, if the controller is a GICv2; or zeros.
+    v2: [usize; 2],
 }
 
 /// What vectors.S needs to answer calls by itself.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Calls {
-    /// Counts the calls answered.
-    pub answered: &'static AtomicU64,
+    /// Counts and notes the calls answered.
+    pub trail: &'static Trail,
+    /// The same of interrupts ended.
+    pub ended: &'static Trail,
     /// The most milliseconds a HEARTBEAT may name; 0 leaves all of them to the core's loop.
     pub beat_limit: u64,
     /// Ticks of the counter in a millisecond.
@@ -39,15 +47,12 @@ pub struct Calls {
     pub heartbeat: &'static Heartbeat,
 }
 
-/// Set in [`Context::acknowledged`] when there is an interrupt. (Zero means none, so that the stacks stay in .bss.)
-pub const ACKNOWLEDGED: u64 = 1 << 32;
-
 /// Why [`enter`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// A synchronous exception: see ESR_EL2.
     Synchronous,
-    /// A physical interrupt; [`Context::acknowledged`] has it.
+    /// A physical interrupt; [`Guest::acknowledged`] has it.
     Interrupt,
     /// A fast interrupt, which nothing of ours uses.
     FastInterrupt,
@@ -65,14 +70,33 @@ const ESR_HVC: u32 = 0x16 << 26 | 1 << 25;
 const ESR_SMC: u32 = 0x17 << 26 | 1 << 25;
 
 // `stp` reaches 504 bytes with 64-bit registers.
-const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, host_stack) < 504);
+const _: () = assert!(offset_of!(Context, registers) == 0 && offset_of!(Context, v2) < 504);
+const _: () =
+    assert!(offset_of!(Registers, pc) == 8 * 31 && offset_of!(Registers, pstate) == 8 * 32);
 const _: () = assert!(size_of::<Context>().is_multiple_of(16));
 
-const _: () = assert!(offset_of!(Guest, calls) == 0 && offset_of!(Heartbeat, deadline) == 0);
+const _: () = assert!(offset_of!(Heartbeat, deadline) == 0 && offset_of!(Trail, words) == 0);
 const _: () = assert!(offset_of!(Calls, heartbeat) == offset_of!(Calls, ticks) + 8);
 
 /// Bit 30 of a function tells the two conventions apart (SMCCC 2.4).
 const CONVENTION: u32 = smccc::SMC64.trailing_zeros();
+/// Bit 25 of a function tells this hypervisor's own service from PSCI and the architecture's.
+const OWN_SERVICE_BIT: u32 = 25;
+
+const _: () = {
+    let others = [psci::VERSION, psci::FEATURES, smccc::VERSION];
+    assert!(bulkhead::FEATURES >> OWN_SERVICE_BIT & 1 == 1);
+    let mut index = 0;
+    while index < others.len() {
+        assert!(others[index] >> OWN_SERVICE_BIT & 1 == 0);
+        index += 1;
+    }
+};
+
+/// The bits of a table of functions as vectors.S wants them: set for those that are not there, the first one on top.
+const fn lacking(there: u64) -> u64 {
+    (!there).reverse_bits()
+}
 
 global_asm!(
     include_str!("vectors.S"),
@@ -90,22 +114,37 @@ global_asm!(
     pstate_ss = const PSTATE_SS,
     pstate_btype = const PSTATE_BTYPE,
     convention = const CONVENTION,
+    short_call = sym short::call,
     psci_service = const psci::VERSION,
     psci_version_value = const psci::VERSION_1_1,
-    psci_features = const psci::FEATURES - psci::VERSION,
-    psci_functions = const PSCI_FUNCTIONS,
+    psci_version_note = const function(psci::VERSION),
+    psci_features = const psci::FEATURES,
+    psci_features_note = const function(psci::FEATURES),
+    psci_lacks = const lacking(PSCI_FUNCTIONS),
     smccc_version = const smccc::VERSION,
     smccc_version_value = const smccc::VERSION_1_2,
+    smccc_version_note = const function(smccc::VERSION),
     own_service = const bulkhead::FEATURES,
-    heartbeat = const bulkhead::HEARTBEAT - bulkhead::FEATURES,
-    own_functions_low = const OWN_FUNCTIONS[0],
-    own_functions_high = const OWN_FUNCTIONS[1],
-    answered = const offset_of!(Calls, answered),
-    beat_limit = const offset_of!(Calls, beat_limit),
-    beat = const offset_of!(Calls, ticks),
+    own_service_bit = const OWN_SERVICE_BIT,
+    own_features_note = const function(bulkhead::FEATURES),
+    own_lacks_low = const lacking(OWN_FUNCTIONS[0]),
+    own_lacks_high = const lacking(OWN_FUNCTIONS[1]),
+    heartbeat = const bulkhead::HEARTBEAT,
+    heartbeat_note = const function(bulkhead::HEARTBEAT),
+    listed = const offset_of!(Guest, hardware) + offset_of!(Hardware, listed),
+    v2 = const offset_of!(Context, v2),
+    gich_eisr0 = const GICH_EISR0,
+    gich_lr0 = const GICH_LR,
+    ended_trail = const offset_of!(Context, calls) + offset_of!(Calls, ended),
+    calls_trail = const offset_of!(Context, calls) + offset_of!(Calls, trail),
+    beat_limit = const offset_of!(Context, calls) + offset_of!(Calls, beat_limit),
+    beat = const offset_of!(Context, calls) + offset_of!(Calls, ticks),
     beat_period = const offset_of!(Heartbeat, period),
+    trail_count = const offset_of!(Trail, count),
+    trail_mask = const TRAIL_EVENTS - 1,
+    trail_time = const TRAIL_TIME,
     guest = const offset_of!(Context, guest),
-    pc = const offset_of!(Context, registers) + offset_of!(Registers, pc),
+    volatile_pair = const offset_of!(Context, volatile_pair),
     host_stack = const offset_of!(Context, host_stack),
     fault_stack = const offset_of!(super::core::Block, fault_stack),
     el2_fault = sym crate::program::fault::el2_fault,
@@ -128,17 +167,24 @@ impl Context {
         Self {
             registers: Registers::new(),
             host_stack: 0,
-            acknowledged: 0,
             guest: ptr::null_mut(),
+            volatile_pair: [0; 2],
+            calls: MaybeUninit::uninit(),
+            v2: [0; 2],
         }
     }
 
     /// Runs the guest until something is left for the core's loop.
     pub fn enter(&mut self, guest: &mut Guest) -> Exit {
+        if self.guest.is_null() {
+            self.calls = MaybeUninit::new(guest.calls);
+            self.v2 = guest.v2.as_ref().map_or([0; 2], V2::ending);
+        }
         self.guest = guest;
         // SAFETY: `self` is the core's context at the top of its fast stack (only `super::core` makes one), mapped
         // writable; the routine keeps the procedure call standard and writes nothing but it, the stacks, and through
-        // `guest`, which is borrowed until it returns.
+        // `guest`, which is borrowed until it returns; `calls` was set at the first
+        // entry, and so was `v2`, which has registers of the controller that EL2 drives, or zeros.
         match unsafe { enter_guest(self) } {
             CAUSE_SYNC => Exit::Synchronous,
             CAUSE_IRQ => Exit::Interrupt,

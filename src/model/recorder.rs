@@ -3,9 +3,9 @@
 //! One core writes, anybody reads, nobody waits: a ring of atomics. Invariant: the writer goes on whatever readers do; a
 //! reader leaves out what may have been overwritten while it read.
 
-mod short;
+mod trail;
 
-pub use short::{Deed, Short, ShortRing};
+pub use trail::{Deed, EVENTS as TRAIL_EVENTS, Short, TIME as TRAIL_TIME, Trail, Trails, function};
 
 use crate::words::sync::{AtomicU64, Ordering, fence};
 use crate::words::{PartitionId, VcpuId};

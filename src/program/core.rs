@@ -1,10 +1,11 @@
 //! The loop of each core: wait until its vCPU is on, run it, see to what it exits for.
 
+mod off;
+
 use super::machine::Hardware;
-use super::short::Guest;
+use super::short::{ACKNOWLEDGED, Guest};
 use super::state::{self, Host};
 use super::{crash, fault, load, system, watch};
-use crate::arm::control;
 use crate::arm::registers::Registers;
 use crate::behaviour::channel;
 use crate::behaviour::console;
@@ -13,17 +14,16 @@ use crate::behaviour::exit::{self, Next};
 use crate::behaviour::heartbeat::Verdict;
 use crate::behaviour::here::Here;
 use crate::behaviour::lifecycle::{Next as NextLife, Reason, State};
-use crate::behaviour::machine::{Machine, Workaround};
+use crate::behaviour::machine::Machine;
 use crate::behaviour::partition::Counter;
-use crate::edge::context::{ACKNOWLEDGED, Context, Exit};
-use crate::edge::gic::{KICK, POSTED, SPECIAL};
+use crate::edge::context::{Context, Exit};
+use crate::edge::gic::{KICK, POSTED, RUNG, SPECIAL, START};
 use crate::edge::{firmware, guest, init, takeover, timer};
-use crate::model::power::{Start, State as PowerState};
+use crate::model::power::Power;
 use crate::model::recorder::{Event, Recorder, Stage, What};
 use crate::model::watch::{Sample, Suspect, Verdict as Look};
 use crate::words::{CpuId, lower_half};
 use aarch64_cpu::asm::wfi;
-use core::sync::atomic::Ordering;
 
 /// INTID field of a GICv2's IAR; GICv3's INTIDs of interest fit too.
 const INTID: u32 = 0x3ff;
@@ -38,6 +38,12 @@ const PPIS: u32 = 0xffff_0000;
 struct Core {
     context: &'static mut Context,
     guest: Guest,
+    /// The power of its vCPU.
+    power: &'static Power,
+    /// Whether all but the entry point is ready for a start: see `off`.
+    prepared: bool,
+    /// Whether the list registers are empty, since nothing has come since they were emptied.
+    unloaded: bool,
     /// The stop for which the vCPU last parked: once for each.
     parked_in: Option<u32>,
     /// Whether an access of the vCPU to nothing was reported.
@@ -92,12 +98,15 @@ pub extern "C" fn main(cpu: u64) -> ! {
         vcpu,
         partitions: &state::PARTITIONS,
     };
-    let Some(guest) = Guest::new(here, hardware) else {
+    let (Some(guest), Some(shared)) = (Guest::new(here, hardware), partition.vcpu(vcpu)) else {
         rest(host, cpu)
     };
     let mut core = Core {
         context,
         guest,
+        power: &shared.power,
+        prepared: false,
+        unloaded: false,
         parked_in: None,
         fault_reported: false,
         recorder: state::recorder(cpu),
@@ -110,7 +119,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     partition.life.arrive(vcpu);
     loop {
         let start = core.wait_until_on();
-        core.reset(start);
+        core.begin(start);
         core.run();
     }
 }
@@ -140,39 +149,6 @@ fn rest(host: &Host, cpu: CpuId) -> ! {
 }
 
 impl Core {
-    /// Waits until the vCPU has a start, seeing to the partition's life meanwhile.
-    fn wait_until_on(&mut self) -> Start {
-        loop {
-            self.take_interrupts();
-            // What came meanwhile waits in the model: the list registers of a vCPU that is not on stay empty.
-            self.guest.here.unload(&mut self.guest.hardware);
-            let partition = self.guest.here.partition;
-            match partition.life.state() {
-                State::Running => {
-                    if let Some(start) = self.powered() {
-                        return start;
-                    }
-                }
-                State::Stopping => self.stop(),
-                State::Starting => self.start(),
-                State::Waiting if self.leads() => self.start_if_due(),
-                State::Off | State::Crashed | State::Paused | State::Waiting => {}
-            }
-            wfi();
-        }
-    }
-
-    /// The start that another vCPU, the loader or a wake-up event has given.
-    fn powered(&mut self) -> Option<Start> {
-        let power = &self.guest.here.shared()?.power;
-        if let Some(start) = power.take_start() {
-            return Some(start);
-        }
-        let wakes = power.state() == PowerState::Suspended
-            && self.guest.here.would_wake(&mut self.guest.hardware);
-        if wakes { power.wake() } else { None }
-    }
-
     /// Whether this core leads its partition.
     fn leads(&self) -> bool {
         self.guest
@@ -190,9 +166,8 @@ impl Core {
         if self.parked_in != stop {
             self.parked_in = stop;
             self.note_life(Stage::Stopping);
-            if let Some(vcpu) = self.guest.here.shared() {
-                vcpu.power.switch_off();
-            }
+            self.power.switch_off();
+            self.prepared = false;
             init::reset_el1(&self.guest.hardware.features);
             let host = self.guest.hardware.host;
             let kept = 1 << host.maintenance | 1 << host.timer;
@@ -212,13 +187,9 @@ impl Core {
                     |range| takeover::guest_ram(range).zero(range.base(), range.size()),
                 );
             }
-            for absent in partition.vcpu_ids() {
-                // Nobody else will.
-                if !partition.life.is_there(absent)
-                    && let Some(vcpu) = partition.vcpu(absent)
-                {
-                    vcpu.power.switch_off();
-                }
+            // Nobody else does it for those that are absent; and one that parked early may have been switched on since.
+            for vcpu in &partition.vcpus {
+                vcpu.power.switch_off();
             }
             let next = partition
                 .life
@@ -257,9 +228,7 @@ impl Core {
         self.kick_others();
         match load::load(&self.guest.here, &mut self.guest.hardware) {
             Ok(entry) => {
-                if let Some(vcpu) = self.guest.here.shared() {
-                    let _ = vcpu.power.switch_on(entry);
-                }
+                let _ = self.power.switch_on(entry);
                 partition.life.run();
                 self.note_life(Stage::Running);
                 if partition.life.starts() > 1 {
@@ -308,37 +277,6 @@ impl Core {
         {
             self.guest.hardware.host.gic.kick(*cpu);
         }
-    }
-
-    /// Puts the core's EL1 back to reset and points it at the start.
-    fn reset(&mut self, start: Start) {
-        let partition = self.guest.here.partition;
-        self.suspect = None;
-        init::reset_el1(&self.guest.hardware.features);
-        self.guest.hardware.host.gic.reset_virtual();
-        self.guest.hardware.maintained = 0;
-        // The last guest may have switched this mitigation off.
-        if self.guest.hardware.firmware_says(Workaround::StoreBypass) == 0 {
-            self.guest
-                .hardware
-                .work_around(Workaround::StoreBypass, true);
-        }
-        let guest = init::Guest {
-            stage2_root: partition.stage2.root().get(),
-            vtcr: partition.stage2.vtcr(init::pa_bits()),
-            vmid: partition.plan.id.get() + 1,
-            vcpu: self.guest.here.vcpu.get(),
-        };
-        init::guest(guest, partition.counter_offset.load(Ordering::Relaxed));
-        let registers = &mut self.context.registers;
-        *registers = Registers::new();
-        registers.x[0] = start.context;
-        registers.pc = start.entry;
-        registers.pstate = control::PSTATE_ENTRY;
-        self.guest.learn_peers();
-        partition.quiesce.set_loaded(self.guest.here.vcpu, true);
-        self.guest.here.answer_call(&mut self.guest.hardware);
-        self.guest.here.refresh(&mut self.guest.hardware);
     }
 
     /// Runs the vCPU until it is off, suspended, or its partition stops.
@@ -497,7 +435,7 @@ impl Core {
     /// Sees to the interrupt the short path left.
     fn interrupt(&mut self) -> Next {
         self.guest.here.count(Counter::Exits);
-        let acknowledged = core::mem::take(&mut self.context.acknowledged);
+        let acknowledged = core::mem::take(&mut self.guest.acknowledged);
         if acknowledged & ACKNOWLEDGED != 0 {
             self.take(u32::try_from(acknowledged & u64::from(u32::MAX)).unwrap_or(0));
         }
@@ -520,15 +458,19 @@ impl Core {
     /// Sees to the interrupt `iar` acknowledged; its priority is dropped.
     fn take(&mut self, iar: u32) {
         let intid = iar & INTID;
+        self.unloaded = false;
         self.interrupt = intid;
         let host = self.guest.hardware.host;
         if intid == KICK {
             host.gic.deactivate(iar);
             self.kicked();
+        } else if intid == START {
+            // Found in the power state, by whoever waits for it.
+            host.gic.deactivate(iar);
         } else if intid == host.timer {
             self.timer();
             host.gic.deactivate(iar);
-        } else if intid == POSTED {
+        } else if intid == POSTED || intid == RUNG {
             host.gic.deactivate(iar);
             self.guest.here.refresh(&mut self.guest.hardware);
         } else if intid == host.maintenance {
@@ -558,7 +500,7 @@ impl Core {
         let partition = self.guest.here.partition;
         let now = self.guest.hardware.counter();
         if partition.life.state() == State::Paused {
-            partition.heartbeat.extend(now);
+            partition.heartbeat.extend(now, init::counter_frequency());
         }
         match partition.heartbeat.judge(now) {
             Verdict::Idle => {}
@@ -595,17 +537,16 @@ impl Core {
 
     /// Leaves the guest: off, suspended, or with its partition.
     fn leave(&mut self, next: Next) {
-        self.guest.here.unload(&mut self.guest.hardware);
-        let Some(vcpu) = self.guest.here.shared() else {
-            return;
-        };
+        self.unload();
         match next {
             Next::Off => {
                 let partition = self.guest.here.partition;
                 partition.interrupts().reset_vcpu(self.guest.here.vcpu);
-                vcpu.power.switch_off();
+                // Whoever finds it off finds it ready to be switched on.
+                self.prepare();
+                self.power.switch_off();
             }
-            Next::Suspend(start) => vcpu.power.suspend(start),
+            Next::Suspend(start) => self.power.suspend(start),
             Next::Stop(Reason::Crash) => {
                 let (cause, fault) = crash::of(&self.last);
                 self.crash(Reason::Crash, cause, fault);

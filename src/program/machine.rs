@@ -8,7 +8,7 @@ use crate::arm::registers::Registers;
 use crate::arm::syndrome::{Kind, PstateFeatures, enter_el1};
 use crate::behaviour::machine::{BoardEnd, Exception, Machine, Taken, Workaround};
 use crate::behaviour::partition::Partition;
-use crate::edge::gic::POSTED;
+use crate::edge::gic::{POSTED, RUNG, START};
 use crate::edge::{cache, firmware, guest, init, takeover, timer};
 use crate::model::vgic::{DirectTable, Effect, Filled, Private};
 use crate::words::{CpuId, Ipa, Pa, Range, Va, VcpuId};
@@ -63,10 +63,9 @@ impl Hardware {
 }
 
 impl Machine for Hardware {
-    fn take_list_registers(&mut self) -> Taken {
+    fn take_list_registers(&mut self, taken: &mut Taken) {
         let gic = &self.host.gic;
         self.listed = 0;
-        let mut taken = Taken::default();
         let mut left = self.used();
         while left != 0 {
             let index = left.trailing_zeros() as usize;
@@ -92,7 +91,6 @@ impl Machine for Hardware {
             _ if gic.guest_splits_eoi() => 0,
             count => count,
         };
-        taken
     }
 
     fn list_one(&mut self, value: u64) {
@@ -176,6 +174,15 @@ impl Machine for Hardware {
 
     fn kick_posted(&mut self, cpu: CpuId) {
         self.host.gic.send(cpu, POSTED);
+    }
+
+    #[inline(always)]
+    fn kick_rung(&mut self, cpu: CpuId) {
+        self.host.gic.send(cpu, RUNG);
+    }
+
+    fn kick_on(&mut self, cpu: CpuId) {
+        self.host.gic.send(cpu, START);
     }
 
     fn exception_link(&self) -> u64 {

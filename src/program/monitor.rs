@@ -162,7 +162,7 @@ fn focus(name: &Name) -> bool {
 
 fn life(order: Order, name: &Name) {
     with(name, |partition| {
-        if partition.obey(order, init::counter()) {
+        if partition.obey(order, init::counter(), init::counter_frequency()) {
             system::kick_all(partition);
             let done = match order {
                 Order::Start => "starts",

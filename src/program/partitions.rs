@@ -139,7 +139,7 @@ fn one(
     let vcpus = plan.cpus.iter().map(|cpu| Vcpu {
         cpu: *cpu,
         power: Power::new(),
-        statistics: Statistics::default(),
+        statistics: Statistics::new(state::trails(*cpu)),
         repeats: Repeats::new(),
     });
     Ok(Partition {

@@ -9,13 +9,16 @@ use crate::arm::list_register::GicVersion;
 use crate::arm::registers::{INSTRUCTION, Registers};
 use crate::arm::syndrome::{self, Class, Syndrome, fault_ipa};
 use crate::behaviour::here::Here;
-use crate::behaviour::partition::{Counter, Statistics};
+use crate::behaviour::partition::Partition;
 use crate::behaviour::{hypercall, mmio, sysreg};
-use crate::edge::context::{ACKNOWLEDGED, Calls, Context};
-use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, SPECIAL, SystemRegisters, V2};
-use crate::edge::{guest, init};
-use crate::model::vgic::{Posted, Vgic, post_to};
-use bulkhead_abi::layout;
+use crate::edge::context::{Calls, Context};
+use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, RUNG, SPECIAL, SystemRegisters, V2};
+use crate::edge::{guest, init, timer};
+use crate::model::recorder::{self, Deed, Trail};
+use crate::model::vgic::{Bell, Posted, Vgic, post_to};
+use crate::words::limits::MAX_CHANNELS;
+use crate::words::{Ipa, VcpuId};
+use bulkhead_abi::{bulkhead, layout};
 use spin::mutex::SpinMutex;
 
 /// The guest goes on.
@@ -26,16 +29,21 @@ const LEAVE: u64 = 1;
 const FIRST_SPI: u32 = 32;
 /// Private interrupts that are no SGIs.
 const PPIS: u32 = FIRST_SPI - FIRST_PPI;
-/// The highest of the registers that are saved in a row.
-const LAST_SAVED: u64 = 18;
+/// Set in [`Guest::acknowledged`] when there is an interrupt.
+pub const ACKNOWLEDGED: u64 = 1 << 32;
 
 /// HPFAR_EL2 of the distributor's first page: the page's number from bit 4 on (Arm ARM D24.2.66).
 const DISTRIBUTOR: u64 = layout::GICD_BASE >> 8;
 /// The same of the page of vCPU 0's private interrupts, and from one vCPU to the next.
 const PRIVATE: u64 = (layout::GICR_BASE + 0x1_0000) >> 8;
 const STRIDE: u64 = layout::GICR_STRIDE >> 8;
+/// Where HPFAR_EL2 has a page's number, and the bits of an address below that.
+const HPFAR_SHIFT: u32 = 4;
+const PAGE_SHIFT: u32 = 12;
 /// Offset in a page.
 const PAGE_OFFSET: u64 = 0xfff;
+/// Offset of a doorbell in its page.
+const DOORBELL: u32 = 0;
 /// GICD_TYPER.
 const TYPER: u64 = 0x004;
 /// ISENABLER0 and ICENABLER0: 32 registers each, the same in the distributor and a redistributor.
@@ -46,6 +54,8 @@ const CLEARS: u64 = 0x080;
 /// GICD_SGIR.
 const SGIR: u64 = 0xf00;
 
+/// An SGI's INTID in a list register's value.
+const SGI: u32 = 0xf;
 /// vCPUs that ICC_SGI1R_EL1's target list can name; GICD_SGIR's has half as many.
 const TARGETS: usize = 16;
 
@@ -58,20 +68,29 @@ struct Peer {
     order: u64,
 }
 
-/// What the short path knows of the core and its vCPU.
+/// A doorbell at the other end of a channel.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    bell: Bell<'static>,
+    /// The peer's vCPU that takes it, when it was rung last, and how that is told.
+    target: VcpuId,
+    order: u64,
+}
+
+/// What the short path knows of the core and its vCPU: what it needs often comes first, where two loads are one.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Guest {
-    /// What vectors.S answers calls with.
-    pub calls: Calls,
-    /// The vCPU.
-    pub here: Here<'static, 'static>,
-    /// The core.
-    pub hardware: Hardware,
-    /// The vCPU's counters.
-    statistics: &'static Statistics,
+    /// What the short path acknowledged and left to the loop: [`ACKNOWLEDGED`] and the value of IAR, or zero.
+    pub acknowledged: u64,
     /// The core's interface, if the controller is a GICv2.
-    v2: Option<V2>,
+    pub v2: Option<V2>,
+    /// What counts and notes interrupts given to the vCPU.
+    injected: &'static Trail,
+    /// The same of registers accessed.
+    accessed: &'static Trail,
+    /// The same of SGIs sent.
+    sent: &'static Trail,
     /// What is posted to the vCPU.
     posted: &'static Posted,
     /// The partition's virtual GIC.
@@ -80,10 +99,23 @@ pub struct Guest {
     lists: u32,
     /// The vCPU's bit.
     own: u8,
-    /// The partition's vCPUs, as many as a target list has.
-    peers: [Peer; TARGETS],
+    /// Whether it is known how each of the partition's vCPUs is reached.
+    knows_peers: bool,
     /// HPFAR_EL2 of the vCPU's own private interrupts' page.
     private_page: u64,
+    /// The vCPU.
+    pub here: Here<'static, 'static>,
+    /// The core.
+    pub hardware: Hardware,
+    /// The partition's vCPUs, as many as a target list has.
+    peers: [Peer; TARGETS],
+    /// What vectors.S answers calls with.
+    pub calls: Calls,
+    /// HPFAR_EL2 of the doorbell's page written last, and which channel's it is.
+    bell_page: u64,
+    bell: usize,
+    /// The doorbells rung so far, by their channels.
+    lines: [Option<Line>; MAX_CHANNELS],
 }
 
 impl Guest {
@@ -91,21 +123,25 @@ impl Guest {
     #[must_use]
     pub fn new(here: Here<'static, 'static>, hardware: Hardware) -> Option<Self> {
         let partition = here.partition;
-        let statistics = &partition.vcpu(here.vcpu)?.statistics;
+        let trails = partition.vcpu(here.vcpu)?.statistics.trails;
         let gic = &hardware.host.gic;
         let per_second = init::counter_frequency();
         let whole = per_second.is_multiple_of(1000);
         let limit = partition.plan.heartbeat_ms.filter(|_| whole).unwrap_or(0);
         Some(Self {
+            acknowledged: 0,
             calls: Calls {
-                answered: statistics.word(Counter::ShortCall),
+                trail: trails.of(Deed::Called),
+                ended: trails.of(Deed::Ended),
                 beat_limit: limit.into(),
                 ticks: per_second / 1000,
                 heartbeat: &partition.heartbeat,
             },
             here,
             hardware,
-            statistics,
+            injected: trails.of(Deed::Injected),
+            accessed: trails.of(Deed::Accessed),
+            sent: trails.of(Deed::Sent),
             v2: match gic {
                 HostGic::V2(gic) => Some(*gic),
                 HostGic::V3(_) => None,
@@ -118,21 +154,116 @@ impl Guest {
                 posted: None,
                 order: 0,
             }; TARGETS],
+            knows_peers: false,
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
+            lines: [None; MAX_CHANNELS],
+            bell_page: 0,
+            bell: 0,
         })
     }
 
-    /// Learns how the partition's cores are reached, those that are up.
+    /// Learns how the partition's cores are reached, those that are up, until all are.
+    #[inline(always)]
     pub fn learn_peers(&mut self) {
+        if !self.knows_peers {
+            self.learn();
+        }
+    }
+
+    #[inline(never)]
+    fn learn(&mut self) {
         let partition = self.here.partition;
         let vcpus = partition.vcpu_ids().zip(&partition.cpus);
+        self.knows_peers = true;
         for (peer, (vcpu, cpu)) in self.peers.iter_mut().zip(vcpus) {
             let order = self.hardware.host.gic.order(*cpu, POSTED);
+            self.knows_peers &= order.is_some();
             let order = order.filter(|_| vcpu != self.here.vcpu);
             *peer = Peer {
                 posted: order.map(|_| partition.direct.posted(vcpu)),
                 order: order.unwrap_or(0),
             };
+        }
+    }
+
+    /// Rings at the other end of channel `index`; `false`, and nothing has changed, if it is not known how.
+    #[inline(always)]
+    fn ring(&mut self, interface: impl Interface, index: usize) -> bool {
+        let Some(slot) = self.lines.get_mut(index) else {
+            return false;
+        };
+        let Some(line) = slot else {
+            return self.ring_first(index);
+        };
+        let Some(target) = line.bell.ring() else {
+            return true;
+        };
+        if target != line.target {
+            self.tell(index, target);
+            return true;
+        }
+        interface.send(line.order);
+        true
+    }
+
+    /// As [`Guest::ring`], for a channel that was never rung.
+    #[cold]
+    #[inline(never)]
+    fn ring_first(&mut self, index: usize) -> bool {
+        let Some((peer, intid)) = self.peer(index) else {
+            return false;
+        };
+        let Some(bell) = peer.direct.bell(intid) else {
+            return false;
+        };
+        // Which vCPU takes it is seen now; that it is none is as good as any.
+        let (target, order) = (VcpuId::new(u8::MAX), 0);
+        if let Some(slot) = self.lines.get_mut(index) {
+            *slot = Some(Line {
+                bell,
+                target,
+                order,
+            });
+        }
+        if let Some(target) = bell.ring() {
+            self.tell(index, target);
+        }
+        true
+    }
+
+    /// Interrupts the core of the vCPU `target` at the other end of channel `index`, which rang, and notes how.
+    #[cold]
+    #[inline(never)]
+    fn tell(&mut self, index: usize, target: VcpuId) {
+        let Some((peer, _)) = self.peer(index) else {
+            return;
+        };
+        let Some(cpu) = peer.cpus.get(target.index()) else {
+            return;
+        };
+        let gic = &self.hardware.host.gic;
+        // A core that is not up yet finds it when it starts.
+        if let (Some(order), Some(Some(line))) = (gic.order(*cpu, RUNG), self.lines.get_mut(index))
+        {
+            (line.target, line.order) = (target, order);
+        }
+        gic.send(*cpu, RUNG);
+    }
+
+    /// Who is at the other end of channel `index`, and the doorbell's INTID there.
+    fn peer(&self, index: usize) -> Option<(&'static Partition<'static>, u16)> {
+        let port = self.here.partition.channels.get(index)?;
+        let peer = port.peer();
+        Some((self.here.other(peer.partition)?, peer.intid))
+    }
+
+    /// Notes which doorbell's page `address` lies in, if it lies in one.
+    #[inline(never)]
+    fn notice_bell(&mut self, address: Ipa) {
+        let mut ports = self.here.partition.channels.iter();
+        if let Some(index) = ports.position(|port| port.doorbell_offset(address).is_some()) {
+            self.bell = index;
+            self.bell_page = address.get() >> PAGE_SHIFT << HPFAR_SHIFT;
         }
     }
 
@@ -157,16 +288,16 @@ pub extern "C" fn synchronous_v3(context: &mut Context, guest: &mut Guest, esr: 
 }
 
 /// An interrupt, where the controller is a GICv2.
-pub extern "C" fn interrupt_v2(context: &mut Context, guest: &mut Guest) -> u64 {
+pub extern "C" fn interrupt_v2(guest: &mut Guest) -> u64 {
     match guest.v2 {
-        Some(interface) => interrupt(context, guest, interface),
+        Some(interface) => interrupt(guest, interface),
         None => LEAVE,
     }
 }
 
 /// An interrupt, where the controller is a GICv3.
-pub extern "C" fn interrupt_v3(context: &mut Context, guest: &mut Guest) -> u64 {
-    interrupt(context, guest, SystemRegisters)
+pub extern "C" fn interrupt_v3(guest: &mut Guest) -> u64 {
+    interrupt(guest, SystemRegisters)
 }
 
 #[inline(always)]
@@ -189,14 +320,14 @@ fn synchronous<I: Interface>(
 #[inline(always)]
 fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::transfer_register(esr);
-    if guest::is_odd() || guest::is_unusual_data() || index > LAST_SAVED {
+    if guest::is_odd() || guest::is_unusual_data() {
         return further(context, guest, Syndrome::new(esr));
     }
     let (far, hpfar) = init::fault_address();
     let offset = far & PAGE_OFFSET;
     let own = I::VERSION == GicVersion::V3 && hpfar == guest.private_page;
     if hpfar != DISTRIBUTOR && !own {
-        return further(context, guest, Syndrome::new(esr));
+        return elsewhere(context, guest, interface, esr);
     }
     if I::VERSION == GicVersion::V2 && offset == SGIR && syndrome::is_write(esr) {
         return sgir(context, guest, interface, esr);
@@ -216,10 +347,8 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
         } else {
             return further(context, guest, Syndrome::new(esr));
         };
-        if let Some(register) = register(&mut context.registers, index) {
-            *register = value.into();
-        }
-        guest.statistics.count(Counter::ShortAccess);
+        context.registers.x[index] = value.into();
+        guest.accessed.note(timer::ticks(), narrow(offset));
         guest::skip_plain();
         DONE
     } else if switches {
@@ -229,16 +358,35 @@ fn word<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
     }
 }
 
+/// As [`word`], outside the virtual GIC: a doorbell's page is known once it was written.
+#[inline(never)]
+fn elsewhere<I: Interface>(
+    context: &mut Context,
+    guest: &mut Guest,
+    interface: I,
+    esr: u64,
+) -> u64 {
+    let (far, hpfar) = init::fault_address();
+    let at_bell = far & PAGE_OFFSET == u64::from(DOORBELL);
+    let rings = hpfar == guest.bell_page && at_bell && syndrome::is_write(esr);
+    if !rings || !guest.ring(interface, guest.bell) {
+        return further(context, guest, Syndrome::new(esr));
+    }
+    guest.accessed.note(timer::ticks(), DOORBELL);
+    guest::skip_plain();
+    DONE
+}
+
 /// A write to GICD_SGIR.
 #[inline(always)]
 fn sgir<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::transfer_register(esr);
-    let value = register(&mut context.registers, index).map_or(0, |register| *register);
+    let value = context.registers.x[index];
     // CPUTargetList, with the filter above it (IHI 0048B 4.3.15): one that does not mean the list names nobody here.
     if !send(guest, interface, value & 0xf, value >> 16 & 0xffff) {
         return further(context, guest, Syndrome::new(esr));
     }
-    guest.statistics.count(Counter::ShortAccess);
+    guest.accessed.note(timer::ticks(), narrow(SGIR));
     guest::skip_plain();
     DONE
 }
@@ -247,28 +395,19 @@ fn sgir<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, es
 #[inline(always)]
 fn sgi1r<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, esr: u64) -> u64 {
     let index = syndrome::moved_register(esr);
-    if guest::is_odd() || index > LAST_SAVED {
+    if guest::is_odd() {
         return further(context, guest, Syndrome::new(esr));
     }
-    let value = register(&mut context.registers, index).map_or(0, |register| *register);
+    let value = context.registers.x[index];
     // Affinities, the range and the routing mode all zero: the list means this partition's vCPUs (IHI 0069H 12.2.20).
     if value & 0x00ff_f1ff_00ff_0000 != 0
         || !send(guest, interface, value >> 24 & 0xf, value & 0xffff)
     {
         return further(context, guest, Syndrome::new(esr));
     }
-    guest.statistics.count(Counter::ShortSgi);
+    guest.sent.note(timer::ticks(), narrow(value >> 24 & 0xf));
     guest::skip_plain();
     DONE
-}
-
-/// General register `index`, if it is one of those that are saved in a row.
-#[inline(always)]
-fn register(registers: &mut Registers, index: u64) -> Option<&mut u64> {
-    if index > LAST_SAVED {
-        return None;
-    }
-    registers.x.get_mut(usize::try_from(index).unwrap_or(0))
 }
 
 /// The lower half.
@@ -289,7 +428,7 @@ fn switch<I: Interface>(
 ) -> u64 {
     let on = offset & CLEARS == 0;
     let index = syndrome::transfer_register(esr);
-    let mask = register(&mut context.registers, index).map_or(0, |register| narrow(*register));
+    let mask = narrow(context.registers.x[index]);
     // A GICv3's distributor has nothing in word 0.
     if word != 0 || private {
         let (here, word) = (&guest.here, narrow(word));
@@ -314,7 +453,7 @@ fn switch<I: Interface>(
             }
         }
     }
-    guest.statistics.count(Counter::ShortAccess);
+    guest.accessed.note(timer::ticks(), narrow(offset));
     guest::skip_plain();
     DONE
 }
@@ -323,12 +462,12 @@ fn switch<I: Interface>(
 /// more or it takes longer.
 #[inline(always)]
 fn send<I: Interface>(guest: &mut Guest, interface: I, sgi: u64, targets: u64) -> bool {
-    if targets & targets.wrapping_sub(1) != 0 {
+    let first = targets.trailing_zeros();
+    // None, or more than one.
+    if targets.wrapping_shr(first) != 1 {
         return false;
     }
-    let Some(target) = guest.peers.get(targets.trailing_zeros() as usize) else {
-        return false;
-    };
+    let target = &guest.peers[first as usize & (TARGETS - 1)];
     let Some(posted) = target.posted else {
         return targets == u64::from(guest.own) && send_to_self(guest, interface, sgi);
     };
@@ -353,8 +492,6 @@ fn send_to_self<I: Interface>(guest: &Guest, interface: I, sgi: u64) -> bool {
 #[inline(never)]
 fn further(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 {
     match syndrome.class() {
-        Class::Hvc64 if syndrome.immediate() == 0 => call(context, guest, Counter::Hvc),
-        Class::Smc64 if syndrome.immediate() == 0 => call(context, guest, Counter::Smc),
         Class::DataAbortLower => access(context, guest, syndrome),
         Class::SystemRegister => system_register(context, guest, syndrome),
         _ => LEAVE,
@@ -362,8 +499,9 @@ fn further(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 
 }
 
 /// Whether the short path has saved general register `index`.
+/// (X18 and X30 lie apart.)
 const fn is_saved(index: u8) -> bool {
-    index <= 18 || index >= 30
+    index <= 17 || index >= 31
 }
 
 /// Goes past the instruction that exited, which was one of AArch64.
@@ -374,16 +512,26 @@ fn skip(registers: &mut Registers) -> u64 {
     DONE
 }
 
-/// A call whose answer takes no more than its arguments.
-fn call(context: &mut Context, guest: &mut Guest, counter: Counter) -> u64 {
+/// A call that vectors.S does not answer itself, HVC #0 or SMC #0 of AArch64: those that need no more than their arguments.
+pub extern "C" fn call(context: &mut Context, guest: &mut Guest) -> u64 {
     let registers = &mut context.registers;
-    if !hypercall::at_once(&guest.here, &mut guest.hardware, registers) {
+    let [x0, x1, ..] = registers.x;
+    let function = narrow(x0);
+    let channel = usize::try_from(x1).unwrap_or(usize::MAX);
+    let rung = function == bulkhead::CHANNEL_NOTIFY
+        && match guest.v2 {
+            Some(interface) => guest.ring(interface, channel),
+            None => guest.ring(SystemRegisters, channel),
+        };
+    if rung {
+        registers.x[..4].fill(0);
+    } else if !hypercall::at_once(&guest.here, &mut guest.hardware, registers) {
         return LEAVE;
     }
-    guest.statistics.count(Counter::Exits);
-    guest.statistics.count(counter);
+    let note = recorder::function(function);
+    guest.calls.trail.note(timer::ticks(), note.into());
     // HVC has left its instruction behind already.
-    if counter == Counter::Smc {
+    if Syndrome::new(init::exception_syndrome()).class() == Class::Smc64 {
         skip(registers)
     } else {
         DONE
@@ -403,8 +551,11 @@ fn access(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 {
         return LEAVE;
     }
     let (far, hpfar) = init::fault_address();
-    let Some(register) = mmio::word_at_once(&guest.here, &abort, &transfer, fault_ipa(hpfar, far))
-    else {
+    let address = fault_ipa(hpfar, far);
+    let Some(register) = mmio::word_at_once(&guest.here, &abort, &transfer, address) else {
+        if (layout::CHANNEL_BASE..layout::RAM_BASE).contains(&address) {
+            guest.notice_bell(Ipa::new(address));
+        }
         return LEAVE;
     };
     if abort.write {
@@ -416,7 +567,9 @@ fn access(context: &mut Context, guest: &mut Guest, syndrome: Syndrome) -> u64 {
         let value = transfer.loaded(guest.here.read_at_once(register));
         context.registers.set(transfer.register, value);
     }
-    guest.statistics.count(Counter::ShortAccess);
+    guest
+        .accessed
+        .note(timer::ticks(), narrow(far & PAGE_OFFSET));
     skip(&mut context.registers)
 }
 
@@ -428,41 +581,44 @@ fn system_register(context: &mut Context, guest: &mut Guest, syndrome: Syndrome)
     {
         return LEAVE;
     }
-    guest.statistics.count(Counter::ShortSgi);
+    guest.sent.note(timer::ticks(), 0);
     skip(&mut context.registers)
 }
 
 /// A physical interrupt: acknowledged, its priority dropped, and given to the guest through a list register if the
 /// model need not be asked.
 #[inline(always)]
-fn interrupt<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I) -> u64 {
-    if I::VERSION == GicVersion::V2 && guest.hardware.listed != 0 && end_listed(guest, interface) {
-        return DONE;
-    }
+fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     let iar = interface.acknowledge();
     let intid = iar & I::INTID;
     let value = if intid.wrapping_sub(FIRST_PPI) < PPIS {
         guest.hardware.private.direct(intid)
-    } else if intid == POSTED {
-        return posted(context, guest, interface, iar);
+    } else if I::VERSION == GicVersion::V3 && intid < FIRST_PPI {
+        return match intid {
+            POSTED => posted(guest, interface, iar),
+            RUNG => rung(guest, interface, iar),
+            _ => interrupt_further(guest, interface, iar),
+        };
+    } else if I::VERSION == GicVersion::V2 && intid == POSTED {
+        return posted(guest, interface, iar);
     } else {
         guest.hardware.direct.shared(guest.here.vcpu, intid)
     };
     if value == 0 || interface.empty_list_registers() & 1 == 0 {
-        return interrupt_further(context, guest, interface, iar);
+        return interrupt_further(guest, interface, iar);
     }
     interface.drop_priority(iar);
     interface.write_list_register(0, value);
     if I::VERSION == GicVersion::V2 {
         guest.hardware.listed = intid;
     }
-    guest.statistics.count(Counter::Direct);
+    guest.injected.note(timer::ticks(), intid);
     DONE
 }
 
 /// EL2's word that SGIs were posted to the vCPU: taken at once if it is one and no list register is in use.
 #[inline(always)]
-fn posted<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, iar: u32) -> u64 {
+fn posted<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     interface.drop_priority(iar);
     let taken = if guest.is_idle(interface) {
         guest.hardware.private.take_one(guest.posted, I::VERSION)
@@ -470,49 +626,56 @@ fn posted<I: Interface>(context: &mut Context, guest: &mut Guest, interface: I, 
         None
     };
     let Some(value) = taken else {
-        context.acknowledged = ACKNOWLEDGED | u64::from(iar);
+        guest.acknowledged = ACKNOWLEDGED | u64::from(iar);
         return LEAVE;
     };
     interface.deactivate(iar);
     interface.write_list_register(0, value);
-    guest.statistics.count(Counter::Direct);
+    guest.injected.note(timer::ticks(), narrow(value) & SGI);
+    DONE
+}
+
+/// EL2's word that doorbells of the partition were rung: taken as [`posted`] SGIs are.
+#[inline(always)]
+fn rung<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
+    interface.drop_priority(iar);
+    let here = &guest.here;
+    let value = if guest.is_idle(interface) {
+        let direct = &here.partition.direct;
+        direct.take_bell(guest.hardware.direct, here.vcpu)
+    } else {
+        0
+    };
+    if value == 0 {
+        guest.acknowledged = ACKNOWLEDGED | u64::from(iar);
+        return LEAVE;
+    }
+    interface.deactivate(iar);
+    interface.write_list_register(0, value);
+    guest
+        .injected
+        .note(timer::ticks(), narrow(value) & I::INTID);
     DONE
 }
 
 /// As [`interrupt`], for what does not go into an empty first list register; `iar` was acknowledged, no more.
 #[inline(never)]
-fn interrupt_further<I: Interface>(
-    context: &mut Context,
-    guest: &mut Guest,
-    interface: I,
-    iar: u32,
-) -> u64 {
+fn interrupt_further<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     let intid = iar & I::INTID;
+    if intid == RUNG {
+        return rung(guest, interface, iar);
+    }
     if intid >= SPECIAL {
         return LEAVE;
     }
     interface.drop_priority(iar);
     guest.hardware.listed = 0;
     if intid >= FIRST_PPI && inject(guest, interface, intid) {
-        guest.statistics.count(Counter::Direct);
+        guest.injected.note(timer::ticks(), intid);
         return DONE;
     }
-    context.acknowledged = ACKNOWLEDGED | u64::from(iar);
+    guest.acknowledged = ACKNOWLEDGED | u64::from(iar);
     LEAVE
-}
-
-/// Ends the physical interrupt that [`interrupt`] put into list register 0, where the hardware does not, if that is all that
-/// there is maintenance for. The maintenance interrupt is a level: with its cause gone it need not be acknowledged.
-#[inline(always)]
-fn end_listed<I: Interface>(guest: &mut Guest, interface: I) -> bool {
-    if interface.ended_list_registers() != 1 {
-        return false;
-    }
-    interface.write_list_register(0, 0);
-    interface.deactivate(guest.hardware.listed);
-    guest.hardware.listed = 0;
-    guest.statistics.count(Counter::ShortMaintenance);
-    true
 }
 
 /// Puts `intid` into a free list register, if that is all there is to do.

@@ -7,7 +7,7 @@ use crate::edge::firmware::Conduit;
 use crate::edge::gic::HostGic;
 use crate::edge::uart::BoardUart;
 use crate::model::console::Console;
-use crate::model::recorder::{Recorder, ShortRing};
+use crate::model::recorder::{Recorder, Trails};
 use crate::model::vgic::DirectTable;
 use crate::words::limits::{MAX_CHANNELS, MAX_CPUS, MAX_PARTITIONS};
 use crate::words::{CpuId, Mpidr, PartitionId, VcpuId};
@@ -72,13 +72,19 @@ pub static SELF_TEST: AtomicBool = AtomicBool::new(false);
 /// What each core did last.
 pub static RECORDERS: [Recorder; MAX_CPUS] = [const { Recorder::new() }; MAX_CPUS];
 
-/// What each core's short path did last.
-pub static SHORT_RINGS: [ShortRing; MAX_CPUS] = [const { ShortRing::new() }; MAX_CPUS];
+/// What each core's short path did.
+static TRAILS: [Trails; MAX_CPUS] = [const { Trails::new() }; MAX_CPUS];
 
 /// The ring of `cpu`.
 #[must_use]
 pub fn recorder(cpu: CpuId) -> &'static Recorder {
     &RECORDERS[cpu.index() % MAX_CPUS]
+}
+
+/// The trails of `cpu`.
+#[must_use]
+pub fn trails(cpu: CpuId) -> &'static Trails {
+    &TRAILS[cpu.index() % MAX_CPUS]
 }
 
 /// The partitions there are.

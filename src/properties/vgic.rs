@@ -183,8 +183,9 @@ fn owned_bits(version: GicVersion, offset: u32) -> u32 {
     let mine = |word: u32| match word {
         0 if version == GicVersion::V3 => 0,
         0 => 0x0000_ffff | 1 << TIMER,
-        1 => 1 << (LINE - 32) | 1 << (DOORBELL - 32) | 1 << (DEVICE - 32) | 1 << (DEVICE_EDGE - 32),
-        2 => 1 << (DOORBELL_2 - 64),
+        1 => 1 << (LINE - 32) | 1 << (DEVICE - 32) | 1 << (DEVICE_EDGE - 32),
+        8 => 1 << (DOORBELL - 256),
+        9 => 1 << (DOORBELL_2 - 288),
         _ => 0,
     };
     match offset {

@@ -32,6 +32,11 @@ static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
 /// Set once CPU 1 has to leave its loop.
 static LEAVING: AtomicU64 = AtomicU64::new(0);
+/// Set once CPU 1, started to leave, may: so that a row is about one of the two, to come or to go.
+static MAY_LEAVE: AtomicU64 = AtomicU64::new(0);
+
+/// Turns that CPU 1 has to go off and wait, each as long as it lasts: more than it needs.
+const TURNS: u32 = 64;
 
 /// SGIs of [`make_pending`]: more than any GIC has list registers under QEMU.
 const MANY: core::ops::Range<u32> = 5..16;
@@ -49,13 +54,14 @@ pub fn start(machine: &'static Machine) {
     device::open(machine);
     prepare_cpu();
     if machine.cpu_count() > 1 {
-        switch(ECHO);
+        // It uses devices then, whose translation the next step changes.
+        switch_to(ECHO);
     }
 }
 
 /// Whether a row needs a CPU that is not there.
 pub fn is_missing(name: &str) -> bool {
-    machine().cpu_count() < 2 && matches!(name, "ipi" | "ipi-round-trip" | "cpu-on")
+    machine().cpu_count() < 2 && matches!(name, "ipi" | "ipi-round-trip" | "cpu-on" | "cpu-off")
         || device::intid() == 0 && name == "device-interrupt"
 }
 
@@ -68,9 +74,8 @@ pub fn prepare(name: &str) {
     if name == "device-interrupt" {
         machine().gic.enable(device::intid());
     }
-    if name == "cpu-on" {
+    if matches!(name, "cpu-on" | "cpu-off") && LEAVING.load(Ordering::Acquire) == 0 {
         // CPU 1 leaves its loop at the next interrupt, and stays off until it is switched on.
-        ARRIVED.store(0, Ordering::Release);
         LEAVING.store(1, Ordering::Release);
         machine().gic.send_sgi(ONE_WAY, OTHER);
         wait_until_off();
@@ -193,19 +198,32 @@ pub fn take_pending() {
     wait(before, MANY.len() as u64);
 }
 
-/// CPU_ON, until CPU 1 runs Rust; it switches itself off again: see [`settle`].
+/// CPU_ON, until CPU 1 runs Rust, where it waits. It is off and waits in the hypervisor before: see [`settle`].
 pub fn switch_on() {
+    switch_to(LEAVE);
+}
+
+#[inline(always)]
+fn switch_to(what: u64) {
     let before = ARRIVED.load(Ordering::Acquire);
-    switch(LEAVE);
+    switch(what);
     while ARRIVED.load(Ordering::Acquire) == before {
         relax();
     }
 }
 
+/// CPU_OFF of CPU 1, which waits for that, until it has had the time to wait in the hypervisor.
+pub fn switch_off() {
+    MAY_LEAVE.store(1, Ordering::Release);
+    (0..TURNS).for_each(|_| relax());
+}
+
 /// Waits, outside the measured window, until the next go can begin.
 pub fn settle() {
     if LEAVING.load(Ordering::Acquire) != 0 {
+        switch_off();
         wait_until_off();
+        MAY_LEAVE.store(0, Ordering::Release);
     }
 }
 
@@ -223,11 +241,15 @@ fn switch(what: u64) {
 
 /// CPU 1.
 fn secondary(what: u64) {
-    ARRIVED.fetch_add(1, Ordering::Release);
     if what == LEAVE {
+        ARRIVED.fetch_add(1, Ordering::Release);
+        while MAY_LEAVE.load(Ordering::Acquire) == 0 {
+            relax();
+        }
         return;
     }
     prepare_cpu();
+    ARRIVED.fetch_add(1, Ordering::Release);
     while LEAVING.load(Ordering::Acquire) == 0 {
         relax();
     }

@@ -149,6 +149,12 @@ const ROWS: &[Row] = &[
         interrupts::take_pending()
     ),
     row!(33, "restart", peer::restart()),
+    row!(
+        34,
+        "cpu-off",
+        interrupts::switch_on(),
+        interrupts::switch_off()
+    ),
 ];
 
 fn main(machine: &'static Machine) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use bulkhead::model::recorder::Deed;
 use regex::Regex;
 
 use crate::board::Choice;
@@ -127,15 +128,15 @@ impl Trace {
                 ["partition", id, name] => {
                     trace.partitions.insert(id.parse()?, name.to_string());
                 }
-                ["short", core, at, partition, vcpu, word] => trace.events.push(Record {
+                ["short", core, at, partition, vcpu, deed, detail] => trace.events.push(Record {
                     core: core.parse()?,
                     at: at.parse()?,
                     took: 0,
-                    what: SHORT,
+                    what: SHORT + deed.parse::<u64>()?,
                     partition: partition.parse()?,
                     vcpu: vcpu.parse()?,
                     pc: 0,
-                    detail: u64::from_str_radix(word, 16)?,
+                    detail: u64::from_str_radix(detail, 16)?,
                 }),
                 _ => trace
                     .events
@@ -241,18 +242,29 @@ fn record(words: &[&str]) -> anyhow::Result<Record> {
 fn cause(event: &Record) -> String {
     use bulkhead::arm::syndrome::Syndrome;
     use bulkhead::behaviour::crash::name_of;
-    use bulkhead::model::recorder::Short;
     match event.what {
         0 => name_of(Syndrome::new(event.detail).class()).to_string(),
         1 => format!("interrupt {}", event.detail),
         2 => "SError".to_string(),
-        SHORT => match Short::of(event.at, event.detail) {
-            Some(short) => format!("short path: {}", short.deed.name()),
-            None => "short path".to_string(),
-        },
+        SHORT.. => usize::try_from(event.what - SHORT)
+            .ok()
+            .and_then(|index| Deed::ALL.get(index))
+            .map_or_else(
+                || "short path".to_string(),
+                |deed| short(*deed, event.detail),
+            ),
         _ => ["loading", "running", "stopping", "down", "paused"]
             .get(usize::try_from(event.detail).unwrap_or(usize::MAX))
             .map_or_else(|| "life".to_string(), |stage| format!("life: {stage}")),
+    }
+}
+
+/// What an event of the short path is called: with the INTID, the call or the register, which it has few of.
+fn short(deed: Deed, detail: u64) -> String {
+    match deed {
+        Deed::Injected | Deed::Ended => format!("short path: {} {detail}", deed.name()),
+        Deed::Called | Deed::Accessed => format!("short path: {} {detail:#x}", deed.name()),
+        Deed::Sent => format!("short path: {}", deed.name()),
     }
 }
 
@@ -270,7 +282,7 @@ mod tests {
             "2 1500 25 1 1 0 40200000 1a",
             "2 1750 250 1 1 0 40200000 1a",
             "0 500 0 3 0 0 0 1",
-            "short 2 1250 1 0 1b00",
+            "short 2 1250 1 0 0 1b",
             "end",
         ];
         Trace::parse(&lines.map(str::to_string)).unwrap()
@@ -284,7 +296,7 @@ mod tests {
             "{summary}"
         );
         assert!(
-            summary.contains("control    short path: injected            1  0/0/0"),
+            summary.contains("control    short path: injected 27         1  0/0/0"),
             "{summary}"
         );
         assert!(

@@ -53,7 +53,7 @@ pub(super) fn answer(
         bulkhead::CONSOLE_WRITE => console_write(here, board, machine, call),
         bulkhead::CONSOLE_READ => console_read(here, board, machine, call),
         bulkhead::CHANNEL_INFO => channels::info(here, call),
-        bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, call),
+        bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, call.argument(1)),
         bulkhead::HEARTBEAT => {
             managing::heartbeat(here, machine, call.argument(1), call.argument(2))
         }
@@ -69,7 +69,8 @@ pub(super) fn answer(
     })
 }
 
-/// The code of a call that takes no more than X1 and X2, if it is one: FEATURES, HEARTBEAT.
+/// The code of a call that takes no more than X1 and X2, if it is one: FEATURES, HEARTBEAT, CHANNEL_NOTIFY.
+#[inline(always)]
 pub(super) fn at_once(
     here: &Here<'_, '_>,
     machine: &mut impl Machine,
@@ -79,6 +80,7 @@ pub(super) fn at_once(
     let values = match function {
         bulkhead::FEATURES => features(lower(x1)),
         bulkhead::HEARTBEAT => managing::heartbeat(here, machine, x1, x2),
+        bulkhead::CHANNEL_NOTIFY => channels::notify(here, machine, x1),
         _ => return None,
     };
     Some(values.map_or_else(CallError::code, |_| bulkhead::SUCCESS))

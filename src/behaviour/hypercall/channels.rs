@@ -11,9 +11,10 @@ const INFO_PEER: u32 = 16;
 /// X3 of CHANNEL_INFO: this end may write.
 const INFO_WRITABLE: u32 = 32;
 
-/// The end the call names by its index.
-fn port<'a>(here: &Here<'a, '_>, call: &Call) -> Result<&'a Port<'a>, CallError> {
-    let index = usize::try_from(call.argument(1)).map_err(|_| CallError::Denied)?;
+/// The end with this index.
+#[inline(always)]
+fn port<'a>(here: &Here<'a, '_>, index: u64) -> Result<&'a Port<'a>, CallError> {
+    let index = usize::try_from(index).map_err(|_| CallError::Denied)?;
     here.partition.channels.get(index).ok_or(CallError::Denied)
 }
 
@@ -22,7 +23,7 @@ fn port<'a>(here: &Here<'a, '_>, call: &Call) -> Result<&'a Port<'a>, CallError>
 /// # Errors
 /// `Denied` past the partition's last end.
 pub(super) fn info(here: &Here<'_, '_>, call: &Call) -> Values {
-    let port = port(here, call)?;
+    let port = port(here, call.argument(1))?;
     let (end, peer) = (port.end(), port.peer());
     let x3 = u64::from(end.intid)
         | u64::from(peer.partition.get()) << INFO_PEER
@@ -34,7 +35,8 @@ pub(super) fn info(here: &Here<'_, '_>, call: &Call) -> Values {
 ///
 /// # Errors
 /// `Denied` past the partition's last end.
-pub(super) fn notify(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> Values {
-    channel::notify(here, port(here, call)?, machine);
+#[inline(always)]
+pub(super) fn notify(here: &Here<'_, '_>, machine: &mut impl Machine, index: u64) -> Values {
+    channel::notify(here, port(here, index)?, machine);
     Ok([0; 3])
 }

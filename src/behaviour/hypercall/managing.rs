@@ -105,7 +105,7 @@ pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Ca
         action::RESUME => Order::Resume,
         _ => return Err(CallError::InvalidParameter),
     };
-    if !partition.obey(order, machine.counter()) {
+    if !partition.obey(order, machine.counter(), machine.counter_frequency()) {
         return Err(CallError::Busy);
     }
     // All its cores look at its state; the leader alone acts on a start.

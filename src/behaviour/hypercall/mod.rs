@@ -16,11 +16,18 @@ use super::here::Here;
 use super::machine::Machine;
 use crate::arm::registers::Registers;
 use crate::model::console::Console;
-use bulkhead_abi::smccc;
+use bulkhead_abi::{psci as abi, smccc};
 
 pub use bulkhead::FUNCTION_BITS as OWN_FUNCTIONS;
 pub use psci::FUNCTION_BITS as PSCI_FUNCTIONS;
 
+/// A function's service, of either convention, and its number there (DEN0028, table 2-1).
+const SERVICE: u32 = 0xbf00_0000;
+const NUMBER: u32 = 0x00ff_ffff;
+/// The service that this hypervisor's own calls are in.
+const OWN_SERVICE: u32 = bulkhead_abi::bulkhead::FEATURES & SERVICE;
+/// From here on the numbers of that service say who the hypervisor is.
+const VENDOR_NUMBERS: u32 = 0xff00;
 /// Registers a call answers in.
 const RESULTS: usize = 4;
 
@@ -123,14 +130,38 @@ pub fn unknown(registers: &mut Registers) -> Next {
     Next::Resume
 }
 
-/// Answers the call in `registers` if that takes no more than its arguments and the core's own timer: versions, features,
-/// the heartbeat. Else nothing has changed.
+/// Whether nobody knows `function`, whatever CPU and firmware have: by the bits of the two services that a guest may ask for
+/// anything. It may be so although this says no.
+const fn is_unknown(function: u32) -> bool {
+    let (service, number) = (function & SERVICE, function & NUMBER);
+    match service {
+        abi::VERSION if number < 32 => {
+            let wide = (function & smccc::SMC64 != 0) as u32;
+            PSCI_FUNCTIONS >> (number + 32 * wide) & 1 == 0
+        }
+        // This hypervisor's own calls have no other convention; DEN0028 puts who it is at the end of the same service.
+        OWN_SERVICE if number < VENDOR_NUMBERS => {
+            number >= 128
+                || function & smccc::SMC64 != bulkhead_abi::bulkhead::FEATURES & smccc::SMC64
+                || OWN_FUNCTIONS[(number / 64) as usize] >> (number % 64) & 1 == 0
+        }
+        _ => false,
+    }
+}
+
+/// Answers the call in `registers` if that takes no more than its arguments, the core's own timer, and a word of another
+/// core's: versions, features, the heartbeat, CPU_ON, CHANNEL_NOTIFY, and what nobody knows. Else nothing has changed.
+#[inline(always)]
 pub fn at_once(here: &Here<'_, '_>, machine: &mut impl Machine, registers: &mut Registers) -> bool {
-    let [x0, x1, x2, ..] = registers.x;
+    let [x0, x1, x2, x3, ..] = registers.x;
     let function = lower(x0);
+    if is_unknown(function) {
+        unknown(registers);
+        return true;
+    }
     let code = match function {
         smccc::VERSION => Some(i64::from(smccc::VERSION_1_2)),
-        _ => psci::at_once(function, lower(x1))
+        _ => psci::at_once(here, machine, function, [x1, x2, x3])
             .map(i64::from)
             .or_else(|| bulkhead::at_once(here, machine, function, [x1, x2])),
     };

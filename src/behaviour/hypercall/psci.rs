@@ -30,7 +30,10 @@ pub(super) fn answer(
     Some(match call.function {
         psci::VERSION => Answer::code(i64::from(psci::VERSION_1_1)),
         psci::FEATURES => code(features(lower(call.argument(1)))),
-        psci::CPU_ON_32 | psci::CPU_ON_64 => code(cpu_on(here, machine, call)),
+        psci::CPU_ON_32 | psci::CPU_ON_64 => {
+            let [target, entry, context] = [1, 2, 3].map(|index| call.argument(index));
+            code(cpu_on(here, machine, target, Start { entry, context }))
+        }
         psci::CPU_OFF => code(psci::INTERNAL_FAILURE).then(Next::Off),
         psci::CPU_SUSPEND_32 | psci::CPU_SUSPEND_64 => cpu_suspend(here, call),
         psci::AFFINITY_INFO_32 | psci::AFFINITY_INFO_64 => Answer::code(affinity_info(here, call)),
@@ -46,11 +49,18 @@ pub(super) fn answer(
     })
 }
 
-/// The answer to a call that concerns no vCPU.
-pub(super) fn at_once(function: u32, argument: u32) -> Option<i32> {
+/// The answer to a call that concerns no vCPU, or switches one on.
+#[inline(always)]
+pub(super) fn at_once(
+    here: &Here<'_, '_>,
+    machine: &mut impl Machine,
+    function: u32,
+    [target, entry, context]: [u64; 3],
+) -> Option<i32> {
     match function {
+        psci::CPU_ON_64 => Some(cpu_on(here, machine, target, Start { entry, context })),
         psci::VERSION => i32::try_from(psci::VERSION_1_1).ok(),
-        psci::FEATURES => Some(features(argument)),
+        psci::FEATURES => Some(features(lower(target))),
         _ => None,
     }
 }
@@ -119,22 +129,18 @@ fn is_entry(here: &Here<'_, '_>, entry: u64) -> bool {
     entry.is_multiple_of(ENTRY_ALIGNMENT) && here.partition.has_ram_at(entry)
 }
 
-/// `CPU_ON(affinity, entry, context)` (5.6).
-fn cpu_on(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Call) -> i32 {
-    let Some(target) = vcpu_at(here, call.argument(1)).and_then(|vcpu| here.partition.vcpu(vcpu))
-    else {
+/// `CPU_ON(target, entry, context)` (5.6).
+#[inline(always)]
+fn cpu_on(here: &Here<'_, '_>, machine: &mut impl Machine, target: u64, start: Start) -> i32 {
+    let Some(target) = vcpu_at(here, target).and_then(|vcpu| here.partition.vcpu(vcpu)) else {
         return psci::INVALID_PARAMETERS;
-    };
-    let start = Start {
-        entry: call.argument(2),
-        context: call.argument(3),
     };
     if !is_entry(here, start.entry) {
         return psci::INVALID_ADDRESS;
     }
     match target.power.switch_on(start) {
         Ok(()) => {
-            machine.kick(target.cpu);
+            machine.kick_on(target.cpu);
             psci::SUCCESS
         }
         Err(Refused::AlreadyOn) => psci::ALREADY_ON,

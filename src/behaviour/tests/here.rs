@@ -71,6 +71,30 @@ fn an_sgi_for_another_vcpu_interrupts_its_core_and_is_listed_there() {
 }
 
 #[test]
+fn a_vcpu_that_comes_up_has_what_was_sent_while_it_was_off() {
+    for sent in [true, false] {
+        let mut bench = pair();
+        if sent {
+            send_to_1(&mut bench);
+        }
+        let here = Here {
+            partition: &bench.partition,
+            vcpu: VcpuId::new(1),
+            partitions: &[],
+        };
+        let mut other = Fake::new(GicVersion::V3);
+        here.load(&mut other);
+        let listed = other.list_registers.iter().map(|lr| u64::from(lr.intid()));
+        let expected = if sent { vec![SGI] } else { vec![] };
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+        assert!(
+            bench.partition.quiesce.call(VcpuId::new(1)),
+            "its list registers may hold something"
+        );
+    }
+}
+
+#[test]
 fn a_gicv2_sgi_to_oneself_is_listed_at_once() {
     let mut bench = Bench::new(GicVersion::V2, 1);
     write(&mut bench, GICD_CTLR, 3);

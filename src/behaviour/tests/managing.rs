@@ -191,10 +191,10 @@ fn a_heartbeat_is_missed_at_its_time_and_not_before() {
     assert_eq!(heartbeat.judge(due - 1), Verdict::Later(due));
     assert_eq!(heartbeat.judge(due), Verdict::Missed);
     // A partition that was held gets its whole time again.
-    heartbeat.extend(due);
+    heartbeat.extend(due, FREQUENCY);
     assert_eq!(heartbeat.judge(due), Verdict::Later(2 * due));
     heartbeat.disarm();
-    heartbeat.extend(due);
+    heartbeat.extend(due, FREQUENCY);
     assert_eq!(heartbeat.judge(u64::MAX - 1), Verdict::Idle);
 }
 

@@ -1,6 +1,7 @@
 //! PSCI's rules row by row (DEN0022 1.1, section 5; hypercalls.md, section 2).
 
 use super::super::exit::Next;
+use super::super::hypercall;
 use super::super::lifecycle::Reason;
 use super::super::testing::{Bench, RAM, RAM_SIZE, switch_on};
 use crate::model::power::{Start, State};
@@ -50,6 +51,32 @@ fn cpu_on_starts_a_vcpu_once_where_it_was_told() {
         assert_eq!(bench.machine.kicked.len(), 1, "a refused call tells nobody");
         assert_eq!(bench.power(1).state(), State::Off);
     }
+}
+
+#[test]
+fn cpu_on_is_answered_on_the_short_path_and_by_the_same_rules() {
+    let mut bench = Bench::v3(2);
+    let mut short = |arguments: [u64; 3]| {
+        bench.registers.x[0] = CPU_ON[1];
+        bench.registers.x[1..4].copy_from_slice(&arguments);
+        let done = bench
+            .on_core(|here, _, machine, registers| hypercall::at_once(here, machine, registers));
+        assert!(done);
+        bench.registers.x[0].cast_signed()
+    };
+    assert_eq!(short([2, ENTRY, 7]), INVALID_PARAMETERS);
+    assert_eq!(short([1 << 32 | 1, ENTRY, 7]), INVALID_PARAMETERS);
+    assert_eq!(short([1, ENTRY + 2, 7]), INVALID_ADDRESS);
+    assert_eq!(short([1, RAM + RAM_SIZE, 7]), INVALID_ADDRESS);
+    assert_eq!(short([0, ENTRY, 7]), ALREADY_ON);
+    assert_eq!(short([1, ENTRY, 7]), SUCCESS);
+    assert_eq!(short([1, ENTRY, 8]), ON_PENDING);
+    assert_eq!(bench.machine.kicked, [bench.partition.vcpus[1].cpu]);
+    let start = Start {
+        entry: ENTRY,
+        context: 7,
+    };
+    assert_eq!(bench.power(1).take_start(), Some(start));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod v2;
 mod v3;
 
-pub use v2::V2;
+pub use v2::{GICH_EISR0, GICH_LR, V2};
 pub use v3::{SystemRegisters, V3};
 
 use crate::arm::list_register::GicVersion;
@@ -20,6 +20,10 @@ use spin::mutex::SpinMutex;
 pub const KICK: u32 = 1;
 /// The SGI that says no more than that SGIs were posted to a core's vCPU.
 pub const POSTED: u32 = 2;
+/// The SGI that says no more than that doorbells of a core's partition were rung.
+pub const RUNG: u32 = 3;
+/// The SGI that says no more than that a core's vCPU was switched on.
+pub const START: u32 = 4;
 /// The first INTID that is no SGI.
 pub const FIRST_PPI: u32 = 16;
 /// INTIDs from here on are special: 1023 says that nothing is pending.
@@ -96,7 +100,7 @@ impl HostGic {
     /// list registers empty, kicks enabled.
     pub fn start_core(&self, cpu: CpuId, mpidr: Mpidr) {
         either!(self, gic => gic.start_core(cpu, mpidr));
-        self.enable(0, 1 << KICK | 1 << POSTED, cpu);
+        self.enable(0, 1 << KICK | 1 << POSTED | 1 << RUNG | 1 << START, cpu);
         self.reset_virtual();
     }
 

@@ -41,10 +41,12 @@ const GICC_CTLR_ENABLE: u32 = 1;
 const GICH_HCR: usize = 0x000;
 const GICH_VTR: usize = 0x004;
 const GICH_VMCR: usize = 0x008;
-const GICH_EISR0: usize = 0x020;
+/// Which list registers ended with an EOI that asked for maintenance.
+pub const GICH_EISR0: usize = 0x020;
 const GICH_ELRSR0: usize = 0x030;
 const GICH_APR: usize = 0x0f0;
-const GICH_LR: usize = 0x100;
+/// The first list register.
+pub const GICH_LR: usize = 0x100;
 /// GICH_HCR.En.
 const GICH_HCR_ENABLE: u32 = 1;
 /// GICH_VMCR with both groups on and every priority admitted.
@@ -60,9 +62,9 @@ const INTID: u32 = 0x3ff;
 /// A GICv2.
 #[derive(Clone, Copy, Debug)]
 pub struct V2 {
-    distributor: Frame<0x1000>,
     cpu_interface: Frame<0x2000>,
     hypervisor: Frame<0x200>,
+    distributor: Frame<0x1000>,
     virtual_cpu: Frame<0x1000>,
     list_registers: usize,
     priority_bits: u8,
@@ -103,6 +105,12 @@ impl V2 {
     #[must_use]
     pub fn virtual_interface(&self) -> Pa {
         self.virtual_cpu.base()
+    }
+
+    /// The addresses of GICC_DIR and of the GICH registers: what ends an interrupt.
+    pub(in crate::edge) fn ending(&self) -> [usize; 2] {
+        let dir = self.cpu_interface.address(GICC_DIR);
+        [dir, self.hypervisor.address(0)]
     }
 
     pub(super) fn start_distributor(&self) {

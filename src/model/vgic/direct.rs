@@ -6,8 +6,9 @@ use super::state::for_each_bit;
 use super::{FIRST_SPI, GicVersion, LAST_SPI, PRIVATE_SLOTS, SLOTS, slot};
 use crate::arm::list_register::ListRegister;
 use crate::words::VcpuId;
-use crate::words::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::words::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::words::sync::{AtomicU32, AtomicU64};
+use bulkhead_abi::layout::CHANNEL_FIRST_INTID;
 
 /// Which interrupts may go into a list register without the model, and as what.
 ///
@@ -22,6 +23,8 @@ use crate::words::sync::{AtomicU32, AtomicU64};
 /// - An **SGI**: [`sgi_targets`](super::sgi_targets) says whom a register write means, [`DirectTable::post`] leaves it for
 ///   them, and each target, the sender among them, asks [`DirectTable::take_one`] if *no* list register of its core is in use
 ///   and its last fill left nothing out; else it folds and fills, which finds all that is posted.
+/// - A **doorbell** of another partition's: [`Bell::ring`] leaves it and says which vCPU to interrupt, if any; that
+///   vCPU's core asks [`DirectTable::take_bell`] under the same conditions, or folds and fills.
 ///
 /// The value is read without the lock: it may be one write old, as if the interrupt had come a little earlier. The model
 /// then asks for a fold of this core ([`Effects::retract`]), which puts it right.
@@ -36,8 +39,46 @@ pub struct DirectTable {
     /// SGIs posted to each vCPU. GICv3: bit n of the first word is SGI n. GICv2, which tells sources apart: a byte of source
     /// CPUs for each SGI, eight SGIs a word.
     posted: [Posted; PRIVATE_SLOTS],
+    /// What was rung.
+    bells: Bells,
     /// GICD_TYPER, fixed once the partition has been given its interrupts.
     typer: AtomicU32,
+}
+
+/// A partition's doorbells: bit n is the SPI [`FIRST_BELL`] + n.
+#[derive(Debug)]
+struct Bells {
+    /// Those that were rung, and that nobody has taken yet.
+    rung: AtomicU64,
+    /// Those of which the guest still has an earlier ring before it, and whose end is told: they interrupt no core.
+    quiet: AtomicU64,
+}
+
+/// A doorbell of another partition's.
+#[derive(Clone, Copy, Debug)]
+pub struct Bell<'a> {
+    bells: &'a Bells,
+    template: &'a AtomicU64,
+    bit: u64,
+}
+
+impl Bell<'_> {
+    /// Rings. Gives the vCPU whose core to interrupt, with a barrier that makes this visible first; none if one that was
+    /// rung before will be looked at anyway.
+    ///
+    /// Neither waits nor locks, whoever calls and however often: a ring that nobody has looked at yet takes the next one
+    /// along, and so does an interrupt that the guest has not ended, once a second ring has found it so.
+    #[must_use]
+    #[inline(always)]
+    pub fn ring(&self) -> Option<VcpuId> {
+        // Either this sees that the bell is not quiet any more, or who made it so sees the ring: see `end_quiet`.
+        let before = self.bells.rung.fetch_or(self.bit, SeqCst);
+        if (before | self.bells.quiet.load(SeqCst)) & self.bit != 0 {
+            return None;
+        }
+        let [target, ..] = (self.template.load(Relaxed) >> TARGET_SHIFT & 7).to_le_bytes();
+        Some(VcpuId::new(target))
+    }
 }
 
 /// SGIs posted to a vCPU, and by whom: see [`DirectTable::post`].
@@ -80,9 +121,9 @@ impl Private<'_> {
     #[inline(always)]
     fn take_one_v3(self, posted: &AtomicU64) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
-            && let Some(value) = self.ready(bits.trailing_zeros())
+        let bit = bits.trailing_zeros();
+        if bits.wrapping_shr(bit) == 1
+            && let Some(value) = self.ready(bit)
         {
             return Some(value);
         }
@@ -95,8 +136,7 @@ impl Private<'_> {
     fn take_one_v2(self, [posted, others]: &Posted) -> Option<u64> {
         let bits = posted.swap(0, Acquire);
         let bit = bits.trailing_zeros();
-        if bits & bits.wrapping_sub(1) == 0
-            && bits != 0
+        if bits.wrapping_shr(bit) == 1
             && others.load(Relaxed) == 0
             && let Some(value) = self.ready(bit >> 3)
         {
@@ -109,6 +149,14 @@ impl Private<'_> {
 
 /// Where a template names the vCPU it is for: bits that both list-register formats leave zero.
 const TARGET_SHIFT: u32 = 45;
+/// INTID of the first doorbell.
+pub(super) const FIRST_BELL: u16 = CHANNEL_FIRST_INTID;
+/// Doorbells a partition has at most.
+const BELLS: u32 = u64::BITS;
+/// Where the first doorbell's word is.
+const BELL_SLOT: usize = PRIVATE_SLOTS + (FIRST_BELL as usize >> 5);
+const _: () = assert!(FIRST_BELL.is_multiple_of(32) && BELL_SLOT + 1 < SLOTS);
+const _: () = assert!(crate::words::limits::MAX_CHANNELS <= BELLS as usize);
 /// Three bits: eight vCPUs.
 const TARGET_MASK: u64 = 7 << TARGET_SHIFT;
 
@@ -121,8 +169,80 @@ impl DirectTable {
             enabled: [const { AtomicU32::new(0) }; SLOTS],
             templates: [const { [const { AtomicU64::new(0) }; 32] }; SLOTS],
             posted: [const { [const { AtomicU64::new(0) }; 2] }; PRIVATE_SLOTS],
+            bells: Bells {
+                rung: AtomicU64::new(0),
+                quiet: AtomicU64::new(0),
+            },
             typer: AtomicU32::new(0),
         }
+    }
+
+    /// The doorbell with this INTID, for who rings it; `None` for an INTID that is no doorbell's.
+    #[must_use]
+    pub fn bell(&self, intid: u16) -> Option<Bell<'_>> {
+        let bell = u32::from(intid.wrapping_sub(FIRST_BELL));
+        let slot = BELL_SLOT + (bell >> 5 & 1) as usize;
+        (bell < BELLS).then(|| Bell {
+            bells: &self.bells,
+            template: &self.templates[slot][(bell & 31) as usize],
+            bit: 1 << bell,
+        })
+    }
+
+    /// Takes the only doorbell that was rung as a list-register value for `vcpu`, or gives 0: then its core must fold and
+    /// fill. `offered` is this table, or an empty one while the core's last fill left something out.
+    ///
+    /// Only for a core whose list registers are all out of use.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_bell(&self, offered: &Self, vcpu: VcpuId) -> u64 {
+        let rung = self.bells.rung.swap(0, SeqCst);
+        let bell = rung.trailing_zeros();
+        // (One that is quiet is not ready.)
+        if rung.wrapping_shr(bell) == 1 {
+            let value = offered.shared(vcpu, u32::from(FIRST_BELL) + bell);
+            if value != 0 {
+                return value;
+            }
+        }
+        self.bells.rung.fetch_or(rung, SeqCst);
+        0
+    }
+
+    /// Takes the doorbells that were rung, for the model; and which are quiet.
+    pub(super) fn take_rung(&self) -> (u64, u64) {
+        let rung = match self.bells.rung.load(Relaxed) {
+            0 => 0,
+            _ => self.bells.rung.swap(0, SeqCst),
+        };
+        (rung, self.bells.quiet.load(Relaxed))
+    }
+
+    /// The doorbells `bells` interrupt no core: somebody looks at them when the guest ends them.
+    pub(super) fn make_quiet(&self, bells: u64) {
+        self.bells.quiet.fetch_or(bells, SeqCst);
+    }
+
+    /// The doorbells `bells` interrupt a core again. Gives those that were rung meanwhile, of which nobody was told.
+    pub(super) fn end_quiet(&self, bells: u64) -> u64 {
+        self.bells.quiet.fetch_and(!bells, SeqCst);
+        // Whoever rings after this sees that the bell is not quiet; whoever rang before it is seen here.
+        match self.bells.rung.load(SeqCst) & bells {
+            0 => 0,
+            _ => self.bells.rung.fetch_and(!bells, SeqCst) & bells,
+        }
+    }
+
+    /// Whether the SPI of bit `bit` of `word` is a doorbell whose end must be told.
+    pub(super) fn is_quiet(&self, word: usize, bit: usize) -> bool {
+        let bell = (word * 32 + bit).wrapping_sub(usize::from(FIRST_BELL));
+        bell < BELLS as usize && self.bells.quiet.load(Relaxed) >> bell & 1 == 1
+    }
+
+    /// Forgets the doorbells that were rung.
+    pub(super) fn forget_bells(&self) {
+        self.bells.rung.store(0, SeqCst);
+        self.bells.quiet.store(0, SeqCst);
     }
 
     /// The list-register value (ICH_LR<n>_EL2, or GICH_LR<n> in the lower half) with which `intid` may be given to `vcpu`,
@@ -193,6 +313,14 @@ impl DirectTable {
     #[must_use]
     pub fn posted(&self, vcpu: VcpuId) -> &Posted {
         &self.posted[vcpu.index() & (PRIVATE_SLOTS - 1)]
+    }
+
+    /// Whether an SGI is posted to `vcpu`.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_posted(&self, vcpu: VcpuId) -> bool {
+        let [first, second] = self.posted(vcpu);
+        first.load(Acquire) | second.load(Acquire) != 0
     }
 
     /// Posts SGI `sgi` (its lower four bits) from vCPU `from` to every vCPU in the mask `targets`, without the model.

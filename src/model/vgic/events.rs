@@ -1,5 +1,6 @@
 //! What happens to interrupts from outside: physical arrivals, virtual lines and edges, SGIs, trapped deactivations.
 
+use super::direct::FIRST_BELL;
 use super::state::{bit_of, byte, for_each_bit, lowest};
 use super::{Effect, Effects, LAST_SPI, Vgic};
 use crate::words::VcpuId;
@@ -54,8 +55,48 @@ impl Vgic {
         let mask = 1 << bit;
         if self.owns_spi(intid) && self.word(word, 0).physical & mask == 0 {
             self.word_mut(word, 0).latch |= mask;
+            self.publish(word, 0, effects);
             self.notice(word, 0, mask, effects);
         }
+    }
+
+    /// Raises the doorbells that were rung without the model: see [`Bell::ring`](super::Bell::ring).
+    ///
+    /// One that the guest still has before it becomes quiet: its next rings interrupt nobody, and its end is told. One that
+    /// has come to its end is looked at here, and is quiet no more unless it was rung again. So however often it is rung,
+    /// its core is interrupted at most twice for each time the guest takes it.
+    #[inline(always)]
+    pub(super) fn take_bells(&mut self, effects: &mut Effects<'_>) {
+        let (rung, quiet) = effects.direct.take_rung();
+        if rung | quiet != 0 {
+            self.take_these_bells(rung, quiet, effects);
+        }
+    }
+
+    fn take_these_bells(&mut self, mut rung: u64, quiet: u64, effects: &mut Effects<'_>) {
+        let mut ended = 0;
+        for_each_bell(quiet & !rung, |bell, bit| {
+            ended |= if self.is_in_use(bell) { 0 } else { bit };
+        });
+        if ended != 0 {
+            rung |= effects.direct.end_quiet(ended);
+        }
+        let mut in_use = 0;
+        for_each_bell(rung, |bell, bit| {
+            in_use |= if self.is_in_use(bell) { bit } else { 0 };
+            self.raise(bell, effects);
+        });
+        // (One that is quiet, at its end and rung again stays quiet.)
+        if in_use != 0 {
+            effects.direct.make_quiet(in_use);
+        }
+    }
+
+    /// Whether an earlier occurrence of the virtual edge `intid` is still to be acknowledged or ended.
+    fn is_in_use(&self, intid: u16) -> bool {
+        let (word, bit) = Self::place(intid);
+        let state = self.word(word, 0);
+        (state.latch | state.active | state.listed) >> bit & 1 != 0
     }
 
     /// Ends the active state of `intid` because the guest's ICC_DIR_EL1 write trapped; fold `vcpu`'s list registers first.
@@ -121,5 +162,14 @@ impl Vgic {
             });
         });
         best.map(|(_, word, bit)| (word, bit))
+    }
+}
+
+/// Calls `each` with the INTID and the bit of every doorbell in `bells`.
+fn for_each_bell(mut bells: u64, mut each: impl FnMut(u16, u64)) {
+    while bells != 0 {
+        let [index, ..] = bells.trailing_zeros().to_le_bytes();
+        each(FIRST_BELL + u16::from(index), bells & bells.wrapping_neg());
+        bells &= bells - 1;
     }
 }

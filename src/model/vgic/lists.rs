@@ -3,7 +3,9 @@
 //! Invariant: after a fold nothing of its vCPU is listed; a fill lists each interrupt once, most urgent first.
 
 use super::state::{Word, byte, deactivate, for_each_bit, intid_of, lowest};
-use super::{Deactivation, Effects, GicVersion, LAST_SPI, MAX_LIST_REGISTERS, Vgic, slot};
+use super::{
+    Deactivation, DirectTable, Effects, GicVersion, LAST_SPI, MAX_LIST_REGISTERS, Vgic, slot,
+};
 use crate::arm::list_register::{InterfaceControl, ListRegister, State};
 use crate::words::VcpuId;
 use arrayvec::ArrayVec;
@@ -100,6 +102,7 @@ impl Vgic {
         table.take_posted(index, self.config.version, |sgi, sources| {
             self.take_sgi(index, sgi, sources, effects)
         });
+        self.take_bells(effects);
         // The caller fills next in any case.
         let own = self.bit_of(index);
         effects.kick &= !own;
@@ -180,6 +183,8 @@ impl Vgic {
 
     /// Does what [`Vgic::fill`] does, into an empty `filled`: this spares a copy.
     pub fn fill_into(&mut self, vcpu: VcpuId, filled: &mut Filled, effects: &mut Effects<'_>) {
+        // What was done since the fold may have ended some.
+        self.take_bells(effects);
         let index = vcpu.index() & 7;
         let room = usize::from(self.config.list_registers);
         if self.maybe[index] == 0 {
@@ -197,6 +202,21 @@ impl Vgic {
             };
             filled.add(lr);
         }
+    }
+
+    /// Whether anything may wait for `vcpu`, whose list registers are empty. If not, a fold and a fill would change nothing.
+    #[must_use]
+    #[inline(always)]
+    pub fn may_wait(&self, vcpu: VcpuId, direct: &DirectTable) -> bool {
+        self.maybe[vcpu.index() & 7] != 0 || direct.is_posted(vcpu)
+    }
+
+    /// Looks at what may wait for `vcpu`, whose list registers are empty, so that [`Vgic::may_wait`] need not say so of what
+    /// does not.
+    pub fn sift(&mut self, vcpu: VcpuId) {
+        let index = vcpu.index() & 7;
+        // What it collects stays where it is.
+        let _ = self.gather(index, MAX_LIST_REGISTERS, &mut Ranking::new());
     }
 
     /// Collects a vCPU's active and deliverable interrupts, unless there are more than `room`.
@@ -326,7 +346,8 @@ impl Vgic {
         } else {
             state.listed_latch |= state.latch & mask;
             state.latch &= !mask;
-            let mut more = state.line & !state.edge & mask != 0;
+            let mut more =
+                state.line & !state.edge & mask != 0 || effects.direct.is_quiet(word, bit);
             state.list(bit, vcpu);
             if v2_sgi {
                 let sources = &mut self.sources[vcpu & 7][bit];
@@ -404,7 +425,7 @@ impl Vgic {
         if v2_sgi {
             lr = lr.with_source(source);
         }
-        if physical || listing.tell || (due && !shares) {
+        if physical || listing.tell || (due && !shares) || effects.direct.is_quiet(word, bit) {
             lr = lr.with_eoi();
         }
         self.remember(vcpu, word, bit);

@@ -48,7 +48,7 @@ mod v3;
 pub(crate) mod tests;
 
 pub use crate::arm::list_register::GicVersion;
-pub use direct::{DirectTable, Posted, Private, post_to};
+pub use direct::{Bell, DirectTable, Posted, Private, post_to};
 pub use effects::{Effect, Effects, MAX_EFFECTS};
 pub use lists::Filled;
 
@@ -247,6 +247,7 @@ impl Vgic {
                 .direct
                 .take_posted(vcpu, self.config.version, |_, _| ());
         }
+        effects.direct.forget_bells();
         self.maybe = [0; PRIVATE_SLOTS];
         for listed in &mut self.listed {
             listed.clear();

@@ -103,7 +103,17 @@ impl Word {
     #[inline(always)]
     pub fn ready(&self, sgis: u32, group_enable: [u32; 2]) -> u32 {
         let kept = self.latch | self.arrived | self.active | self.listed;
-        (self.physical | sgis) & self.enabled & self.forwarded(group_enable) & !kept
+        (self.physical | sgis | self.virtual_edges())
+            & self.enabled
+            & self.forwarded(group_enable)
+            & !kept
+    }
+
+    /// Edge-triggered SPIs of virtual devices. They go without the model as SGIs do: a list register that holds one is in no
+    /// record.
+    #[inline(always)]
+    pub fn virtual_edges(&self) -> u32 {
+        self.initial_edge & !self.physical
     }
 }
 
@@ -185,7 +195,7 @@ impl Vgic {
 
     /// Looks at interrupts that must no longer be offered, or be offered differently: whoever may hold them folds.
     ///
-    /// Those with HW are in no record, so the vCPU they go to is asked.
+    /// Those with HW are in no record, nor are edges that went without the model, so the vCPU they go to is asked.
     pub(super) fn retract(&self, word: usize, vcpu: usize, bits: u32, effects: &mut Effects<'_>) {
         let state = self.word(word, vcpu);
         if word == 0 {
@@ -197,7 +207,7 @@ impl Vgic {
         for_each_bit(bits & state.listed, |bit| {
             effects.retract |= bit_of(state.holder[bit]);
         });
-        for_each_bit(bits & state.physical, |bit| {
+        for_each_bit(bits & (state.physical | state.virtual_edges()), |bit| {
             effects.retract |= bit_of(state.target[bit]);
         });
     }
@@ -248,35 +258,38 @@ impl Vgic {
     ) {
         let state = self.word(word, vcpu);
         let sgis = if word == 0 { SGIS } else { 0 };
-        for_each_bit(bits & (state.physical | sgis), |bit| {
-            let target = if word == 0 {
-                byte(vcpu)
-            } else {
-                state.target[bit]
-            };
-            let physical = state.physical >> bit & 1 != 0;
-            let group1 = state.group >> bit & 1 != 0;
-            let plain = ListRegister::new(
-                intid_of(word, bit),
-                State::Pending,
-                state.priority[bit],
-                group1,
-            );
-            let lr = match (physical, self.config.deactivation, self.config.version) {
-                (true, Deactivation::Hardware, _) => plain.with_hardware(),
-                (true, Deactivation::Software, _) => plain.with_eoi(),
-                (false, _, GicVersion::V2) => plain.with_source(target),
-                (false, _, GicVersion::V3) => plain,
-            };
-            let value = if target == NOBODY {
-                0
-            } else {
-                lr.encode(self.config.version)
-            };
-            effects
-                .direct
-                .set_template(slot(word, vcpu), bit, value, target);
-        });
+        for_each_bit(
+            bits & (state.physical | sgis | state.virtual_edges()),
+            |bit| {
+                let target = if word == 0 {
+                    byte(vcpu)
+                } else {
+                    state.target[bit]
+                };
+                let physical = state.physical >> bit & 1 != 0;
+                let group1 = state.group >> bit & 1 != 0;
+                let plain = ListRegister::new(
+                    intid_of(word, bit),
+                    State::Pending,
+                    state.priority[bit],
+                    group1,
+                );
+                let lr = match (physical, self.config.deactivation, self.config.version) {
+                    (true, Deactivation::Hardware, _) => plain.with_hardware(),
+                    (true, Deactivation::Software, _) => plain.with_eoi(),
+                    (false, _, GicVersion::V2) if word == 0 => plain.with_source(target),
+                    (false, _, _) => plain,
+                };
+                let value = if target == NOBODY {
+                    0
+                } else {
+                    lr.encode(self.config.version)
+                };
+                effects
+                    .direct
+                    .set_template(slot(word, vcpu), bit, value, target);
+            },
+        );
     }
 
     /// Puts a word back to reset.

@@ -3,8 +3,8 @@
 use super::{print, prompt, say};
 use crate::edge::init;
 use crate::model::console::Speaker;
-use crate::model::recorder::Short;
-use crate::program::state::{CONSOLE, RECORDERS, SHORT_RINGS, assignment, partitions};
+use crate::model::recorder::{Deed, TRAIL_EVENTS};
+use crate::program::state::{self, CONSOLE, RECORDERS, assignment, partitions};
 use crate::program::system;
 use crate::words::CpuId;
 use crate::words::limits::MAX_CPUS;
@@ -22,8 +22,8 @@ struct Dump {
     next: u64,
     /// The event each core comes to: what happens during the dump is not part of it.
     ends: [u64; MAX_CPUS],
-    /// The same of the short path's ring of the core under way.
-    short: Option<(u64, u64)>,
+    /// The next place in the trails of the core under way, one trail after the other.
+    short: usize,
 }
 
 static DUMP: SpinMutex<Option<Dump>> = SpinMutex::new(None);
@@ -46,7 +46,7 @@ pub fn begin() {
         core: 0,
         next: 0,
         ends,
-        short: None,
+        short: 0,
     });
     go_on();
 }
@@ -74,34 +74,29 @@ pub fn go_on() {
 }
 
 impl Dump {
-    /// Shows an event of the core's short path; `false` if there is none left.
+    /// Shows an event of the core's short path; `false` if there is none left. (Those of one kind come in no order.)
     fn short_line(&mut self) -> bool {
-        let Some(ring) = SHORT_RINGS.get(self.core) else {
-            return false;
-        };
-        let (next, end) = self
-            .short
-            .unwrap_or_else(|| (ring.oldest(), ring.written()));
-        let (mut next, mut found) = (next.max(ring.oldest()), None);
-        while next < end && found.is_none() {
-            found = ring.get(next);
-            next += 1;
-        }
-        self.short = Some((next, end));
         let core = CpuId::new(u8::try_from(self.core).unwrap_or(u8::MAX));
-        let (Some(event), Some((partition, vcpu))) = (found, assignment(core)) else {
+        let Some((partition, vcpu)) = assignment(core) else {
             return false;
         };
-        let mut line: ArrayString<160> = ArrayString::new();
-        let _ = writeln!(
-            line,
-            "trace short {core} {} {} {vcpu} {:x}",
-            event.at,
-            partition.plan.id,
-            Short::word(event.deed, event.detail)
-        );
-        print(line.bytes());
-        true
+        while let Some(deed) = Deed::ALL.get(self.short / TRAIL_EVENTS) {
+            let place = self.short % TRAIL_EVENTS;
+            self.short += 1;
+            let Some(event) = state::trails(core).of(*deed).get(place, init::counter) else {
+                continue;
+            };
+            let mut line: ArrayString<160> = ArrayString::new();
+            let (id, code) = (partition.plan.id, deed.code());
+            let _ = writeln!(
+                line,
+                "trace short {core} {} {id} {vcpu} {code} {:x}",
+                event.at, event.detail
+            );
+            print(line.bytes());
+            return true;
+        }
+        false
     }
 
     /// Shows an event; `false` if there is none left.
@@ -113,7 +108,7 @@ impl Dump {
                 if self.short_line() {
                     return true;
                 }
-                (self.core, self.next, self.short) = (self.core + 1, 0, None);
+                (self.core, self.next, self.short) = (self.core + 1, 0, 0);
                 continue;
             }
             let event = recorder.get(self.next);

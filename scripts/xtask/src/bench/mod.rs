@@ -14,6 +14,7 @@ mod markdown;
 mod plot;
 pub mod plugin;
 pub mod profile;
+pub mod recorder;
 mod report;
 pub mod rows;
 mod saved;
@@ -126,8 +127,7 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 own.extend(boot.into_iter().filter(|(row, _)| row.id == rows::BOOT));
             }
             print!("{}", report::table(&own, variant));
-            let recorder = recorder(&counts)?;
-            println!("the flight recorder takes {recorder:.0} of the instructions of {RECORDED}\n");
+            println!("{}\n", recorder::line(&recorder::shares(&counts)?));
             let own = own.into_iter();
             measured.extend(own.map(|(row, figures)| (machine.clone(), row.name, figures)));
         }
@@ -149,15 +149,6 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         workspace::write(file, markdown::table(&measured, gic).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A row that the flight recorder records, and its source.
-const RECORDED: &str = "hvc-unknown";
-const RECORDER: &str = "src/model/recorder.rs";
-
-/// How many instructions of an exit are the flight recorder's.
-fn recorder(counts: &Counts) -> anyhow::Result<f64> {
-    profile::of(counts, find(RECORDED)?)?.written_in(RECORDER)
 }
 
 /// Prints the functions of a row, or every instruction.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Outcome;
 use crate::bench::plugin::{Counts, Fact};
 use crate::bench::rows::{self, Row};
-use crate::bench::{figures, profile};
+use crate::bench::{figures, profile, recorder};
 
 /// ESR classes that the plugin names (Arm ARM D24.2.40).
 const SYSTEM_REGISTER: u64 = 0x18;
@@ -129,7 +129,30 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
     for row in rows::ROWS.iter().filter(|row| row.id != rows::BOOT) {
         outcome.join(is_kept(counts, row, gic));
     }
+    outcome.join(recorder_is_cheap(counts));
     with_missed(outcome)
+}
+
+/// The flight recorder takes no more of the rows than what is held of it.
+fn recorder_is_cheap(counts: &Counts) -> Outcome {
+    let shares = match recorder::shares(counts) {
+        Ok(shares) => shares,
+        Err(error) => return Outcome::failed(format!("the flight recorder: {error:#}")),
+    };
+    let mut outcome = Outcome::default();
+    for share in &shares {
+        if share.takes > 0.0 && share.takes <= share.held {
+            outcome.passed += 1;
+        } else {
+            let text = format!(
+                "the flight recorder takes {} of {}, of {}",
+                share.takes, share.row, share.held
+            );
+            outcome.failures.push(text);
+        }
+    }
+    outcome.tail.push(recorder::line(&shares));
+    outcome
 }
 
 /// Puts the targets that are missed into one note.

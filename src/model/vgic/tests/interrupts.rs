@@ -15,13 +15,13 @@ fn started(deactivation: Deactivation, list_registers: u8) -> Bench {
     };
     let mut bench = Bench::new(&config);
     bench.write(0, 0, 3);
-    bench.write(0, 0x84, u32::MAX);
-    bench.write(0, 0x88, u32::MAX);
-    for priority in (0x420..0x450).step_by(4) {
+    for word in (4..0x28).step_by(4) {
+        bench.write(0, 0x80 + word, u32::MAX);
+        bench.write(0, 0x100 + word, u32::MAX);
+    }
+    for priority in (0x420..0x540).step_by(4) {
         bench.write(0, priority, 0xa0a0_a0a0);
     }
-    bench.write(0, 0x104, u32::MAX);
-    bench.write(0, 0x108, u32::MAX);
     bench
 }
 
@@ -276,7 +276,9 @@ fn a_doorbell_rung_twice_before_it_is_taken_comes_once() {
 #[test]
 fn the_most_urgent_come_first_and_the_rest_when_those_are_taken() {
     let mut bench = started(Deactivation::Hardware, 1);
-    bench.write(0, 0x420, 0x00_50_60_00);
+    // LINE is INTID 33, DOORBELL 258.
+    bench.write(0, 0x420, 0x60_00);
+    bench.write(0, 0x500, 0x50_0000);
     bench.call(|gic, effects| gic.set_level(LINE, true, effects));
     bench.call(|gic, effects| gic.raise(DOORBELL, effects));
     let filled = bench.fill(0);
@@ -291,7 +293,7 @@ fn the_most_urgent_come_first_and_the_rest_when_those_are_taken() {
 #[test]
 fn an_evicted_active_interrupt_ends_by_count() {
     let mut bench = started(Deactivation::Hardware, 1);
-    bench.write(0, 0x440, 0x60_0000);
+    bench.write(0, 0x524, 0x60_0000);
     arrive(&mut bench, DEVICE);
     let device = bench.fill(0).lrs[0];
     bench.call(|gic, effects| gic.raise(DOORBELL_2, effects));
@@ -424,4 +426,28 @@ fn an_edge_that_is_active_at_one_vcpu_is_not_offered_to_another_meanwhile() {
     bench.fold(0, &[listed[0].with_state(State::Invalid)]);
     let offered: Vec<_> = bench.fill(1).lrs.iter().map(|lr| lr.intid()).collect();
     assert_eq!(offered, [DEVICE_EDGE]);
+}
+
+#[test]
+fn what_ended_does_not_wait_once_all_was_sifted_and_what_is_due_does() {
+    let mut bench = Bench::new(&config(GicVersion::V3, 2, 4));
+    bench.write(0, 0, 3);
+    assert!(!bench.gic.may_wait(vcpu(1), &bench.table));
+    bench.table.post(vcpu(0), 3, 0b10, GicVersion::V3);
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "posted");
+    bench.fold(1, &[]);
+    bench.gic.sift(vcpu(1));
+    assert!(
+        !bench.gic.may_wait(vcpu(1), &bench.table),
+        "pending, but not enabled"
+    );
+    bench.call(|gic, effects| gic.redistributor_write(vcpu(1), 0x1_0100, 4, 1 << 3, effects));
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "due");
+    bench.gic.sift(vcpu(1));
+    assert!(bench.gic.may_wait(vcpu(1), &bench.table), "due still");
+    let listed = bench.fill(1).lrs;
+    assert_eq!(listed.len(), 1, "where the sifting left it");
+    bench.fold(1, &[]);
+    bench.gic.sift(vcpu(1));
+    assert!(!bench.gic.may_wait(vcpu(1), &bench.table), "ended");
 }

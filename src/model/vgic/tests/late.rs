@@ -57,9 +57,7 @@ impl LatePair {
         match step {
             Late::Raise(intid) => {
                 self.occurs(0, 0, *intid);
-                self.pair
-                    .system
-                    .call(|gic, effects| gic.raise(*intid, effects));
+                self.pair.system.ring(*intid);
             }
             Late::Sgi(from, sgi, to) => {
                 self.occurs(at(to), if v3 { 0 } else { at(from) }, *sgi);

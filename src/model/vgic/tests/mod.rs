@@ -31,8 +31,8 @@ pub struct Bench {
 /// What the test partition owns: a level timer PPI, two virtual SPIs of each kind, two physical SPIs.
 pub const TIMER: u16 = 27;
 pub const LINE: u16 = 33;
-pub const DOORBELL: u16 = 34;
-pub const DOORBELL_2: u16 = 70;
+pub const DOORBELL: u16 = 258;
+pub const DOORBELL_2: u16 = 294;
 pub const DEVICE: u16 = 40;
 pub const DEVICE_EDGE: u16 = 41;
 

@@ -30,8 +30,8 @@ fn byte_read(bench: &Bench, by: u8, offset: u32) -> u64 {
 
 #[test]
 fn typer_counts_words_and_cpus() {
-    // The highest owned INTID is 70: three words of 32. CPUNumber is one less than the CPUs.
-    assert_eq!(bench(3).read(0, TYPER), 2 | 2 << 5);
+    // The highest owned INTID is 294: ten words of 32. CPUNumber is one less than the CPUs.
+    assert_eq!(bench(3).read(0, TYPER), 9 | 2 << 5);
     let mut small = Vgic::new(&config(GicVersion::V2, 1, 4));
     assert_eq!(
         small.distributor_read(vcpu(0), TYPER, 4),
@@ -118,15 +118,11 @@ fn priorities_take_bytes_and_keep_only_implemented_bits() {
     byte_write(&mut bench, 0, IPRIORITYR + u32::from(LINE), 0xab);
     assert_eq!(byte_read(&bench, 0, IPRIORITYR + u32::from(LINE)), 0xa8);
     bench.write(0, IPRIORITYR + 32, 0xffff_ffff);
-    assert_eq!(
-        bench.read(0, IPRIORITYR + 32),
-        0x00f8_f800,
-        "33 and 34 are owned"
-    );
+    assert_eq!(bench.read(0, IPRIORITYR + 32), 0x0000_f800, "33 is owned");
     bench.call(|gic, effects| gic.distributor_write(vcpu(0), IPRIORITYR + 32, 2, 0, effects));
     assert_eq!(
         bench.read(0, IPRIORITYR + 32),
-        0x00f8_f800,
+        0x0000_f800,
         "half words are none"
     );
 }
@@ -180,11 +176,7 @@ fn sgis_and_ppis_have_a_fixed_trigger() {
 #[test]
 fn a_trigger_of_a_physical_spi_reaches_the_physical_gic() {
     let mut bench = bench(1);
-    assert_eq!(
-        bench.read(0, ICFGR + 8),
-        0b10 << 4 | 0b10 << 18,
-        "34 and 41 are edge-triggered"
-    );
+    assert_eq!(bench.read(0, ICFGR + 8), 0b10 << 18, "41 is edge-triggered");
     // 40 and 41 are the eighth and ninth of this word's first register.
     let effects = bench.write(0, ICFGR + 8, 0b10 << 16);
     let mask = 1 << 8 | 1 << 9;
@@ -254,10 +246,10 @@ fn each_source_of_an_sgi_is_given_once() {
 #[test]
 fn groups_are_kept_and_gate_what_is_offered() {
     let mut bench = bench(1);
-    let doorbell = 1 << (DOORBELL - 32);
-    bench.write(0, IGROUPR + 4, u32::MAX);
-    assert_eq!(bench.read(0, IGROUPR + 4) & doorbell, doorbell);
-    bench.write(0, ISENABLER + 4, doorbell);
+    let (doorbell, word) = (1 << (DOORBELL % 32), 4 * u32::from(DOORBELL / 32));
+    bench.write(0, IGROUPR + word, u32::MAX);
+    assert_eq!(bench.read(0, IGROUPR + word) & doorbell, doorbell);
+    bench.write(0, ISENABLER + word, doorbell);
     bench.write(0, CTLR, 1);
     assert_eq!(
         bench.call(|gic, effects| gic.raise(DOORBELL, effects)).kick,
@@ -286,7 +278,7 @@ fn only_pending_and_active_state_needs_folding() {
     for offset in [ISPENDR, ICPENDR, 0x300, 0x380, CPENDSGIR, SPENDSGIR + 12] {
         assert_eq!(reach(offset), Reach::Of(vcpu(1)));
     }
-    for offset in [ISPENDR + 4, ICPENDR + 8, 0x304, 0x388] {
+    for offset in [ISPENDR + 4, ICPENDR + 0x20, 0x304, 0x3a0] {
         assert_eq!(reach(offset), Reach::All);
     }
     for offset in [

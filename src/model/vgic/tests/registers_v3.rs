@@ -32,7 +32,7 @@ fn ctlr_has_one_security_state_and_affinity_routing_fixed() {
 
 #[test]
 fn typer_has_ten_bits_of_intid_no_lpis_and_no_message_based_spis() {
-    assert_eq!(bench(4).read(0, TYPER), 2 | 9 << 19);
+    assert_eq!(bench(4).read(0, TYPER), 9 | 9 << 19);
     assert_eq!(bench(4).read(0, 0x000c), 0, "GICD_TYPER2");
 }
 
@@ -141,7 +141,8 @@ fn routes_go_by_affinity_or_to_any() {
 fn a_pending_spi_moves_with_its_route() {
     let mut bench = bench(2);
     bench.write(0, CTLR, 3);
-    bench.write(0, ISENABLER + 4, 1 << (DOORBELL - 32));
+    let word = 4 * u32::from(DOORBELL / 32);
+    bench.write(0, ISENABLER + word, 1 << (DOORBELL % 32));
     assert_eq!(
         bench.call(|gic, effects| gic.raise(DOORBELL, effects)).kick,
         0b01

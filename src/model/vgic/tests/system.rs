@@ -36,6 +36,8 @@ pub struct System {
     pub kicked: u8,
     /// Cores to which an SGI was posted, and that have not looked yet.
     pub posted: u8,
+    /// The same of doorbells.
+    pub rung: u8,
     pub split_eoi: bool,
     pub use_direct: bool,
 }
@@ -75,6 +77,7 @@ impl System {
             physical,
             kicked: 0,
             posted: 0,
+            rung: 0,
             split_eoi,
             use_direct,
         }
@@ -267,13 +270,36 @@ impl System {
         self.posted |= targets;
     }
 
+    /// A doorbell of another partition's, rung past the model: its core is told, if any is to be.
+    pub fn ring(&mut self, intid: u16) {
+        if let Some(target) = self.bench.table.bell(intid).unwrap().ring() {
+            assert!(target.get() < self.config.vcpus, "nobody is told");
+            self.rung |= 1 << target.get();
+        }
+    }
+
     /// What a kicked core does: takes a lone SGI directly if it may, else folds and fills.
     pub fn visit(&mut self, of: u8) {
         let empty = |lr: &ListRegister| lr.state() == State::Invalid && !lr.has_eoi();
         let core = &self.cores[usize::from(of)];
         let idle = core.lrs.iter().all(empty) && !core.overflow && core.eoi_count == 0;
         let posted = self.posted >> of & 1 != 0;
+        // Each is an interrupt of its own.
+        let rung = !posted && self.rung >> of & 1 != 0;
         self.posted &= !(1 << of);
+        self.rung &= !(u8::from(rung) << of);
+        if rung && idle && self.kicked >> of & 1 == 0 {
+            let table = &self.bench.table;
+            let value = if self.use_direct {
+                table.take_bell(table, vcpu(of))
+            } else {
+                0
+            };
+            if value != 0 {
+                assert!(self.give_directly(of, value), "there is room");
+                return;
+            }
+        }
         if posted && idle && self.kicked >> of & 1 == 0 {
             let value = self.bench.table.take_one(vcpu(of), self.config.version);
             if value != 0 {
@@ -294,7 +320,9 @@ impl System {
         for _ in 0..200 {
             let mut busy = false;
             for core in 0..self.config.vcpus {
-                if (self.kicked | self.posted) >> core & 1 != 0 || self.maintenance(core) {
+                if (self.kicked | self.posted | self.rung) >> core & 1 != 0
+                    || self.maintenance(core)
+                {
                     self.visit(core);
                     busy = true;
                 }
