@@ -9,8 +9,6 @@ use core::mem::{MaybeUninit, offset_of};
 
 /// Image header flags: little-endian, 4 KiB pages, anywhere in memory (booting.rst).
 const IMAGE_FLAGS: u64 = 0b1010;
-/// R_AARCH64_RELATIVE (ELF for the Arm 64-bit Architecture, 5.7.14).
-const R_AARCH64_RELATIVE: u64 = 1027;
 /// Bytes of the stack the boot core starts on.
 const BOOT_STACK_SIZE: usize = 256 * 1024;
 
@@ -62,7 +60,6 @@ global_asm!(
     hcr_boot = const control::HCR_BOOT.bits(),
     sctlr_off = const control::SCTLR_EL2_OFF,
     sctlr_on = const control::SCTLR_EL2_ON,
-    relative = const R_AARCH64_RELATIVE,
     mpidr_mask = const Mpidr::MASK,
     boot_stack = sym BOOT_STACK,
     boot_stack_size = const size_of::<BootStack>(),

@@ -1,6 +1,7 @@
 //! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
 
 use super::fault::{halt, refuse, wrong_level};
+use super::log;
 use super::state::{self, Host};
 use super::system;
 use super::{core as loops, partitions, power, selftest, tables};

@@ -3,10 +3,13 @@
 //! Addresses that cannot be mixed up, identifiers, limits. Depends on `core` alone.
 
 mod address;
+#[cfg(test)]
+pub(crate) mod effort;
 mod flat;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod order;
 pub mod patience;
 pub mod sync;
 mod text;

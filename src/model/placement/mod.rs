@@ -12,6 +12,7 @@ use crate::model::bundle::{Plan, System};
 use crate::words::limits::{
     MAX_CHANNELS, MAX_EXTENTS, MAX_PARTITIONS, MAX_RAM_RANGES, MAX_RESERVED,
 };
+use crate::words::order::sort_by_key;
 use crate::words::{Ipa, PAGE_SIZE, Pa, Range, Text};
 
 mod channels;
@@ -259,7 +260,9 @@ fn attempt(
     placement.channels.clear();
     ends(system, &mut placement.ends)?;
     let mut order: ArrayVec<&Plan<'_>, MAX_PARTITIONS> = system.partitions.iter().collect();
-    order.sort_unstable_by_key(|plan| (core::cmp::Reverse(plan.memory), plan.id));
+    sort_by_key(&mut order, |plan| {
+        (core::cmp::Reverse(plan.memory), plan.id)
+    });
     placement
         .extents
         .extend(order.iter().map(|_| Extents::new()));
