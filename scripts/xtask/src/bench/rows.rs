@@ -166,9 +166,9 @@ pub const ROWS: &[Row] = &[
     row(29, "console-64-bytes", [97_600, 97_600]),
     row(30, "console-call-48", [14_100, 14_100]),
     row(31, "load-without-syndrome", [890, 890]),
-    row(32, "more-than-list-registers", [6_200, 6_450]),
-    row(33, "restart", [893_000, 893_000]).apart(),
-    row(BOOT, "boot", [7_080_000, 14_400_000])
+    row(32, "more-than-list-registers", [5_900, 6_150]),
+    row(33, "restart", [62_000, 62_000]).apart(),
+    row(BOOT, "boot", [275_000, 403_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
