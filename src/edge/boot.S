@@ -37,14 +37,30 @@ primary:
     cmp     x21, #2
     b.ne    1f
     plain_el2
-1:  adrp    x9, __bss_start
+    ldr     x9, ={cptr_boot}
+    msr     cptr_el2, x9
+    isb
+    .arch_extension fp
+    .arch_extension simd
+    movi    v0.2d, #0
+1:  adrp    x9, __bss_start         // both multiples of 4 KiB
     add     x9, x9, :lo12:__bss_start
     adrp    x10, __bss_end
     add     x10, x10, :lo12:__bss_end
+    cmp     x21, #2
+    b.ne    9f
 2:  cmp     x9, x10
     b.hs    3f
-    stp     xzr, xzr, [x9], #16
+    .rept 16
+    stp     q0, q0, [x9], #32
+    .endr
     b       2b
+    .arch_extension nosimd
+    .arch_extension nofp
+9:  cmp     x9, x10                 // FP may trap at another exception level
+    b.hs    3f
+    stp     xzr, xzr, [x9], #16
+    b       9b
 // Absolute addresses in the image are less the base so far. A word of RELR is the address of one of them, or, if odd, says
 // by its bits which of the 63 words that follow are too (generic ABI, "Relative Relocation Table").
 3:  adrp    x9, __relr_start

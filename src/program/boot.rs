@@ -29,7 +29,10 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         mute()
     };
     let board = Board::read(bytes);
-    let console = board::console(bytes);
+    let console = match &board {
+        Ok(board) => board.console,
+        Err(_) => board::console(bytes),
+    };
     if let Some(console) = console {
         system::EMERGENCY.set(kind_of(console.kind), console.registers);
     }

@@ -3,6 +3,7 @@
 //! Addresses that cannot be mixed up, identifiers, limits. Depends on `core` alone.
 
 mod address;
+mod flat;
 mod id;
 pub mod limits;
 mod nodes;
@@ -19,6 +20,7 @@ pub const fn lower_half(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }
 
+pub use flat::{FlatNode, FlatTree, Property, Shape, Token, reservations};
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
 pub use nodes::Nodes;
 pub use text::Text;
