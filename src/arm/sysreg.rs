@@ -301,6 +301,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         /// Nothing but the listed registers does anything, whatever the encoding.
         #[test]
         fn el2_registers_are_undefined(op0 in 0_u8..4, op1 in 4_u8..8, crn in 0_u8..16, crm in 0_u8..16, op2 in 0_u8..8, read: bool) {

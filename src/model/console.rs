@@ -54,10 +54,13 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 /// A time, from any moment on that is the same for all cores.
 pub type Milliseconds = u64;
 
+/// Bytes that a ring and a queue have room for: as much as one pastes. Few under Miri, which looks at each with every copy.
+pub const ROOM: usize = if cfg!(miri) { 0x400 } else { 0x4000 };
+
 /// Output of one speaker on its way to the UART.
-pub type Ring = ByteRing<0x4000>;
-/// Typed bytes on their way to one partition: as much as one pastes.
-pub type InputQueue = ByteRing<0x4000>;
+pub type Ring = ByteRing<ROOM>;
+/// Typed bytes on their way to one partition.
+pub type InputQueue = ByteRing<ROOM>;
 
 /// Those who may speak: the partitions, the hypervisor, the monitor, and what a partition said before.
 pub const SPEAKERS: usize = MAX_PARTITIONS + 3;
@@ -252,7 +255,7 @@ impl Default for Console {
 }
 
 /// Most quanta one call moves: what a full ring holds.
-const MAX_ROUNDS: usize = 0x4000 / PIECE + 1;
+const MAX_ROUNDS: usize = ROOM / PIECE + 1;
 
 impl Console {
     /// A console nobody has spoken on, partition 0 in focus.

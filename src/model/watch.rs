@@ -357,6 +357,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         /// Nothing but the loop itself is ever condemned.
         #[test]
         fn no_other_guest_is_condemned(looks in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()), 8..20)) {

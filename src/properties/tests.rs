@@ -1,23 +1,12 @@
 //! The properties in `cargo test`: the corpus, changes of it, and random bytes, as many as a test run has time for.
 
 use super::{ALL, check};
+use crate::words::effort;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
-
-/// Cases of each property: `PROPTEST_CASES`, or enough to have found every mistake made so far.
-fn cases(usual: u32) -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    ProptestConfig {
-        cases: asked.unwrap_or(usual),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
 
 /// The corpus of a property, by file name.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
@@ -31,7 +20,8 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
             (path.display().to_string(), bytes)
         })
         .collect();
-    files.sort();
+    // The shortest first, which is the one that Miri reads.
+    files.sort_by_key(|(path, bytes)| (bytes.len(), path.clone()));
     files
 }
 
@@ -43,6 +33,10 @@ fn byte() -> impl Strategy<Value = u8> {
 /// Holds a property against its corpus, as it is and changed, and against `longest` random bytes and fewer.
 fn hold(name: &str, usual: u32, longest: usize) {
     let corpus = corpus(name);
+    let corpus: Vec<_> = match cfg!(miri) {
+        true => corpus.into_iter().take(1).collect(),
+        false => corpus,
+    };
     for (path, bytes) in &corpus {
         println!("{path}");
         check(name, bytes);
@@ -66,9 +60,13 @@ fn hold(name: &str, usual: u32, longest: usize) {
             }
             bytes
         });
-    let random = prop::collection::vec(any::<u8>(), 0..longest);
+    let random = prop::collection::vec(any::<u8>(), 0..effort::times(longest, longest.min(200)));
     let any_of = prop_oneof![changed, random];
-    let held = TestRunner::new(cases(usual)).run(&any_of, |bytes| {
+    let held = TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..effort::cases(usual)
+    })
+    .run(&any_of, |bytes| {
         check(name, &bytes);
         Ok(())
     });

@@ -3,6 +3,8 @@
 //! Addresses that cannot be mixed up, identifiers, limits. Depends on `core` alone.
 
 mod address;
+#[cfg(test)]
+pub(crate) mod effort;
 mod flat;
 mod id;
 pub mod limits;

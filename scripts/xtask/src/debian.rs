@@ -5,11 +5,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 
 use crate::apt::{Packages, apt, run};
 use crate::{progress, workspace};
+
+/// Tests run beside each other: one of them downloads, and the others find it there.
+static TAKING: Mutex<()> = Mutex::new(());
 
 /// How many meta packages may stand before the package that has the files.
 const META_DEPTH: usize = 4;
@@ -39,6 +43,7 @@ pub fn packaged(package: &str, path: &str) -> anyhow::Result<PathBuf> {
 pub fn file(package: &str, pattern: &str, name: &str, follow: &str) -> anyhow::Result<PathBuf> {
     let folder = workspace::target().join("debian").join(package);
     let path = folder.join(name);
+    let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if path.exists() {
         return Ok(path);
     }
@@ -60,6 +65,7 @@ pub fn file(package: &str, pattern: &str, name: &str, follow: &str) -> anyhow::R
 pub fn firmware(package: &str, inside: &str, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let folder = workspace::target().join("debian").join(package);
     let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if !paths.iter().all(|path| path.exists()) {
         let wanted = names
             .iter()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
@@ -123,6 +124,9 @@ pub fn tree(machine: &Machine) -> anyhow::Result<Vec<u8>> {
     let key = Sha256::digest(machine_arguments(machine, "")?.join(" "));
     let name = format!("boards/{}-{}.dtb", machine.board.name, hex(&key));
     let kept = workspace::target().join(name);
+    // Tests run beside each other: one of them asks QEMU.
+    static ASKING: Mutex<()> = Mutex::new(());
+    let _alone = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(tree) = std::fs::read(&kept) {
         return Ok(tree);
     }

@@ -1,6 +1,7 @@
 //! Where things are: the repository's root and what is made under `target/`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The target the hypervisor and the guests are built for.
 pub const BARE_TARGET: &str = "aarch64-unknown-none-softfloat";
@@ -48,8 +49,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the folder {}", show(directory)))?;
+    // Tests that run beside each other may write the same file.
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
+    name.push(format!(".{}.{number}.part", std::process::id()));
     let part = directory.join(name);
     std::fs::write(&part, bytes)
         .and_then(|()| std::fs::rename(&part, path))

@@ -335,6 +335,8 @@ const NEVER: &[(u8, u8, u32)] = &[
 ];
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn what_is_shown_is_never_more_than_there_is(crm in 1_u8..=7, op2 in 0_u8..=7, raw: u64, gic: bool, pmu: bool) {
         let rights = Rights { gic_system_registers: gic, performance_monitors: pmu, self_hosted_debug: true };

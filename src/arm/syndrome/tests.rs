@@ -223,6 +223,8 @@ fn writes_to_icc_sgi1r_are_recognised_with_any_low_register() {
 }
 
 proptest::proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// What is recognised whole is what the decoding says in parts.
     #[test]
     fn what_is_recognised_is_decoded_the_same(flips in 0_u64..1 << 32, base in 0_usize..3) {

@@ -1,6 +1,7 @@
 //! Lives: each rule, and any sequence of events.
 
 use super::*;
+use crate::words::effort::times;
 use proptest::prelude::*;
 
 const ONE: OnCrash = OnCrash::Restart {
@@ -345,11 +346,13 @@ impl World {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// Whatever happens in whatever order, no partition is loaded under a guest, no stop ends before its cores have parked,
     /// and once nothing more happens it comes to rest in a few steps of its cores.
     #[test]
     fn any_life_comes_to_rest(
-        events in prop::collection::vec(event(), 0..200),
+        events in prop::collection::vec(event(), 0..times(200, 20)),
         restart in any::<bool>(),
     ) {
         let mut world = World::new(if restart { ONE } else { OnCrash::Stop });

@@ -6,6 +6,7 @@ use super::super::machine::Machine;
 use super::super::testing::{Bench, Fake, switch_on};
 use crate::model::vgic::GicVersion;
 use crate::words::VcpuId;
+use crate::words::effort::times;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const GICD_CTLR: u64 = 0x0800_0000;
@@ -106,7 +107,7 @@ fn a_gicv2_sgi_to_oneself_is_listed_at_once() {
 /// and has its interrupt again afterwards.
 #[test]
 fn what_another_core_holds_is_seen_and_given_back() {
-    for _ in 0..50 {
+    for _ in 0..times(50, 2) {
         let mut bench = pair();
         send_to_1(&mut bench);
         let partition = std::mem::replace(&mut bench.partition, Bench::v3(1).partition);

@@ -2,6 +2,7 @@
 
 use super::super::testing::Bench;
 use crate::properties::hypercall::{OTHERS, PSCI};
+use crate::words::effort::{cases, some};
 use proptest::prelude::*;
 
 const NOT_SUPPORTED: u64 = u64::MAX;
@@ -45,7 +46,7 @@ fn no_other_function_of_the_standard_ranges_is_answered() {
         0x8000_3f00,
     ];
     for base in ranges {
-        for function in base..base + 0x100 {
+        for function in some(base..base + 0x100, 101) {
             if !known().any(|known| known == function) {
                 assert!(!is_answered(function), "{function:#x}");
             }
@@ -57,7 +58,7 @@ fn no_other_function_of_the_standard_ranges_is_answered() {
 fn psci_features_claims_exactly_what_is_answered() {
     let mut bench = Bench::v3(1);
     for base in [0x8400_0000_u64, 0xc400_0000] {
-        for function in base..base + 0x40 {
+        for function in some(base..base + 0x40, 7) {
             let claimed = bench.call(0x8400_000a, &[function]).0[0] != NOT_SUPPORTED;
             assert_eq!(claimed, PSCI.contains(&function), "{function:#x}");
         }
@@ -70,7 +71,7 @@ fn psci_features_claims_exactly_what_is_answered() {
 #[test]
 fn bulkheads_features_claims_exactly_what_is_answered() {
     let mut bench = Bench::v3(1);
-    for function in 0xc600_0000_u64..0xc600_0100 {
+    for function in some(0xc600_0000_u64..0xc600_0100, 13) {
         let claimed = bench.call(0xc600_0000, &[function]).0[0] == 0;
         assert_eq!(claimed, OTHERS.contains(&function), "{function:#x}");
     }
@@ -86,7 +87,7 @@ fn arch_features_claims_exactly_what_is_answered() {
         let mut bench = Bench::v3(1);
         (bench.machine.csv2, bench.machine.ssbs) = (csv2, ssbs);
         let mut ask = |function: u64, x1: u64| bench.call(function, &[x1]).0[0].cast_signed();
-        for function in (0x8000_0000_u64..0x8000_0100).chain(WORKAROUNDS) {
+        for function in some(0x8000_0000_u64..0x8000_0100, 37).chain(WORKAROUNDS) {
             let claimed = ask(0x8000_0001, function);
             let answered = match function {
                 // What it answers about SMCCC_VERSION.
@@ -118,7 +119,7 @@ fn a_workaround_is_the_firmwares_unless_the_cpu_needs_none() {
         (0x8000_7fff, StoreBypass),
         (0x8000_3fff, BranchHistory),
     ];
-    for said in [0, 1, -1, -2, -3, 7, i64::MIN] {
+    for said in some([0, 1, -1, -2, -3, 7, i64::MIN], 3) {
         for (csv2, ssbs) in [(0, 0), (1, 2)] {
             for (function, workaround) in all {
                 let mut bench = Bench::v3(1);
@@ -197,6 +198,8 @@ fn argument() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     /// A 32-bit call gives the same whatever its arguments' upper halves hold.
     #[test]
     fn a_32_bit_call_reads_w_registers_only(

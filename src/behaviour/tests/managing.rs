@@ -199,6 +199,8 @@ fn a_heartbeat_is_missed_at_its_time_and_not_before() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// Whatever is asked in whatever order: only the managed partition changes, by the table of its life.
     #[test]
     fn control_never_reaches_further_than_the_manifest(calls in prop::collection::vec((0_u64..9, 0_u64..7), 0..60)) {

@@ -458,6 +458,8 @@ fn code_is_found_in_every_piece_of_ram() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// Any instruction, any abort in any device: it is done whole, refused whole, or tried again.
     #[test]
     fn any_access_is_done_refused_or_tried_again(

@@ -2,7 +2,7 @@
 
 use super::super::testing::{Bench, ID};
 use super::super::{console, exit::Next};
-use crate::model::console::{Console, Intake, Then};
+use crate::model::console::{Console, Intake, ROOM, Then};
 use crate::words::PartitionId;
 use std::collections::VecDeque;
 
@@ -34,13 +34,13 @@ fn kick(bench: &mut Bench) {
 #[test]
 fn a_store_into_a_full_ring_is_tried_again_and_loses_nothing() {
     let mut bench = Bench::v3(1);
-    for _ in 0..0x4000 {
+    for _ in 0..ROOM {
         write(&mut bench, DR, u64::from(b'a'));
     }
     let pc = bench.registers.pc;
     write(&mut bench, DR, u64::from(b'z'));
     assert_eq!(bench.registers.pc, pc, "the store has not happened");
-    assert_eq!(bench.output().len(), 0x4000);
+    assert_eq!(bench.output().len(), ROOM);
     write(&mut bench, DR, u64::from(b'z'));
     assert_eq!(bench.registers.pc, pc + 4);
     assert_eq!(bench.output(), b"z");
@@ -75,7 +75,7 @@ fn a_paste_longer_than_all_queues_arrives_whole_and_asks_for_the_rest_itself() {
     let mut bench = Bench::v3(1);
     bench.console.set_focus(PartitionId::new(ID));
     write(&mut bench, LCR_H, 0x70);
-    let paste: Vec<u8> = (0_u32..20_000).map(|byte| byte as u8).collect();
+    let paste: Vec<u8> = (0..ROOM as u32 * 3 / 2).map(|byte| byte as u8).collect();
     let typed: Vec<u8> = paste.iter().copied().filter(|byte| *byte != 0x1d).collect();
     let mut board = typed.iter().copied().collect::<VecDeque<u8>>();
     let mut intake = Intake::new();

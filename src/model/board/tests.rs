@@ -341,6 +341,10 @@ fn message(tree: &[u8]) -> String {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_virt_tree_with_gicv2_gives_the_machine_qemu_documents() {
     let tree = Virt::default().build();
     let board = Board::read(&tree).unwrap();
@@ -426,6 +430,10 @@ fn a_pi_tree_gives_addresses_through_ranges_and_a_spin_table() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn bytes_past_the_tree_are_ignored() {
     let mut tree = Virt::default().build();
     tree.extend_from_slice(&[0xff; 4096]);
@@ -433,6 +441,10 @@ fn bytes_past_the_tree_are_ignored() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn ram_ranges_come_sorted_and_touching_ones_joined() {
     let virt = Virt {
         memory: [
@@ -453,6 +465,10 @@ fn ram_ranges_come_sorted_and_touching_ones_joined() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_board_without_what_every_board_needs_is_refused_by_name() {
     let no_ram = pi(&[0, 0, 0]);
     assert!(message(&no_ram).contains("no RAM"), "{}", message(&no_ram));
@@ -502,6 +518,10 @@ fn a_board_without_what_every_board_needs_is_refused_by_name() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn list_registers_are_as_many_as_the_command_line_allows() {
     let limit = |bootargs| {
         let tree = Virt::default().build();
@@ -520,6 +540,10 @@ fn list_registers_are_as_many_as_the_command_line_allows() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_console_that_leads_nowhere_is_none() {
     for stdout in ["/pl011@9999999", "serial7", "", "/pl061@9030000"] {
         let tree = Virt {
@@ -552,6 +576,10 @@ fn timer_of(bytes: &[u8]) -> Result<Timer, BoardError> {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn timers_are_found_by_their_names_where_they_have_some() {
     let named = |names: &[&str]| {
         tree(&[], |t| {
@@ -576,6 +604,10 @@ fn timers_are_found_by_their_names_where_they_have_some() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
     let pmu = |lines: &[u32]| {
         let bytes = tree(&[], |t| {
@@ -619,6 +651,7 @@ fn a_node_nested_too_deep_is_refused() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of nodes take an interpreter minutes")]
 fn a_tree_of_too_many_nodes_is_refused() {
     let wide = |count: usize| {
         tree(&[], |t| {
@@ -632,6 +665,10 @@ fn a_tree_of_too_many_nodes_is_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_device_has_its_registers_and_interrupts_at_the_gic() {
     let tree = Virt::default().build();
     let pl061 = device(&tree, "/pl061@9030000").unwrap();
@@ -680,6 +717,10 @@ fn what_a_bus_hides_is_marked_and_not_guessed() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn two_uarts_of_the_pi_share_a_page_and_an_interrupt() {
     let tree = pi(&PI_MEMORY);
     let all: Vec<_> = devices(&tree).unwrap().map(Result::unwrap).collect();
@@ -723,7 +764,7 @@ fn changes() -> impl Strategy<Value = Vec<(usize, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::words::effort::cases(600))]
 
     #[test]
     fn no_change_to_a_virt_tree_makes_it_panic_or_hang(changes in changes(), gic in 2_u32..4) {
@@ -732,6 +773,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds")]
     fn no_change_to_a_pi_tree_makes_it_panic_or_hang(changes in changes()) {
         let base = pi(&PI_MEMORY);
         read_all(&mutated(&base, &changes, base.len()));
@@ -749,6 +791,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds")]
     fn ram_of_any_tree_is_ascending_and_disjoint(
         pieces in proptest::collection::vec((0_u32..64, 0_u32..16), 1..16)
     ) {

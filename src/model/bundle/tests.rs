@@ -227,6 +227,10 @@ fn a_bundle_gives_the_plan_that_was_written() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn the_digest_does_not_depend_on_itself_or_on_payload_bytes_but_on_all_else() {
     let good = bundle(&[]);
     let expected = digest(&good).unwrap();
@@ -250,6 +254,10 @@ fn the_digest_does_not_depend_on_itself_or_on_payload_bytes_but_on_all_else() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn what_is_wrong_is_named_with_its_node() {
     let cases: &[(Change, &str, &str)] = &[
         (
@@ -439,6 +447,10 @@ fn what_is_wrong_is_named_with_its_node() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn a_command_line_longer_than_linux_takes_is_refused() {
     let line = |length: usize| ("partition@0", "bootargs", Some(text(&"x".repeat(length))));
     assert!(System::read(&bundle(&[line(2048)])).is_ok());
@@ -446,6 +458,10 @@ fn a_command_line_longer_than_linux_takes_is_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn nodes_out_of_place_are_refused() {
     let renamed = |from: &[u8], to: &[u8]| {
         let mut bundle = bundle(&[]);
@@ -477,6 +493,10 @@ fn patch_again(bundle: &mut [u8], digest: &[u8]) {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn a_system_without_partitions_is_refused() {
     let mut b = Build::new(&[]);
     b.node("", |b| {
@@ -529,6 +549,10 @@ fn board(starts: &[CpuStart]) -> Board<'static> {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole bundles, each of which takes an interpreter many seconds"
+)]
 fn a_system_fits_a_board_with_its_cpus_only() {
     let good = bundle(&[]);
     let system = System::read(&good).unwrap();
@@ -593,9 +617,10 @@ fn redigested(mut bundle: Vec<u8>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::words::effort::cases(2000))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "one of many whole bundles, each of which takes an interpreter many seconds")]
     fn no_change_makes_reading_panic_or_hang(
         changes in proptest::collection::vec((any::<usize>(), prop_oneof![0_u8..16, any::<u8>()]), 1..8)
     ) {

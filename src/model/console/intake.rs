@@ -154,10 +154,11 @@ mod tests {
     use super::super::Speaker;
     use super::*;
     use crate::words::PartitionId;
+    use crate::words::effort::times;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    const QUEUE: usize = 0x4000;
+    const QUEUE: usize = crate::model::console::ROOM;
 
     /// A terminal that waits for a UART of 16 bytes, and a guest that reads.
     struct Board {
@@ -242,9 +243,9 @@ mod tests {
 
     #[test]
     fn a_paste_longer_than_the_queue_arrives_whole_at_a_slow_guest() {
-        let paste = text(3 * QUEUE);
+        let paste = text(times(3 * QUEUE, QUEUE + 300));
         let mut board = Board::new(&paste);
-        for _ in 0..4 * QUEUE {
+        for _ in 0..paste.len() + times(QUEUE, 16) {
             board.send();
             board.drain(1);
             // 256 bytes in just under a second.
@@ -376,9 +377,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         /// However the guest reads, what it reads is in order and nothing is lost while it keeps up its rate.
         #[test]
-        fn typed_bytes_arrive_once_in_order(length in QUEUE - 100..QUEUE + 6000, reads in prop::collection::vec((0_usize..600, 0_u64..700), 0..60)) {
+        fn typed_bytes_arrive_once_in_order(length in QUEUE - 100..QUEUE + times(6000, 300), reads in prop::collection::vec((0_usize..600, 0_u64..700), 0..times(60, 8))) {
             let paste = text(length);
             let mut board = Board::new(&paste);
             for (count, wait) in reads {

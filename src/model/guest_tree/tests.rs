@@ -308,6 +308,8 @@ fn the_machine_with_everything_fits_the_room_a_layout_keeps() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn a_buffer_too_small_is_an_error_and_one_large_enough_gives_the_same_tree(room in 0_usize..8192) {
         let expected = written(&full(GuestGic::V2));

@@ -326,7 +326,7 @@ fn placed<'k>(kernel: &'k [u8], format: Format, memory: u64, load: Option<u64>) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(crate::words::effort::cases(2000))]
 
     #[test]
     fn an_elf_files_layout_lies_in_ram_without_overlap_whatever_its_header(

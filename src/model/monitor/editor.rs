@@ -278,6 +278,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         /// Whatever is typed, a line is text of at most its length, and the terminal gets a bounded answer.
         #[test]
         fn any_keys_make_a_bounded_line_of_text(keys in prop::collection::vec(any::<u8>(), 0..600)) {

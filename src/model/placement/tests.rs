@@ -279,6 +279,8 @@ fn no_two_channels_and_no_partition_share_memory() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn holes_are_exactly_the_pages_that_are_ram_and_not_reserved(
         reserved in proptest::collection::vec((0_u64..0x40_000, 0_u64..0x5000), 0..20)

@@ -2,20 +2,26 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-/// Tables in a map, `limit` of them at most.
+/// Tables one behind the other, `limit` of them at most.
 struct Fake {
-    tables: HashMap<u64, Vec<u64>>,
-    next: u64,
+    tables: Vec<[u64; ENTRIES]>,
     limit: usize,
+}
+
+const ENTRIES: usize = 512;
+const TABLES: u64 = 0x8000_0000;
+
+/// Which of them is at `table`.
+fn place(table: Pa) -> usize {
+    usize::try_from((table.get() - TABLES) / 4096).unwrap()
 }
 
 impl Fake {
     fn new(limit: usize) -> Self {
         Self {
-            tables: HashMap::new(),
-            next: 0x8000_0000,
+            tables: Vec::new(),
             limit,
         }
     }
@@ -35,16 +41,15 @@ impl TableMemory for Fake {
         if self.tables.len() >= self.limit {
             return None;
         }
-        let at = self.next;
-        self.next += 4096;
-        self.tables.insert(at, vec![0; 512]);
+        let at = TABLES + self.tables.len() as u64 * 4096;
+        self.tables.push([0; ENTRIES]);
         Some(Pa::new(at))
     }
     fn entries(&self, table: Pa) -> &[u64] {
-        &self.tables[&table.get()]
+        &self.tables[place(table)]
     }
     fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
-        self.tables.get_mut(&table.get()).unwrap()
+        &mut self.tables[place(table)]
     }
 }
 
@@ -232,6 +237,8 @@ fn stage2_devices_and_channels_are_never_executable() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     /// The tree against a map of pages.
     #[test]
     fn the_tree_translates_as_a_map_of_pages_does(
@@ -239,7 +246,7 @@ proptest! {
     ) {
         let (mut fake, tree) = Fake::stage2(36);
         let leaf = stage2_leaf(Memory::Normal, Access::All);
-        let mut model: HashMap<u64, u64> = HashMap::new();
+        let mut model: BTreeMap<u64, u64> = BTreeMap::new();
         for (input, output, pages) in ranges {
             let taken = (input..input + pages).any(|page| model.contains_key(&page));
             let result = tree.map(&mut fake, input * 4096, Pa::new(output * 4096), pages * 4096, leaf);

@@ -18,7 +18,21 @@ pub struct Step {
     pub run: fn() -> anyhow::Result<Outcome>,
 }
 
-/// Every host test.
+/// Those that build in a directory of their own, the longest first.
+pub const APART: &[Step] = &[
+    Step {
+        name: "host/miri",
+        quick: false,
+        run: deep::miri,
+    },
+    Step {
+        name: "host/coverage",
+        quick: false,
+        run: deep::coverage,
+    },
+];
+
+/// Those that build where everything is built.
 pub const STEPS: &[Step] = &[
     Step {
         name: "host/formatting",
@@ -50,16 +64,6 @@ pub const STEPS: &[Step] = &[
         name: "host/interleavings",
         quick: false,
         run: deep::interleavings,
-    },
-    Step {
-        name: "host/miri",
-        quick: false,
-        run: deep::miri,
-    },
-    Step {
-        name: "host/coverage",
-        quick: false,
-        run: deep::coverage,
     },
 ];
 

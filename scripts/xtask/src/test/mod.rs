@@ -190,9 +190,11 @@ struct Totals {
 /// # Errors
 /// The images cannot be built or the guests' payloads cannot be had.
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let steps: Vec<&host::Step> = host::STEPS
+    // Those that build in a directory of their own first: no other's build waits for theirs.
+    let steps: Vec<&host::Step> = host::APART
         .iter()
         .chain(image::STEPS)
+        .chain(host::STEPS)
         .chain(growth::STEPS)
         // A clock lies under emulation, and some take long: only who asks for these by name gets them.
         .chain(
@@ -219,18 +221,13 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut totals = Totals::default();
-    for step in steps {
-        if interrupted() {
-            totals.skipped += 1;
-            continue;
-        }
-        let started = Instant::now();
-        totals.add(step.name, &step.run(), started.elapsed());
-    }
+    let jobs = steps.into_iter().map(Job::Step).collect();
+    side_by_side(jobs, &mut totals);
     if !variants.is_empty() && !interrupted() {
         prepare(&mut totals);
     }
-    emulate(variants, &mut totals);
+    let jobs = variants.into_iter().map(Box::new).map(Job::Emulator);
+    side_by_side(jobs.collect(), &mut totals);
     Ok(totals.conclude())
 }
 
@@ -316,38 +313,92 @@ fn prepare(totals: &mut Totals) {
     }
 }
 
-/// Runs the emulator tests, as many at a time as the host has CPUs for.
-fn emulate(variants: Vec<Variant>, totals: &mut Totals) {
+/// What is run beside others.
+enum Job {
+    /// A test without an emulator, or one that runs its emulators itself.
+    Step(&'static host::Step),
+    /// An emulator.
+    Emulator(Box<Variant>),
+}
+
+impl Job {
+    fn name(&self) -> String {
+        match self {
+            Self::Step(step) => step.name.to_string(),
+            Self::Emulator(variant) => variant.name(),
+        }
+    }
+
+    /// How many of the host's `slots` it takes.
+    fn cost(&self, slots: usize) -> usize {
+        match self {
+            Self::Step(_) => 1,
+            Self::Emulator(variant) => cost(variant.case.vcpus, slots),
+        }
+    }
+
+    fn run(&self) -> Outcome {
+        match self {
+            Self::Step(step) => step.run(),
+            Self::Emulator(variant) => runner::run(variant),
+        }
+    }
+}
+
+/// The order they begin in: those that take most first. Otherwise one that waits for all of the host would keep a slot empty
+/// while the small ones, which need not wait, go through the others.
+fn in_order(mut jobs: Vec<Job>, slots: usize) -> VecDeque<Job> {
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.cost(slots)));
+    VecDeque::from(jobs)
+}
+
+/// Runs `jobs`, as many at a time as the host has CPUs for.
+fn side_by_side(jobs: Vec<Job>, totals: &mut Totals) {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = cpus.max(2);
-    let free = Mutex::new(slots);
-    let freed = Condvar::new();
-    let queue = Mutex::new(VecDeque::from(variants));
+    let run = |job: Job| {
+        let started = Instant::now();
+        let outcome = (!interrupted()).then(|| job.run());
+        (job.name(), outcome, started.elapsed())
+    };
+    let each = |(name, outcome, took): (String, Option<Outcome>, Duration)| match outcome {
+        Some(outcome) => totals.add(&name, &outcome, took),
+        None => totals.skipped += 1,
+    };
+    let jobs = in_order(jobs, slots);
+    share_out(jobs, slots, |job| job.cost(slots), run, each);
+}
+
+/// Hands `jobs` to as many threads as there are `slots`, each begun when its `cost` is free, and `each` what has been `run`.
+fn share_out<J: Send, R: Send>(
+    jobs: VecDeque<J>,
+    slots: usize,
+    cost: impl Fn(&J) -> usize + Sync,
+    run: impl Fn(J) -> R + Sync,
+    each: impl FnMut(R),
+) {
+    let (free, freed, queue) = (Mutex::new(slots), Condvar::new(), Mutex::new(jobs));
     let (sender, results) = channel();
     std::thread::scope(|scope| {
         for _ in 0..slots {
             let sender = sender.clone();
-            let (free, freed, queue) = (&free, &freed, &queue);
+            let (free, freed, queue, cost, run) = (&free, &freed, &queue, &cost, &run);
             scope.spawn(move || {
-                while let Some(variant) = lock(queue).pop_front() {
-                    let cost = cost(variant.case.vcpus, slots);
+                // In the loop's condition the lock would be held while the job runs.
+                let next = || lock(queue).pop_front();
+                while let Some(job) = next() {
+                    let cost = cost(&job);
                     let guard = freed.wait_while(lock(free), |free| *free < cost);
                     *guard.unwrap_or_else(PoisonError::into_inner) -= cost;
-                    let started = Instant::now();
-                    let outcome = (!interrupted()).then(|| runner::run(&variant));
+                    let result = run(job);
                     *lock(free) += cost;
                     freed.notify_all();
-                    let _ = sender.send((variant.name(), outcome, started.elapsed()));
+                    let _ = sender.send(result);
                 }
             });
         }
         drop(sender);
-        for (name, outcome, took) in results {
-            match outcome {
-                Some(outcome) => totals.add(&name, &outcome, took),
-                None => totals.skipped += 1,
-            }
-        }
+        results.into_iter().for_each(each);
     });
 }
 
@@ -453,6 +504,48 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_takes_the_whole_host_begins_before_what_does_not() {
+        for slots in [2, 8] {
+            let all = table::cases().into_iter().flat_map(variants);
+            let jobs: Vec<Job> = all.map(Box::new).map(Job::Emulator).collect();
+            let count = jobs.len();
+            let costs: Vec<usize> = in_order(jobs, slots)
+                .iter()
+                .map(|job| job.cost(slots))
+                .collect();
+            assert_eq!(costs.len(), count);
+            assert!(costs.is_sorted_by(|before, after| before >= after));
+            assert!(costs.contains(&1) && costs[0] > 1);
+        }
+    }
+
+    #[test]
+    fn two_that_cost_one_run_at_the_same_time_and_one_that_costs_two_alone() {
+        let running = Mutex::new([0, 0]);
+        let met = Condvar::new();
+        let run = |cost: usize| {
+            let mut now = lock(&running);
+            now[cost - 1] += 1;
+            met.notify_all();
+            if cost == 2 {
+                return (cost, *now == [0, 1]);
+            }
+            // One waits for the other, however long it takes to begin; a queue that runs one at a time never lets it.
+            let patience = Duration::from_secs(60);
+            let (now, waited) = met
+                .wait_timeout_while(now, patience, |now| now[0] < 2)
+                .unwrap();
+            (cost, now[0] == 2 && !waited.timed_out())
+        };
+        let mut results = Vec::new();
+        let jobs = VecDeque::from([2, 1, 1]);
+        let each = |result| results.push(result);
+        share_out(jobs, 2, |cost| *cost, run, each);
+        results.sort_unstable();
+        assert_eq!(results, [(1, true), (1, true), (2, true)]);
     }
 
     #[test]

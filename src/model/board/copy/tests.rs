@@ -193,6 +193,10 @@ fn gpio_and_user(fdt: &mut Fdt) {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn references_to_what_is_copied_too_are_renumbered() {
     let text = copied(
         &board(gpio_and_user),
@@ -223,6 +227,10 @@ fn references_to_what_is_copied_too_are_renumbered() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn references_to_what_the_guest_has_not_are_left_out() {
     let text = copied(&board(gpio_and_user), &["/soc/spi@7e204000"]);
     assert_eq!(
@@ -278,6 +286,10 @@ fn master(fdt: &mut Fdt) {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_master_of_a_bus_is_told_where_on_it_the_guests_ram_is() {
     let devices = ["/soc/usb@7e980000", "/soc/gpio@7e200000"];
     // The second piece ends past what the bus reaches.
@@ -312,13 +324,20 @@ fn a_master_that_reaches_none_of_the_guests_ram_is_switched_off() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn nothing_is_copied_that_was_not_asked_for() {
     assert_eq!(copied(&board(gpio_and_user), &["/soc/gpio@7e20000"]), "");
     assert_eq!(copied(&board(gpio_and_user), &[]), "");
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
+    #[cfg_attr(miri, ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds")]
     fn no_change_to_a_tree_makes_a_copy_panic_or_leave_a_node_open(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12)
     ) {

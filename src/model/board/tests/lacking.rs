@@ -111,6 +111,10 @@ fn said<'a>(needed: &'a [(String, String)], part: &str) -> &'a str {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_virt_tree_without_what_el2_needs_is_refused_with_one_error_that_names_it() {
     for gic in [2, 3] {
         let tree = Virt {
@@ -154,6 +158,10 @@ fn a_virt_tree_without_what_el2_needs_is_refused_with_one_error_that_names_it() 
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_pi_tree_without_what_el2_needs_is_refused_with_one_error_that_names_it() {
     let tree = pi(&[0, 0, 0x3b40_0000]);
     let needed = needed(&tree);

@@ -44,6 +44,10 @@ const BOARDS: [Memory; 4] = [
 ];
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn boards_of_1_to_8_gib_have_the_ram_their_tree_says() {
     for (memory, expected) in BOARDS {
         let tree = pi(memory);
@@ -54,6 +58,10 @@ fn boards_of_1_to_8_gib_have_the_ram_their_tree_says() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_board_without_psci_ends_by_its_power_manager() {
     let tree = pi(&PI_MEMORY);
     let registers = range(0xfe10_0000, 0x114);
@@ -64,6 +72,10 @@ fn a_board_without_psci_ends_by_its_power_manager() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_board_with_psci_ends_by_psci_and_starts_its_cores_so() {
     let tree = pi_with_tf_a(&PI_MEMORY);
     let board = Board::read(&tree).unwrap();
@@ -73,6 +85,10 @@ fn a_board_with_psci_ends_by_psci_and_starts_its_cores_so() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_board_with_neither_has_no_end() {
     let tree = pi_below(&PI_MEMORY, |_| {}, "spin-table");
     let name = tree
@@ -105,6 +121,10 @@ fn a_power_manager_with_too_few_registers_is_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn pages_of_the_spin_table_are_named_once() {
     let tree = pi(&PI_MEMORY);
     let board = Board::read(&tree).unwrap();

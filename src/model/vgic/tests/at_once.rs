@@ -45,6 +45,8 @@ fn scene(version: GicVersion, vcpus: u8, writes: &[(usize, u32)]) -> Bench {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn a_switch_at_once_is_the_register_write_or_nothing(
         version in prop::sample::select(vec![GicVersion::V2, GicVersion::V3]),
