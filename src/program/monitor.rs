@@ -34,7 +34,7 @@ const OWN_NAME: &str = "monitor";
 fn say_line(arguments: fmt::Arguments<'_>) {
     let mut line: ArrayString<LINE> = ArrayString::new();
     let _ = line.write_fmt(arguments);
-    print(line.bytes().chain(*b"\n"));
+    print(&mut line.bytes().chain(*b"\n"));
     system::serve(Speaker::Monitor);
 }
 
@@ -44,7 +44,7 @@ macro_rules! say {
 }
 use say;
 
-fn print(bytes: impl Iterator<Item = u8>) {
+fn print(bytes: &mut dyn Iterator<Item = u8>) {
     let _producer = OUTPUT.lock();
     let ring = CONSOLE.ring(Speaker::Monitor);
     for byte in bytes {
@@ -54,7 +54,7 @@ fn print(bytes: impl Iterator<Item = u8>) {
 
 /// Shows the prompt.
 pub fn prompt() {
-    print(PROMPT.iter().copied());
+    print(&mut PROMPT.iter().copied());
 }
 
 /// Takes a key of the line.
@@ -64,7 +64,7 @@ pub fn key(byte: u8) -> Then {
     let key = editor.key(byte, |byte| {
         let _ = echo.try_push(byte);
     });
-    print(echo.into_iter());
+    print(&mut echo.into_iter());
     match key {
         Key::Edited => Then::GoOn,
         Key::Leave if KEEPS.load(Ordering::Relaxed) => {

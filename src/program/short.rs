@@ -594,11 +594,7 @@ fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     let value = if intid.wrapping_sub(FIRST_PPI) < PPIS {
         guest.hardware.private.direct(intid)
     } else if I::VERSION == GicVersion::V3 && intid < FIRST_PPI {
-        return match intid {
-            POSTED => posted(guest, interface, iar),
-            RUNG => rung(guest, interface, iar),
-            _ => interrupt_further(guest, interface, iar),
-        };
+        return own(guest, interface, iar);
     } else if I::VERSION == GicVersion::V2 && intid == POSTED {
         return posted(guest, interface, iar);
     } else {
@@ -616,9 +612,18 @@ fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     DONE
 }
 
-/// EL2's word that SGIs were posted to the vCPU: taken at once if it is one and no list register is in use.
-// Apart, so that [`interrupt`] ends where it returns.
+/// A GICv3's SGI, EL2's own word. Apart, so that [`interrupt`] ends where it returns; a GICv2 would be copied for it.
 #[inline(never)]
+fn own<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
+    match iar & I::INTID {
+        POSTED => posted(guest, interface, iar),
+        RUNG => rung(guest, interface, iar),
+        _ => interrupt_further(guest, interface, iar),
+    }
+}
+
+/// EL2's word that SGIs were posted to the vCPU: taken at once if it is one and no list register is in use.
+#[inline(always)]
 fn posted<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     interface.drop_priority(iar);
     let taken = if guest.is_idle(interface) {

@@ -20,7 +20,6 @@ impl<const N: usize> Text<N> {
     }
 
     /// Adds `text`, as much of it as fits in whole characters.
-    #[inline(never)]
     pub fn push(&mut self, text: &str) {
         let room = self.bytes.get_mut(self.length..).unwrap_or_default();
         self.length += copy(room, text);
@@ -35,6 +34,7 @@ impl<const N: usize> Text<N> {
 }
 
 /// Copies what fits of `text` in whole characters; gives the bytes of it.
+#[inline(never)]
 fn copy(room: &mut [u8], text: &str) -> usize {
     let fitting = text.floor_char_boundary(room.len());
     for (to, from) in room.iter_mut().zip(text.bytes().take(fitting)) {

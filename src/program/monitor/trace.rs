@@ -61,7 +61,7 @@ pub fn go_on() {
         while ring.space() > ROOM {
             if !under_way.line() {
                 *dump = None;
-                print(b"trace end\n".iter().copied());
+                print(&mut b"trace end\n".iter().copied());
                 prompt();
                 break;
             }
@@ -93,7 +93,7 @@ impl Dump {
                 "trace short {core} {} {id} {vcpu} {code} {:x}",
                 event.at, event.detail
             );
-            print(line.bytes());
+            print(&mut line.bytes());
             return true;
         }
         false
@@ -127,7 +127,7 @@ impl Dump {
                 event.pc,
                 event.detail
             );
-            print(line.bytes());
+            print(&mut line.bytes());
             return true;
         }
         false

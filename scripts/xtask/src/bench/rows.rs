@@ -147,11 +147,11 @@ pub const ROWS: &[Row] = &[
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
     // From the call to the target's first instructions; the target, off before, is done with its CPU_OFF.
-    row(20, "cpu-on", [330, 330])
+    row(20, "cpu-on", [330, 325])
         .target(400, 400)
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
-    row(34, "cpu-off", [1_190, 1_190]),
+    row(34, "cpu-off", [1_200, 1_175]),
     row(24, "doorbell", [2_295, 2_315])
         .target(200, 200)
         .peer(1302, "Bao"),
@@ -162,19 +162,19 @@ pub const ROWS: &[Row] = &[
         .target(400, 400)
         .peer(2604, "Bao"),
     row(27, "channel-4k", [4_630, 4_665]).target(400, 400),
-    row(28, "console-byte", [1_515, 1_515]),
-    row(29, "console-64-bytes", [97_600, 97_600]),
-    row(30, "console-call-48", [14_100, 14_100]),
-    row(31, "load-without-syndrome", [890, 890]),
-    row(32, "more-than-list-registers", [5_900, 6_150]),
+    row(28, "console-byte", [1_625, 1_625]),
+    row(29, "console-64-bytes", [104_500, 104_500]),
+    row(30, "console-call-48", [15_550, 15_550]),
+    row(31, "load-without-syndrome", [1_180, 1_180]),
+    row(32, "more-than-list-registers", [6_600, 6_930]),
     row(33, "restart", [62_000, 62_000]).apart(),
     row(BOOT, "boot", [275_000, 403_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
-    row(11, "uart-flags-read", [635, 635]),
-    row(12, "uart-register-write", [640, 640]),
-    row(13, "id-register-read", [825, 825]),
+    row(11, "uart-flags-read", [715, 715]),
+    row(12, "uart-register-write", [735, 735]),
+    row(13, "id-register-read", [1_130, 1_130]),
 ];
 
 /// The row called `name`, or of that number.
