@@ -21,7 +21,7 @@
 
 use crate::behaviour::heartbeat::{Heartbeat, Verdict};
 use crate::behaviour::lifecycle::{Life, Reason, State};
-use crate::behaviour::testing::Fake;
+use crate::behaviour::testing::{FREQUENCY, Fake};
 use crate::model::console::{ByteRing, Held, Speaker, Waiters};
 use crate::model::portions::Portions;
 use crate::model::power::{Power, Start};
@@ -265,7 +265,7 @@ fn a_heartbeat_that_is_disarmed_stays_so() {
         let heartbeat = Arc::new(Heartbeat::new());
         heartbeat.arm(100, &mut Fake::new(GicVersion::V3));
         let manager = Arc::clone(&heartbeat);
-        let manager = spawn(move || manager.extend(1000));
+        let manager = spawn(move || manager.extend(1000, FREQUENCY));
         heartbeat.disarm();
         manager.join().unwrap();
         assert_eq!(heartbeat.judge(u64::MAX - 1), Verdict::Idle);

@@ -159,10 +159,6 @@ impl IdSet {
     pub fn filtered(&self, rights: Rights) -> Self {
         Self::read(|register| filter(register, self.get(register), rights))
     }
-
-    fn field(&self, register: IdRegister, low: u8) -> u8 {
-        field(self.get(register), low)
-    }
 }
 
 /// What the hypervisor gives a partition beyond the CPU itself.
@@ -285,13 +281,14 @@ pub struct HostFeatures {
     pub random_numbers: bool,
 }
 
-/// Says which of EL2's controls exist on a CPU with these unfiltered registers.
+/// Says which of EL2's controls exist on a CPU whose unfiltered registers `raw` reads.
 #[must_use]
-pub fn features(raw: &IdSet) -> HostFeatures {
+#[inline(always)]
+pub fn features(raw: impl Fn(IdRegister) -> u64) -> HostFeatures {
     use IdRegister as Id;
-    let has = |register, low| raw.field(register, low) != 0;
-    let csv2 = raw.field(Id::AA64PFR0, 56);
-    let pmu = raw.field(Id::AA64DFR0, 8);
+    let has = |register, low| field(raw(register), low) != 0;
+    let csv2 = field(raw(Id::AA64PFR0), 56);
+    let pmu = field(raw(Id::AA64DFR0), 8);
     HostFeatures {
         pointer_authentication: [4, 8, 24, 28].iter().any(|low| has(Id::AA64ISAR1, *low))
             || has(Id::AA64ISAR2, 8)
@@ -301,33 +298,33 @@ pub fn features(raw: &IdSet) -> HostFeatures {
         mte: has(Id::AA64PFR1, 8),
         hcrx: has(Id::AA64MMFR1, 40),
         fine_grained_traps: has(Id::AA64MMFR0, 56),
-        fine_grained_traps_2: raw.field(Id::AA64MMFR0, 56) >= 2,
+        fine_grained_traps_2: field(raw(Id::AA64MMFR0), 56) >= 2,
         activity_monitors: has(Id::AA64PFR0, 44),
-        enhanced_counter: raw.field(Id::AA64MMFR0, 60),
+        enhanced_counter: field(raw(Id::AA64MMFR0), 60),
         profiling: has(Id::AA64DFR0, 32),
         trace_buffer: has(Id::AA64DFR0, 44),
         trace_filter: has(Id::AA64DFR0, 40),
         trace: has(Id::AA64DFR0, 4),
         branch_records: has(Id::AA64DFR0, 52),
         performance_monitors: if pmu == 0xf { 0 } else { pmu },
-        double_lock: raw.field(Id::AA64DFR0, 36) == 0,
+        double_lock: field(raw(Id::AA64DFR0), 36) == 0,
         mpam: has(Id::AA64PFR0, 40) || has(Id::AA64PFR1, 16),
         ras: has(Id::AA64PFR0, 28),
         vhe: has(Id::AA64MMFR1, 8),
-        e2h_fixed: raw.field(Id::AA64MMFR4, 24) >= 8,
+        e2h_fixed: field(raw(Id::AA64MMFR4), 24) >= 8,
         nested: has(Id::AA64MMFR2, 24) || has(Id::AA64MMFR4, 20),
         limited_ordering: has(Id::AA64MMFR1, 16),
-        enhanced_traps: raw.field(Id::AA64MMFR2, 56),
-        context_number: csv2 >= 2 || (csv2 == 1 && raw.field(Id::AA64PFR1, 32) >= 2),
+        enhanced_traps: field(raw(Id::AA64MMFR2), 56),
+        context_number: csv2 >= 2 || (csv2 == 1 && field(raw(Id::AA64PFR1), 32) >= 2),
         extended_translation_control: has(Id::AA64MMFR3, 0),
         extended_system_control: has(Id::AA64MMFR3, 4),
         nmi: has(Id::AA64PFR1, 36),
         stage_2_force_write_back: has(Id::AA64MMFR2, 40),
         stage_2_execute_never: has(Id::AA64MMFR1, 28),
-        vmid_16: raw.field(Id::AA64MMFR1, 4) == 2,
-        physical_address_range: raw.field(Id::AA64MMFR0, 0),
+        vmid_16: field(raw(Id::AA64MMFR1), 4) == 2,
+        physical_address_range: field(raw(Id::AA64MMFR0), 0),
         gic_system_registers: has(Id::AA64PFR0, 24),
-        aarch32_el0: raw.field(Id::AA64PFR0, 0) == 2,
+        aarch32_el0: field(raw(Id::AA64PFR0), 0) == 2,
         privileged_access_never: has(Id::AA64MMFR1, 20),
         speculative_store_bypass: has(Id::AA64PFR1, 4),
         random_numbers: has(Id::AA64ISAR0, 60),

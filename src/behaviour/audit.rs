@@ -78,6 +78,25 @@ impl Grant {
         };
         within && expected == Some(output)
     }
+
+    /// How many bytes of `leaf`, whose first entry is covered, are.
+    fn part(&self, leaf: &Leaf) -> u64 {
+        if leaf.repeated != (self.kind == Kind::Blank) {
+            return leaf.entry;
+        }
+        let left = self.span() - leaf.input.saturating_sub(self.ipa).min(self.span());
+        (left & !(leaf.entry - 1)).clamp(leaf.entry, leaf.size)
+    }
+
+    /// Whether the contiguous runs that the first `part` bytes of `leaf` lie in are covered whole.
+    fn has_runs(&self, leaf: &Leaf, part: u64) -> bool {
+        let start = leaf.input & !(leaf.run - 1);
+        let end = (leaf.input + part).next_multiple_of(leaf.run);
+        let from = leaf.output.get().checked_sub(leaf.input - start);
+        from.is_some_and(|from| {
+            from & (leaf.run - 1) == 0 && self.covers(start, Pa::new(from), end - start)
+        })
+    }
 }
 
 /// What is wrong.
@@ -191,30 +210,32 @@ pub fn tables(
     Ok(mapped)
 }
 
-/// Finds the grant that allows `leaf`, its contiguous run included.
+/// Finds the grants that allow `leaf`, its contiguous runs included.
 fn explain<'a>(
     owner: PartitionId,
-    mut own: impl Iterator<Item = &'a Grant>,
+    own: impl Iterator<Item = &'a Grant> + Clone,
     leaf: Leaf,
 ) -> Result<(), Finding> {
-    let output = leaf.output;
-    let stray = Finding::Stray(owner, output.get(), leaf.input);
-    let grant = own
-        .find(|grant| grant.covers(leaf.input, output, leaf.size))
-        .ok_or(stray)?;
-    if grant.kind.attributes() != leaf.attributes {
-        return Err(Finding::Rights(owner, leaf.input, leaf.attributes));
+    let mut rest = leaf;
+    // Each turn explains an entry at least.
+    while rest.size > 0 {
+        let stray = Finding::Stray(owner, rest.output.get(), rest.input);
+        let mut own = own.clone();
+        let grant = own.find(|grant| grant.covers(rest.input, rest.output, rest.entry));
+        let grant = grant.ok_or(stray)?;
+        if grant.kind.attributes() != rest.attributes {
+            return Err(Finding::Rights(owner, rest.input, rest.attributes));
+        }
+        let part = grant.part(&rest);
+        if rest.run > rest.entry && !grant.has_runs(&rest, part) {
+            return Err(stray);
+        }
+        let further = if rest.repeated { 0 } else { part };
+        rest.input += part;
+        rest.output = rest.output.checked_add(further).ok_or(stray)?;
+        rest.size -= part;
     }
-    let back = leaf.input & (leaf.run - 1);
-    let start = leaf.input - back;
-    let from = output.get().checked_sub(back).ok_or(stray)?;
-    if grant.covers(start, Pa::new(from), leaf.run) && from & (leaf.run - 1) == 0
-        || leaf.run == leaf.size
-    {
-        Ok(())
-    } else {
-        Err(stray)
-    }
+    Ok(())
 }
 
 /// Shows that no two grants of different owners overlap but a channel's two ends, and none what is `kept`.
@@ -296,14 +317,20 @@ pub fn own(tree: &Tree, memory: &impl TableMemory, text: Range) -> Result<u64, F
         if leaf.attributes & (READ_ONLY | EXECUTE_NEVER) == 0 {
             return Err(Finding::WriteExecute(leaf.output.get()));
         }
-        let is_code = || {
-            let range = Range::new(leaf.output, leaf.size);
-            range.is_some_and(|range| text.contains(range))
-        };
-        if leaf.attributes & EXECUTE_NEVER == 0 && !is_code() {
-            return Err(Finding::Execute(leaf.output.get()));
+        let shown = if leaf.repeated { leaf.entry } else { leaf.size };
+        let end = leaf.output.get().saturating_add(shown);
+        let (from, to) = (text.base().get(), text.end().get());
+        if leaf.attributes & EXECUTE_NEVER != 0 || from <= leaf.output.get() && end <= to {
+            return Ok(());
         }
-        Ok(())
+        // The first that is not.
+        let starts_in_code = (from..to).contains(&leaf.output.get());
+        let at = if starts_in_code {
+            to
+        } else {
+            leaf.output.get()
+        };
+        Err(Finding::Execute(at))
     };
     match tree.leaves(memory, &|_| true, look) {
         Ok(()) => Ok(mapped),

@@ -30,7 +30,7 @@ use crate::model::bundle::OnCrash;
 use crate::words::VcpuId;
 use crate::words::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Where a partition is in its life.
+/// Where a partition is in its life, in the order of the codes in the word of a [`Life`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// Not running.
@@ -39,14 +39,29 @@ pub enum State {
     Starting,
     /// Its vCPUs run as their power states say.
     Running,
-    /// A manager holds its vCPUs where they are.
-    Paused,
     /// Its vCPUs are called in.
     Stopping,
     /// Stopped by a fault, and stays so.
     Crashed,
+    /// A manager holds its vCPUs where they are.
+    Paused,
     /// Stopped by a fault, to be started again when its time comes.
     Waiting,
+}
+
+impl State {
+    /// The state in the word of a [`Life`].
+    const fn of(word: u32) -> Self {
+        match word & 0xff {
+            1 => Self::Starting,
+            2 => Self::Running,
+            3 => Self::Stopping,
+            4 => Self::Crashed,
+            5 => Self::Paused,
+            6 => Self::Waiting,
+            _ => Self::Off,
+        }
+    }
 }
 
 /// Why a partition stopped (hypercalls.md, section 3).
@@ -170,22 +185,14 @@ impl Life {
     #[must_use]
     pub fn now(&self) -> (State, Reason) {
         let word = self.word.load(Ordering::Acquire);
-        let state = match word & 0xff {
-            1 => State::Starting,
-            2 => State::Running,
-            3 => State::Stopping,
-            4 => State::Crashed,
-            5 => State::Paused,
-            6 => State::Waiting,
-            _ => State::Off,
-        };
-        (state, Reason::from_code(word >> 8 & 0xff))
+        (State::of(word), Reason::from_code(word >> 8 & 0xff))
     }
 
     /// The state now.
     #[must_use]
+    #[inline(always)]
     pub fn state(&self) -> State {
-        self.now().0
+        State::of(self.word.load(Ordering::Acquire))
     }
 
     /// How often it was started since power-on.
@@ -199,6 +206,7 @@ impl Life {
     }
 
     /// Leaves `from` for the state `word` says. Only a stop under way has more than state and reason in its word.
+    #[inline(never)]
     fn change_word(&self, from: State, word: u32) -> bool {
         let (state, last) = self.now();
         state == from

@@ -37,29 +37,56 @@ primary:
     cmp     x21, #2
     b.ne    1f
     plain_el2
-1:  adrp    x9, __bss_start
+    ldr     x9, ={cptr_boot}
+    msr     cptr_el2, x9
+    isb
+    .arch_extension fp
+    .arch_extension simd
+    movi    v0.2d, #0
+1:  adrp    x9, __bss_start         // both multiples of 4 KiB
     add     x9, x9, :lo12:__bss_start
     adrp    x10, __bss_end
     add     x10, x10, :lo12:__bss_end
+    cmp     x21, #2
+    b.ne    9f
 2:  cmp     x9, x10
     b.hs    3f
-    stp     xzr, xzr, [x9], #16
+    .rept 16
+    stp     q0, q0, [x9], #32
+    .endr
     b       2b
-// Every absolute address in the image is R_AARCH64_RELATIVE: base + addend.
-3:  adrp    x9, __rela_start
-    add     x9, x9, :lo12:__rela_start
-    adrp    x10, __rela_end
-    add     x10, x10, :lo12:__rela_end
+    .arch_extension nosimd
+    .arch_extension nofp
+9:  cmp     x9, x10                 // FP may trap at another exception level
+    b.hs    3f
+    stp     xzr, xzr, [x9], #16
+    b       9b
+// Absolute addresses in the image are less the base so far. A word of RELR is the address of one of them, or, if odd, says
+// by its bits which of the 63 words that follow are too (generic ABI, "Relative Relocation Table").
+3:  adrp    x9, __relr_start
+    add     x9, x9, :lo12:__relr_start
+    adrp    x10, __relr_end
+    add     x10, x10, :lo12:__relr_end
     adr     x11, _start
 4:  cmp     x9, x10
     b.hs    6f
-    ldp     x12, x13, [x9], #16
-    ldr     x14, [x9], #8
-    cmp     x13, #{relative}
-    b.ne    4b
+    ldr     x12, [x9], #8
+    tbnz    x12, #0, 5f
+    add     x13, x12, x11
+    ldr     x14, [x13]
     add     x14, x14, x11
-    str     x14, [x12, x11]
+    str     x14, [x13], #8
     b       4b
+5:  mov     x15, x13
+    add     x13, x13, #63 * 8
+7:  lsr     x12, x12, #1
+    cbz     x12, 4b
+    tbz     x12, #0, 8f
+    ldr     x14, [x15]
+    add     x14, x14, x11
+    str     x14, [x15]
+8:  add     x15, x15, #8
+    b       7b
 6:  adrp    x9, {boot_stack}
     add     x9, x9, :lo12:{boot_stack}
     add     x9, x9, #{boot_stack_size}

@@ -5,23 +5,23 @@ use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 /// Image header flags: little-endian, 4 KiB pages, anywhere in memory (booting.rst).
 const IMAGE_FLAGS: u64 = 0b1010;
-/// R_AARCH64_RELATIVE (ELF for the Arm 64-bit Architecture, 5.7.14).
-const R_AARCH64_RELATIVE: u64 = 1027;
 /// Bytes of the stack the boot core starts on.
 const BOOT_STACK_SIZE: usize = 256 * 1024;
 
 /// The boot core's first stack, behind a page that gets unmapped.
 #[repr(C, align(4096))]
-struct BootStack(UnsafeCell<[u8; PAGE_BYTES + BOOT_STACK_SIZE]>);
+struct BootStack(UnsafeCell<MaybeUninit<[u8; PAGE_BYTES + BOOT_STACK_SIZE]>>);
 
 // SAFETY: the boot core alone uses it, as its stack.
 unsafe impl Sync for BootStack {}
 
-static BOOT_STACK: BootStack = BootStack(UnsafeCell::new([0; PAGE_BYTES + BOOT_STACK_SIZE]));
+// SAFETY: the section is for what boot.S does not zero, and nobody reads of the stack what was not written there.
+#[unsafe(link_section = ".bss.stale")]
+static BOOT_STACK: BootStack = BootStack(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// What a secondary core reads with its caches off.
 #[repr(C)]
@@ -56,10 +56,10 @@ static START: Shared = Shared(UnsafeCell::new(StartTable {
 global_asm!(
     include_str!("boot.S"),
     image_flags = const IMAGE_FLAGS,
+    cptr_boot = const control::CPTR_GUEST,
     hcr_boot = const control::HCR_BOOT.bits(),
     sctlr_off = const control::SCTLR_EL2_OFF,
     sctlr_on = const control::SCTLR_EL2_ON,
-    relative = const R_AARCH64_RELATIVE,
     mpidr_mask = const Mpidr::MASK,
     boot_stack = sym BOOT_STACK,
     boot_stack_size = const size_of::<BootStack>(),

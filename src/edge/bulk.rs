@@ -1,11 +1,12 @@
 //! Work on much memory, in V registers.
 //!
 //! EL2 keeps nothing in V registers, and a guest's are reset before it runs: for the loader, on a core whose vCPU is not
-//! started.
+//! started. Beside them, what the compiler itself calls to copy and to fill memory: in general registers (copy.S).
 
 use core::arch::global_asm;
 
 global_asm!(include_str!("bulk.S"));
+global_asm!(include_str!("copy.S"));
 
 unsafe extern "C" {
     fn is_not_zero(at: *const u8, size: usize) -> u32;

@@ -5,6 +5,7 @@ use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 
 const PAGE: usize = PAGE_BYTES;
 /// Writing a guest's tree goes deepest: 27 KiB by the frames' sizes, with nodes copied out of the board's.
@@ -44,17 +45,11 @@ struct PerCore<T>(UnsafeCell<T>);
 // before the others start.
 unsafe impl<T> Sync for PerCore<T> {}
 
-static STACKS: [PerCore<Stacks>; MAX_CPUS] = [const {
-    PerCore(UnsafeCell::new(Stacks {
-        guard_main: [0; PAGE],
-        main: [0; MAIN_STACK],
-        guard_fast: [0; PAGE],
-        fast: [0; FAST_STACK - size_of::<Context>()],
-        context: Context::new(),
-        guard_fault: [0; PAGE],
-        fault: [0; FAULT_STACK],
-    }))
-}; MAX_CPUS];
+// SAFETY: the section is for what boot.S does not zero; the contexts are written when a core gets its own, and nobody relies on
+// what a stack holds that was not written there.
+#[unsafe(link_section = ".bss.stale")]
+static STACKS: [PerCore<MaybeUninit<Stacks>>; MAX_CPUS] =
+    [const { PerCore(UnsafeCell::new(MaybeUninit::uninit())) }; MAX_CPUS];
 
 static BLOCKS: [PerCore<Block>; MAX_CPUS] = [const {
     PerCore(UnsafeCell::new(Block {
@@ -143,7 +138,7 @@ pub fn main_stack_top(cpu: CpuId) -> u64 {
 /// # Safety
 /// Called once on each core, with the core's own number.
 pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
-    let stacks = STACKS[cpu.index()].0.get();
+    let stacks = STACKS[cpu.index()].0.get().cast::<Stacks>();
     let block = BLOCKS[cpu.index()].0.get();
     let top = (stacks.addr() + size_of::<Stacks>()) as u64;
     // SAFETY: the block is a static of this core, which nobody else reaches.
@@ -155,7 +150,8 @@ pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
     };
     crate::write_register!("tpidr_el2", block.addr() as u64);
     // SAFETY: the pointer is into a static of this core; nothing else makes a reference to its context.
-    unsafe { &mut (*stacks).context }
+    let context = unsafe { &mut *(&raw mut (*stacks).context).cast::<MaybeUninit<Context>>() };
+    context.write(Context::new())
 }
 
 /// Gives the boot core, before it knows its number, the first core's fault stack.

@@ -42,6 +42,7 @@ pub fn stage2(address: Ipa) -> Option<Pa> {
 
 /// An ID register as the core has it. The reserved ones of the block read as zero (Arm ARM D24.3.1).
 #[must_use]
+#[inline(always)]
 pub fn id_register(register: IdRegister) -> u64 {
     macro_rules! read {
         ($($crm:literal: $($op2:literal)*;)*) => {

@@ -2,7 +2,7 @@
 
 use super::context::vector_base;
 use crate::arm::control::{self, HCR_GUEST, Hcr, Mdcr};
-use crate::arm::id::{self, HostFeatures, IdRegister, IdSet};
+use crate::arm::id::{self, HostFeatures, IdRegister};
 use crate::arm::list_register::GicVersion;
 use crate::{read_register, write_register};
 use aarch64_cpu::asm::barrier;
@@ -320,7 +320,7 @@ pub fn syndrome() -> (u64, u64, u64) {
 /// What the calling core has, by its ID registers.
 #[must_use]
 pub fn features() -> HostFeatures {
-    id::features(&IdSet::read(super::guest::id_register))
+    id::features(super::guest::id_register)
 }
 
 /// The calling core's affinity.

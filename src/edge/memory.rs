@@ -46,22 +46,19 @@ impl TableMemory for TablePages {
         let page = self.next;
         self.left = self.left.checked_sub(1)?;
         self.next = page.checked_add(PAGE_SIZE)?;
-        for index in 0..ENTRIES {
-            self.write(page, index, 0);
-        }
+        // SAFETY: the page is one of ours, and nobody else's by the contract of `new`.
+        unsafe { core::ptr::write_bytes(page.get() as *mut u64, 0, ENTRIES) };
         Some(page)
     }
 
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        let entry = (table.get() as *const u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: `table` came from `allocate` (the tree stores no other), so the entry is in a page of ours.
-        unsafe { entry.read_volatile() }
+    fn entries(&self, table: Pa) -> &[u64] {
+        // SAFETY: `table` came from `allocate` (the tree stores no other), so it is a page of ours.
+        unsafe { &*(table.get() as *const [u64; ENTRIES]) }
     }
 
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        let entry = (table.get() as *mut u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: as in `read`.
-        unsafe { entry.write_volatile(descriptor) };
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        // SAFETY: as in `entries`; whoever has the pages has them alone.
+        unsafe { &mut *(table.get() as *mut [u64; ENTRIES]) }
     }
 }
 
@@ -74,13 +71,14 @@ impl TableMemory for TableView {
         None
     }
 
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        let entry = (table.get() as *const u64).wrapping_add(index & (ENTRIES - 1));
-        // SAFETY: the tree of a partition links only tables of its own, which stay for good.
-        unsafe { entry.read_volatile() }
+    fn entries(&self, table: Pa) -> &[u64] {
+        // SAFETY: the tree of a partition links only tables of its own, which stay for good, and nobody writes them any more.
+        unsafe { &*(table.get() as *const [u64; ENTRIES]) }
     }
 
-    fn write(&mut self, _: Pa, _: usize, _: u64) {}
+    fn entries_mut(&mut self, _: Pa) -> &mut [u64] {
+        &mut []
+    }
 }
 
 /// A piece of a partition's RAM. The guest may change it at any time, so it is only ever copied, never referenced.

@@ -10,6 +10,7 @@ use super::uart::{BoardUart, Kind};
 use super::watchdog::Watchdog;
 use crate::words::{CpuId, Mpidr, PAGE_BYTES, PAGE_SIZE, Pa, Range};
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// Magic of a flattened device tree (Devicetree Specification 5.2).
@@ -21,12 +22,14 @@ const TABLE_PAGES: usize = 64;
 
 /// Room for EL2's own tables.
 #[repr(C, align(4096))]
-struct Pages(UnsafeCell<[u8; TABLE_PAGES * PAGE_BYTES]>);
+struct Pages(UnsafeCell<MaybeUninit<[u8; TABLE_PAGES * PAGE_BYTES]>>);
 
 // SAFETY: reached through `own_tables` alone, which gives it out once.
 unsafe impl Sync for Pages {}
 
-static PAGES: Pages = Pages(UnsafeCell::new([0; TABLE_PAGES * PAGE_BYTES]));
+// SAFETY: the section is for what boot.S does not zero; a table is zeroed when it is allocated.
+#[unsafe(link_section = ".bss.stale")]
+static PAGES: Pages = Pages(UnsafeCell::new(MaybeUninit::uninit()));
 static PAGES_TAKEN: AtomicBool = AtomicBool::new(false);
 /// Bit n: core n has its context.
 static CLAIMED: AtomicU8 = AtomicU8::new(0);

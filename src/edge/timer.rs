@@ -54,6 +54,7 @@ fn per_millisecond() -> u64 {
 
 /// Milliseconds since the counter started, the same on every core.
 #[must_use]
+#[inline(never)]
 pub fn now() -> u64 {
     barrier::isb(barrier::SY);
     CNTPCT_EL0.get() / per_millisecond()
@@ -67,6 +68,7 @@ pub fn ticks() -> u64 {
 }
 
 /// Has the calling core's timer interrupt at `milliseconds` on [`now`]'s clock, or earlier if it is set to.
+#[inline(never)]
 pub fn set(milliseconds: u64) {
     set_counter(milliseconds.saturating_mul(per_millisecond()));
 }

@@ -65,11 +65,12 @@ pub type InputQueue = ByteRing<ROOM>;
 /// Those who may speak: the partitions, the hypervisor, the monitor, and what a partition said before.
 pub const SPEAKERS: usize = MAX_PARTITIONS + 3;
 
-/// One who speaks on the console.
+/// One who speaks on the console. None is 0, so that 0 is nobody: a new console is all zeros, and not in the image's file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Speaker {
     /// The hypervisor's log.
-    Hypervisor,
+    Hypervisor = 1,
     /// The monitor.
     Monitor,
     /// What a partition said before, shown again under its name.

@@ -1,6 +1,7 @@
 //! The audit of this board: before the first partition starts, whenever the monitor is asked for it, and, where the manifest
 //! says `audit = true`, with each turn in a partition's life.
 
+use super::log;
 use super::state::partitions;
 use crate::behaviour::audit::{self, Finding, Grant};
 use crate::behaviour::partition::Partition;

@@ -1,6 +1,7 @@
 //! Boot order: the tree, EL2's tables, the console, the bundle, the partitions, the other cores.
 
 use super::fault::{halt, refuse, wrong_level};
+use super::log;
 use super::state::{self, Host};
 use super::system;
 use super::{core as loops, partitions, power, selftest, tables};
@@ -28,7 +29,10 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         mute()
     };
     let board = Board::read(bytes);
-    let console = board::console(bytes);
+    let console = match &board {
+        Ok(board) => board.console,
+        Err(_) => board::console(bytes),
+    };
     if let Some(console) = console {
         system::EMERGENCY.set(kind_of(console.kind), console.registers);
     }

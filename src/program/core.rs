@@ -2,6 +2,7 @@
 
 mod off;
 
+use super::log;
 use super::machine::Hardware;
 use super::short::{ACKNOWLEDGED, Guest};
 use super::state::{self, Host};

@@ -1,5 +1,6 @@
 //! Crash records, made where a crash is found: on the vCPU's own core, before it parks.
 
+use super::log;
 use crate::arm::registers::{El1, Registers};
 use crate::arm::syndrome::Class;
 use crate::behaviour::crash::{self, Cause, EXITS, Fault, Record};
@@ -88,7 +89,7 @@ pub fn report(partition: &Partition<'_>) {
     let record = newest(partition, 0);
     if let Some(record) = record {
         let name = partition.plan.name;
-        crash::lines(&record, partition, init::counter_frequency(), |line| {
+        crash::lines(&record, partition, init::counter_frequency(), &mut |line| {
             log::info!("partition {name}: {line}");
         });
     }

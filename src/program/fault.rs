@@ -1,6 +1,6 @@
 //! The hypervisor's own failures: they name themselves on the console, and nothing of them is silent.
 
-use super::{crash, state, system};
+use super::{crash, log, state, system};
 use crate::behaviour::lifecycle::Reason;
 use crate::edge::context::FaultFrame;
 use crate::edge::{boot, core};

@@ -38,12 +38,15 @@ pub enum LoadError {
     Tree(#[from] TreeError),
 }
 
-/// Bytes of RAM a core fills at a time.
-const PORTION: u64 = 2 << 20;
+/// Least bytes of RAM a core fills at a time.
+const LEAST_PORTION: u64 = 2 << 20;
+/// Portions of an extent for each core that fills it: so many that none waits long for the last of another's.
+const PORTIONS_EACH: u64 = 8;
 
 /// Offers the partition's RAM to its cores, to be filled by [`help`] and [`load`].
 pub fn offer(partition: &Partition<'_>) {
-    let count: u64 = partition.extents.iter().map(portions).sum();
+    let extents = partition.extents.iter();
+    let count: u64 = extents.map(|extent| portions(partition, extent)).sum();
     partition.loading.offer(u32::try_from(count).unwrap_or(0));
 }
 
@@ -119,24 +122,32 @@ fn verify<'a>(partition: &'a Partition<'_>) -> Result<&'a Layout, LoadError> {
     }
 }
 
-fn portions(extent: &Extent) -> u64 {
-    extent.range.size().div_ceil(PORTION)
+/// Bytes of an extent that a core fills at a time: all of it where nobody shares the work.
+fn portion_of(partition: &Partition<'_>, extent: &Extent) -> u64 {
+    let size = extent.range.size();
+    match partition.vcpus.len() as u64 {
+        0 | 1 => size,
+        cores => (size / (cores * PORTIONS_EACH)).next_multiple_of(LEAST_PORTION),
+    }
+    .max(LEAST_PORTION)
+}
+
+fn portions(partition: &Partition<'_>, extent: &Extent) -> u64 {
+    extent.range.size().div_ceil(portion_of(partition, extent))
 }
 
 /// Fills one portion of the partition's RAM.
 fn fill(partition: &Partition<'_>, portion: u64) {
     let mut index = portion;
     for extent in &partition.extents {
-        if index < portions(extent) {
-            let offset = index * PORTION;
-            return fill_part(
-                partition,
-                extent,
-                offset,
-                PORTION.min(extent.range.size() - offset),
-            );
+        let count = portions(partition, extent);
+        if index < count {
+            let portion = portion_of(partition, extent);
+            let offset = index * portion;
+            let size = portion.min(extent.range.size() - offset);
+            return fill_part(partition, extent, offset, size);
         }
-        index -= portions(extent);
+        index -= count;
     }
 }
 
@@ -237,11 +248,9 @@ fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Resul
     };
     let (ram, at, room) = place(partition, layout.dtb).ok_or(LoadError::Misplaced)?;
     let room = index(room.min(layout.dtb_room));
+    // The RAM was zeroed, and is zero behind the tree.
     let written = ram.fill(at, room, |bytes| {
-        let size = guest_tree::write(&tree, &devices, bytes)?;
-        // The writer works at the far end of its room; nothing of that is the guest's to see.
-        bytes.iter_mut().skip(size).for_each(|byte| *byte = 0);
-        Ok(())
+        guest_tree::write(&tree, &devices, bytes).map(drop)
     });
-    written.ok_or(LoadError::Misplaced)?
+    Ok(written.ok_or(LoadError::Misplaced)??)
 }

@@ -1,5 +1,6 @@
 //! The calling core as behaviour sees it.
 
+use super::log;
 use super::state::{self, Host};
 use super::{power, system};
 use crate::arm::id::{self, HostFeatures, IdRegister, Rights};

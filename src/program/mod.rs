@@ -8,6 +8,7 @@ pub mod crash;
 pub mod fault;
 pub mod hash;
 pub mod load;
+mod log;
 pub mod machine;
 pub mod monitor;
 pub mod partitions;

@@ -15,6 +15,7 @@ use crate::behaviour::partition::Partition;
 use crate::edge::init;
 use crate::model::console::{Speaker, Then};
 use crate::model::monitor::{Command, Editor, HELP, Key, Name, Order, PROMPT, Unknown, parse};
+use crate::words::limits::LINE;
 use arrayvec::ArrayString;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +29,6 @@ static OUTPUT: SpinMutex<()> = SpinMutex::new(());
 static KEEPS: AtomicBool = AtomicBool::new(false);
 /// What it is called among the partitions.
 const OWN_NAME: &str = "monitor";
-/// Longest line the monitor says.
-const LINE: usize = 230;
 
 /// Says a line, which is cut off if it is too long or the monitor's ring is full.
 fn say_line(arguments: fmt::Arguments<'_>) {
@@ -116,9 +115,9 @@ fn carry_out(command: Command) {
         Command::List => show::list(),
         Command::Focus(_) | Command::Trace => {}
         Command::Life(order, name) => life(order, &name),
-        Command::Crashes(name) => with(&name, show::crashes),
+        Command::Crashes(name) => with(&name, &show::crashes),
         Command::Stats(None) => partitions().for_each(show::statistics),
-        Command::Stats(Some(name)) => with(&name, show::statistics),
+        Command::Stats(Some(name)) => with(&name, &show::statistics),
         Command::Memory => show::memory(),
         Command::Audit => show::audit(),
         Command::Interrupts => partitions().for_each(show::interrupts),
@@ -137,7 +136,7 @@ fn find(name: &Name) -> Option<&'static Partition<'static>> {
         .or_else(|| state::partition(number?))
 }
 
-fn with(name: &Name, show: impl FnOnce(&'static Partition<'static>)) {
+fn with(name: &Name, show: &dyn Fn(&'static Partition<'static>)) {
     match find(name) {
         Some(partition) => show(partition),
         None => say!("no partition {name}; `list` names them"),
@@ -161,7 +160,7 @@ fn focus(name: &Name) -> bool {
 }
 
 fn life(order: Order, name: &Name) {
-    with(name, |partition| {
+    with(name, &|partition| {
         if partition.obey(order, init::counter(), init::counter_frequency()) {
             system::kick_all(partition);
             let done = match order {
@@ -206,7 +205,7 @@ fn fail(what: &Name) {
         system::fail_console_core(kind);
         return;
     };
-    with(&name, |partition| {
+    with(&name, &|partition| {
         if let Some(cpu) = partition.cpus.first() {
             fault::ask(*cpu, kind);
             system::kick_all(partition);

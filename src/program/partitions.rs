@@ -13,11 +13,11 @@ use crate::model::bundle::{Plan, System};
 use crate::model::console::Speaker;
 use crate::model::image::{self, ImageError, Layout};
 use crate::model::pl011::Pl011;
-use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place};
+use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, place_in};
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
-use crate::model::share::{Share, ShareError, shares};
+use crate::model::share::{Share, ShareError, Shares, shares_in};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::model::watch::Repeats;
@@ -72,16 +72,20 @@ pub fn make(
         .chain(kept.iter().copied())
         .chain(board.spin_pages());
     let mut free = FreeMemory::new(&board.ram, reserved)?;
-    let placement = place(&mut free, system)?;
-    let shares = shares(system, board, host.tree)?;
+    let mut placement = Placement::default();
+    place_in(&mut placement, &mut free, system)?;
+    let mut shares = Shares::new();
+    shares_in(&mut shares, system, board, host.tree)?;
     make_links(system, &placement);
-    let memory = placement.extents.into_iter().zip(shares);
+    let memory = placement.extents.iter().zip(&shares);
     for (plan, memory) in system.partitions.iter().zip(memory) {
-        let partition = one(plan, memory, board, host, &mut free)?;
+        let Some(slot) = PARTITIONS.get(plan.id.index()) else {
+            continue;
+        };
+        // Made where it stays: it is large.
+        let partition = slot.try_call_once(|| one(plan, memory, board, host, &mut free))?;
+        own_interrupts(partition, host);
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
-        if let Some(slot) = PARTITIONS.get(plan.id.index()) {
-            slot.call_once(|| partition);
-        }
     }
     let virtual_cpu = match &board.gic {
         Gic::V2 { virtual_cpu, .. } => interface(*virtual_cpu),
@@ -121,14 +125,14 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
 
 fn one(
     plan: &Plan<'static>,
-    (extents, share): (ArrayVec<Extent, MAX_EXTENTS>, Share),
+    (extents, share): (&ArrayVec<Extent, MAX_EXTENTS>, &Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
 ) -> Result<Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
     let channels = ports_of(plan);
-    let (stage2, tables, blank) = stage2(plan, &extents, &share, &channels, board, free)
+    let (stage2, tables, blank) = stage2(plan, extents, share, &channels, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -144,15 +148,15 @@ fn one(
     });
     Ok(Partition {
         layout,
-        extents,
+        extents: extents.clone(),
         stage2,
         tables,
         blank,
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(interrupts(plan, &share, &channels, gic_version, pmu, host)),
-        share,
+        interrupts: SpinMutex::new(Vgic::new(&config_of(plan, gic_version, host))),
+        share: share.clone(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
@@ -180,17 +184,10 @@ fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
     }
 }
 
-/// The partition's virtual GIC: its timers' and its PMU's PPIs, its UART, its doorbells, its devices' interrupts.
-fn interrupts(
-    plan: &Plan<'_>,
-    share: &Share,
-    channels: &[Port<'_>],
-    version: GicVersion,
-    pmu: Option<u32>,
-    host: &Host,
-) -> Vgic {
+/// What the partition's virtual GIC is like.
+fn config_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Config {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
-    let mut vgic = Vgic::new(&Config {
+    Config {
         version,
         vcpus: small(plan.cpus.len()),
         list_registers: small(host.gic.list_registers()),
@@ -200,9 +197,15 @@ fn interrupts(
         } else {
             Deactivation::Software
         },
-    });
+    }
+}
+
+/// Gives the partition's virtual GIC what it has: its timers' and its PMU's PPIs, its UART, its doorbells, its devices'
+/// interrupts.
+fn own_interrupts(partition: &Partition<'_>, host: &Host) {
+    let mut vgic = partition.interrupts();
     let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
-    for private in timers.into_iter().chain(pmu) {
+    for private in timers.into_iter().chain(partition.pmu) {
         vgic.own(
             u16::try_from(private).unwrap_or(0),
             Source::Physical { edge: false },
@@ -212,10 +215,10 @@ fn interrupts(
         u16::try_from(layout::UART_INTID).unwrap_or(0),
         Source::Level,
     );
-    for port in channels {
+    for port in &partition.channels {
         vgic.own(port.end().intid, Source::Edge);
     }
-    for interrupt in &share.interrupts {
+    for interrupt in &partition.share.interrupts {
         let edge = interrupt.trigger == Trigger::Edge;
         vgic.own(
             u16::try_from(interrupt.intid).unwrap_or(0),
@@ -224,7 +227,6 @@ fn interrupts(
         // The model takes the physical controller for set as the board's tree says, and changes only what the guest does.
         host.gic.trigger(interrupt.intid, edge, CpuId::default());
     }
-    vgic
 }
 
 /// The partition's stage-2 tables: a page of zeros all over the blank flash, its RAM, its channels' memory, its devices' registers, and on a GICv2 the virtual CPU
@@ -276,10 +278,8 @@ fn stage2(
     let blank = free.take(PAGE_SIZE, PAGE_SIZE).ok_or(MapError::NoMemory)?;
     takeover::guest_ram(blank).zero(blank.base(), blank.size());
     let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
-    for page in 0..layout::FLASH_SIZE / PAGE_SIZE {
-        let input = layout::FLASH_BASE + page * PAGE_SIZE;
-        tree.map(&mut pages, input, blank.base(), PAGE_SIZE, leaf)?;
-    }
+    let (input, size) = (layout::FLASH_BASE, layout::FLASH_SIZE);
+    tree.map_repeated(&mut pages, input, blank.base(), size, leaf)?;
     if let Gic::V2 { virtual_cpu, .. } = &board.gic {
         // The second page holds GICV_DIR, which is emulated: `model::vgic`, "What is guaranteed".
         let page = interface(*virtual_cpu).ok_or(MapError::TooHigh)?;

@@ -4,6 +4,7 @@
 //! Every core looks at itself and then waits for the boot core, which tells them to go on if all was found right. Each
 //! wait is bounded by [`PATIENCE`]; on a sound board they take a few milliseconds.
 
+use super::log;
 use super::state::{self, Host};
 use super::{fault, power};
 use crate::behaviour::partition::Partition;

@@ -617,7 +617,8 @@ fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
 }
 
 /// EL2's word that SGIs were posted to the vCPU: taken at once if it is one and no list register is in use.
-#[inline(always)]
+// Apart, so that [`interrupt`] ends where it returns.
+#[inline(never)]
 fn posted<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     interface.drop_priority(iar);
     let taken = if guest.is_idle(interface) {

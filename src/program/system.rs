@@ -2,13 +2,14 @@
 
 use super::common::Common;
 use super::state::{self, CONSOLE, UART, partitions};
-use super::{crash, fault, monitor, power, watch};
+use super::{crash, fault, log, monitor, power, watch};
 use crate::behaviour::lifecycle::{Next, Reason, State};
 use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
 use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
+use crate::words::limits::LINE;
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -58,8 +59,6 @@ static CONSOLE_CORE: AtomicU8 = AtomicU8::new(0);
 static INTAKE: SpinMutex<Intake> = SpinMutex::new(Intake::new());
 /// The hypervisor's own ring has many producers.
 static LOG: Common<()> = Common::new(());
-/// Longest line of the log.
-const LINE: usize = 240;
 
 /// The UART for last words, shared with whoever holds it.
 #[must_use]
@@ -71,17 +70,17 @@ pub fn emergency_uart() -> Option<BoardUart> {
 /// The hypervisor's log: lines on the console, tagged as its own.
 struct ConsoleLog;
 
-impl log::Log for ConsoleLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+impl ::log::Log for ConsoleLog {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
         true
     }
 
     /// Writes a line, which other cores' lines do not mix with. Never waits for the UART; what finds no room is dropped.
-    fn log(&self, record: &log::Record<'_>) {
+    fn log(&self, record: &::log::Record<'_>) {
         let mut line: ArrayString<LINE> = ArrayString::new();
         let _ = match record.level() {
-            log::Level::Error => write!(line, "error: {}", record.args()),
-            log::Level::Warn => write!(line, "warning: {}", record.args()),
+            ::log::Level::Error => write!(line, "error: {}", record.args()),
+            ::log::Level::Warn => write!(line, "warning: {}", record.args()),
             _ => line.write_fmt(*record.args()),
         };
         {
@@ -99,8 +98,8 @@ impl log::Log for ConsoleLog {
 /// Opens the log. Nothing below information level is compiled in (Cargo.toml).
 pub fn open_log() {
     // The only error is that it is open already.
-    let _ = log::set_logger(&ConsoleLog);
-    log::set_max_level(log::LevelFilter::Info);
+    let _ = ::log::set_logger(&ConsoleLog);
+    ::log::set_max_level(::log::LevelFilter::Info);
 }
 
 /// The core that takes the console's interrupts and speaks for the hypervisor.

@@ -6,6 +6,7 @@ use crate::edge::core as cores;
 use crate::edge::memory::TablePages;
 use crate::model::board::Board;
 use crate::model::translation::{Access, MapError, Memory, Tree, el2_leaf};
+use crate::words::order::sort_by_key;
 use crate::words::{PAGE_SIZE, Pa, Range};
 use arrayvec::ArrayVec;
 
@@ -60,7 +61,7 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
     }
     let room = holes.remaining_capacity();
     holes.extend(cores::guard_pages().take(room));
-    holes.sort_unstable_by_key(|hole| hole.base());
+    sort_by_key(&mut holes, |hole| hole.base());
     let ram = board.ram.iter().chain(board.initrd.iter()).chain([&tree]);
     let mut covered: ArrayVec<Range, MAX_PIECES> = ArrayVec::new();
     for range in ram {

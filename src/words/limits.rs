@@ -14,5 +14,7 @@ pub const MAX_RESERVED: usize = 32;
 pub const MAX_EXTENTS: usize = 4;
 /// Channels in a system.
 pub const MAX_CHANNELS: usize = 64;
+/// Bytes of a line of the log, of the monitor or of a crash: one length for all, so that their text is written by one code.
+pub const LINE: usize = 240;
 /// Devices handed to one partition.
 pub const MAX_DEVICES: usize = 16;

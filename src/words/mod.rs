@@ -5,9 +5,11 @@
 mod address;
 #[cfg(test)]
 pub(crate) mod effort;
+mod flat;
 mod id;
 pub mod limits;
 mod nodes;
+pub mod order;
 pub mod patience;
 pub mod sync;
 mod text;
@@ -20,6 +22,7 @@ pub const fn lower_half(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }
 
+pub use flat::{FlatNode, FlatTree, Property, Shape, Token, reservations};
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
 pub use nodes::Nodes;
 pub use text::Text;

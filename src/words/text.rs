@@ -20,15 +20,10 @@ impl<const N: usize> Text<N> {
     }
 
     /// Adds `text`, as much of it as fits in whole characters.
+    #[inline(never)]
     pub fn push(&mut self, text: &str) {
-        for character in text.chars() {
-            let end = self.length + character.len_utf8();
-            let Some(room) = self.bytes.get_mut(self.length..end) else {
-                return;
-            };
-            character.encode_utf8(room);
-            self.length = end;
-        }
+        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
+        self.length += copy(room, text);
     }
 
     /// The text.
@@ -37,6 +32,15 @@ impl<const N: usize> Text<N> {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()
     }
+}
+
+/// Copies what fits of `text` in whole characters; gives the bytes of it.
+fn copy(room: &mut [u8], text: &str) -> usize {
+    let fitting = text.floor_char_boundary(room.len());
+    for (to, from) in room.iter_mut().zip(text.bytes().take(fitting)) {
+        *to = from;
+    }
+    fitting
 }
 
 impl<const N: usize> From<&str> for Text<N> {

@@ -131,7 +131,7 @@ fn a_records_lines_are_bounded_and_name_every_register() {
     }
     full.registers.x = [u64::MAX; 31];
     let mut lines = Vec::new();
-    super::lines(&full, &bench.partition, 62_500_000, |line| {
+    super::lines(&full, &bench.partition, 62_500_000, &mut |line| {
         lines.push(line.to_string());
     });
     assert!(lines.len() <= 24 && lines.iter().all(|line| line.len() <= 200));

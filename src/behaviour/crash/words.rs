@@ -5,13 +5,11 @@ use crate::arm::registers::El1;
 use crate::arm::syndrome::{Class, Fault as Status, FaultKind, Syndrome};
 use crate::behaviour::partition::Partition;
 use crate::model::recorder::{Event, What};
+use crate::words::limits::LINE;
 use crate::words::{Ipa, PAGE_SIZE};
 use arrayvec::ArrayString;
 use bulkhead_abi::layout;
 use core::fmt::{self, Display, Formatter, Write};
-
-/// Longest line of a record in words.
-pub const LINE: usize = 200;
 
 /// A number as Arm's manuals and our documents write addresses: `0x4020_1234`.
 struct Hex(u64);
@@ -159,6 +157,7 @@ impl Display for Sentence<'_> {
 }
 
 /// The syndrome in words: what kind of exception, and of an abort where and why.
+#[inline(never)]
 fn syndrome(
     f: &mut Formatter<'_>,
     syndrome: Syndrome,
@@ -249,7 +248,7 @@ pub const fn name_of(class: Class) -> &'static str {
 }
 
 /// Writes `arguments` as a line; what is longer than [`LINE`] is cut off.
-fn line(each: &mut impl FnMut(&str), arguments: fmt::Arguments<'_>) {
+fn line(each: &mut dyn FnMut(&str), arguments: fmt::Arguments<'_>) {
     let mut text: ArrayString<LINE> = ArrayString::new();
     let _ = text.write_fmt(arguments);
     each(&text);
@@ -261,9 +260,8 @@ pub fn lines(
     record: &Record,
     partition: &Partition<'_>,
     frequency: u64,
-    mut each: impl FnMut(&str),
+    each: &mut dyn FnMut(&str),
 ) {
-    let each = &mut each;
     line(each, format_args!("{}", Sentence::new(record, partition)));
     line(
         each,
@@ -293,7 +291,7 @@ pub fn lines(
     }
 }
 
-fn syndromes(record: &Record, each: &mut impl FnMut(&str)) {
+fn syndromes(record: &Record, each: &mut dyn FnMut(&str)) {
     if let Fault::Stage2 { esr, far, ipa } = record.fault {
         line(
             each,
@@ -326,7 +324,7 @@ fn syndromes(record: &Record, each: &mut impl FnMut(&str)) {
 }
 
 /// An exit of the record's: how long before the newest, what, and where.
-fn exit(event: &Event, newest: u64, frequency: u64, each: &mut impl FnMut(&str)) {
+fn exit(event: &Event, newest: u64, frequency: u64, each: &mut dyn FnMut(&str)) {
     /// Microseconds in a second.
     const MICROSECONDS: u64 = 1_000_000;
     let ticks = newest.saturating_sub(event.at);

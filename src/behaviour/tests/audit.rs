@@ -27,12 +27,12 @@ impl TableMemory for Fake {
         self.0.push([0; ENTRIES]);
         Some(Pa::new(at))
     }
-    fn read(&self, table: Pa, index: usize) -> u64 {
+    fn entries(&self, table: Pa) -> &[u64] {
         let table = place(table.get()).and_then(|place| self.0.get(place));
-        table.map_or(0, |table| table[index])
+        table.map_or(&[], |table| &table[..])
     }
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        self.0[place(table.get()).unwrap()][index] = descriptor;
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        &mut self.0[place(table.get()).unwrap()]
     }
 }
 
@@ -104,6 +104,36 @@ fn a_kind_has_the_rights_the_manual_gives_it() {
     assert_eq!(field(Kind::ChannelRead), (0b01, 0b10, 0b1111));
     assert_eq!(field(Kind::Blank), (0b01, 0b10, 0b1111));
     assert_eq!(field(Kind::Device), (0b11, 0b10, 0b0001));
+}
+
+#[test]
+fn grants_side_by_side_are_told_apart_in_one_run_of_pages() {
+    let mut grants = all();
+    grants.push(grant(A, Kind::Device, 0x0903_1000, 0x0903_1000, 0x2000));
+    let (memory, tree) = built(&grants);
+    let place = range(TABLES, memory.0.len() as u64 * 4096);
+    let look = |grants: &[Grant]| tables(A, &tree, &memory, &[place], grants);
+    assert!(look(&grants).is_ok());
+    grants.pop();
+    let stray = Finding::Stray(A, 0x0903_1000, 0x0903_1000);
+    assert_eq!(look(&grants), Err(stray));
+    // One that is nobody's between two that are.
+    grants.push(grant(A, Kind::Device, 0x0903_2000, 0x0903_2000, 0x1000));
+    assert_eq!(look(&grants), Err(stray));
+}
+
+#[test]
+fn a_page_that_is_shown_again_is_found_where_it_is_not_the_blank_one() {
+    let mut grants = all();
+    let (mut memory, tree) = built(&grants);
+    let leaf = Kind::Device.attributes();
+    let page = Pa::new(0x0903_0000);
+    let end = 0x0903_1000;
+    tree.map(&mut memory, end, page, 0x1000, leaf).unwrap();
+    grants.push(grant(A, Kind::Device, end, end, 0x1000));
+    let place = range(TABLES, memory.0.len() as u64 * 4096);
+    let found = tables(A, &tree, &memory, &[place], &grants);
+    assert_eq!(found, Err(Finding::Stray(A, 0x0903_0000, end)));
 }
 
 #[test]

@@ -185,6 +185,7 @@ impl HostGic {
     }
 
     /// Interrupts `cpu` with the SGI `intid`, below 16, one of EL2's.
+    #[inline(always)]
     pub fn send(&self, cpu: CpuId, intid: u32) {
         if let Some(order) = self.order(cpu, intid) {
             either!(self, gic => gic.interface().send(order));
@@ -193,6 +194,7 @@ impl HostGic {
 
     /// How the SGI `intid`, one of EL2's, is sent to `cpu`: what [`Interface::send`] takes. `None` until that core is up.
     #[must_use]
+    #[inline(always)]
     pub fn order(&self, cpu: CpuId, intid: u32) -> Option<u64> {
         known_name(cpu).map(|name| either!(self, gic => gic.order(name, intid)))
     }

@@ -1,14 +1,23 @@
 //! What `/chosen` says: console, initial ramdisk, command line (Devicetree Specification 3.6, Linux `chosen`).
 
 use super::interrupts::Interrupts;
+use super::survey::Survey;
 use super::tree::{Place, Tree};
 use super::{BoardError, BoardProblem, Console, UartKind};
 use crate::words::{Pa, Range};
 
+/// UARTs this image has a driver for: Arm's, and the BCM2835's auxiliary one.
+pub(super) const UART_KINDS: &[&str] = &[PL011, MINI_UART];
+const PL011: &str = "arm,pl011";
+const MINI_UART: &str = "brcm,bcm2835-aux-uart";
+
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
-pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
-    let Some((place, console)) = without_interrupt(tree)? else {
+pub(super) fn console<'t>(
+    tree: Tree<'t>,
+    survey: &Survey<'t>,
+) -> Result<Option<Console>, BoardError> {
+    let Some((place, console)) = without_interrupt(tree, survey)? else {
         return Ok(None);
     };
     let line = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
@@ -17,15 +26,16 @@ pub(super) fn console(tree: Tree<'_>) -> Result<Option<Console>, BoardError> {
 }
 
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
-pub(super) fn without_interrupt(
-    tree: Tree<'_>,
-) -> Result<Option<(Place<'_>, Console)>, BoardError> {
-    let Some(place) = stdout(tree) else {
+pub(super) fn without_interrupt<'t>(
+    tree: Tree<'t>,
+    survey: &Survey<'t>,
+) -> Result<Option<(Place<'t>, Console)>, BoardError> {
+    let Some(place) = stdout(tree, survey) else {
         return Ok(None);
     };
-    let kind = if place.is_any(&["arm,pl011"]) {
+    let kind = if place.is_any(&[PL011]) {
         UartKind::Pl011
-    } else if place.is_any(&["brcm,bcm2835-aux-uart"]) {
+    } else if place.is_any(&[MINI_UART]) {
         UartKind::MiniUart
     } else {
         return Ok(None);
@@ -40,8 +50,9 @@ pub(super) fn without_interrupt(
     Ok(Some((place, console)))
 }
 
-fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {
-    let chosen = tree.find("/chosen")?;
+fn stdout<'t>(tree: Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {
+    let [chosen, aliases, ..] = &survey.tops;
+    let chosen = chosen.as_ref()?;
     let text = ["stdout-path", "linux,stdout-path"]
         .into_iter()
         .find_map(|name| chosen.strings(name).next())?;
@@ -49,16 +60,18 @@ fn stdout(tree: Tree<'_>) -> Option<Place<'_>> {
     let path = if target.starts_with('/') {
         target
     } else {
-        tree.find("/aliases")?.strings(target).next()?
+        aliases.as_ref()?.strings(target).next()?
     };
-    tree.find(path).filter(Place::enabled)
+    let known = survey.uarts.iter().find(|uart| uart.is_at(path));
+    let place = known.copied().or_else(|| tree.find(path));
+    place.filter(Place::enabled)
 }
 
 /// The initial ramdisk, from `linux,initrd-start` to `linux,initrd-end`.
-pub(super) fn initrd(tree: Tree<'_>) -> Result<Option<Range>, BoardError> {
+pub(super) fn initrd(chosen: Option<&Place<'_>>) -> Result<Option<Range>, BoardError> {
     const START: &str = "linux,initrd-start";
     const END: &str = "linux,initrd-end";
-    let Some(chosen) = tree.find("/chosen") else {
+    let Some(chosen) = chosen else {
         return Ok(None);
     };
     let (Some(start), Some(end)) = (chosen.number(START)?, chosen.number(END)?) else {
@@ -69,10 +82,4 @@ pub(super) fn initrd(tree: Tree<'_>) -> Result<Option<Range>, BoardError> {
     range
         .map(Some)
         .ok_or_else(|| chosen.error(BoardProblem::Malformed(END)))
-}
-
-/// The command line.
-pub(super) fn bootargs(tree: Tree<'_>) -> &str {
-    tree.find("/chosen")
-        .map_or("", |chosen| chosen.string("bootargs"))
 }

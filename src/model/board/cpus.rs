@@ -11,9 +11,9 @@ use crate::words::limits::MAX_CPUS;
 use crate::words::{Mpidr, Pa};
 
 /// PSCI with the function identifiers its specification fixes.
-const PSCI_KINDS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
+pub(super) const PSCI_KINDS: &[&str] = &["arm,psci-1.0", "arm,psci-0.2"];
 /// Performance monitors as the architecture has them, by the names trees give them.
-const PMU_KINDS: &[&str] = &[
+pub(super) const PMU_KINDS: &[&str] = &[
     "arm,armv8-pmuv3",
     "arm,cortex-a53-pmu",
     "arm,cortex-a55-pmu",
@@ -25,29 +25,27 @@ const PMU_KINDS: &[&str] = &[
 /// INTIDs of private peripherals (IHI 0048 2.2.1).
 const PPIS: core::ops::Range<u32> = 16..32;
 /// The generic timer of an AArch64 board.
-const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
+pub(super) const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
 /// Where the timers are among `interrupts` when nothing names them: secure, non-secure EL1, virtual, EL2.
 const TIMER_ORDER: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
-/// How PSCI is called.
-pub(super) fn psci(tree: Tree<'_>) -> Result<Option<Conduit>, BoardError> {
-    let Some(place) = tree.compatible(PSCI_KINDS) else {
-        return Ok(None);
-    };
+/// How PSCI, whose node is at `place`, is called.
+pub(super) fn psci(place: &Place<'_>) -> Result<Conduit, BoardError> {
     match place.string("method") {
-        "hvc" => Ok(Some(Conduit::Hvc)),
-        "smc" => Ok(Some(Conduit::Smc)),
+        "hvc" => Ok(Conduit::Hvc),
+        "smc" => Ok(Conduit::Smc),
         _ => Err(place.error(BoardProblem::Malformed("method"))),
     }
 }
 
-/// The CPUs that are not disabled.
+/// The CPUs under `parent` that are not disabled.
 pub(super) fn cpus(
-    tree: Tree<'_>,
+    root: &Place<'_>,
+    parent: Option<&Place<'_>>,
     psci: Option<Conduit>,
 ) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
-    let lacks = || tree.root().error(BoardProblem::Lacks("CPU under /cpus"));
-    let parent = tree.find("/cpus").ok_or_else(lacks)?;
+    let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
+    let parent = parent.ok_or_else(lacks)?;
     let mut cpus = ArrayVec::new();
     for place in parent.children().filter(is_cpu) {
         let cpu = cpu(&place, psci)?;
@@ -103,11 +101,12 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
     Ok(release)
 }
 
-/// The generic timer's interrupts.
-pub(super) fn timer(tree: Tree<'_>) -> Result<Timer, BoardError> {
+/// The interrupts of the generic timer, whose node is at `place`.
+pub(super) fn timer<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
-    let place = tree.compatible(TIMER_KINDS).ok_or_else(lacks)?;
-    let intid = |name| timer_interrupt(tree, &place, name);
+    let place = place.ok_or_else(lacks)?;
+    let lines = Interrupts::of(tree, place)?;
+    let intid = |name| timer_interrupt(&lines, place, name);
     Ok(Timer {
         virt: intid("virt")?,
         phys: intid("phys")?,
@@ -115,18 +114,19 @@ pub(super) fn timer(tree: Tree<'_>) -> Result<Timer, BoardError> {
     })
 }
 
-/// The performance monitors' overflow interrupt, where it is a PPI (Linux `arm/pmu.yaml`). Trees that give each core an SPI
+/// The overflow interrupt of the performance monitors at `place`, where it is a PPI (Linux `arm/pmu.yaml`). Trees that give each core an SPI
 /// of its own have none that a virtual machine's tree could name.
-pub(super) fn pmu(tree: Tree<'_>) -> Result<Option<u32>, BoardError> {
-    let Some(place) = tree.compatible(PMU_KINDS) else {
-        return Ok(None);
-    };
-    let first = Interrupts::of(tree, &place)?.next().transpose()?.flatten();
+pub(super) fn pmu<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Option<u32>, BoardError> {
+    let first = Interrupts::of(tree, place)?.next().transpose()?.flatten();
     let intid = first.map(|line| line.intid);
     Ok(intid.filter(|intid| PPIS.contains(intid)))
 }
 
-fn timer_interrupt(tree: Tree<'_>, place: &Place<'_>, name: &str) -> Result<u32, BoardError> {
+fn timer_interrupt(
+    lines: &Interrupts<'_, '_>,
+    place: &Place<'_>,
+    name: &str,
+) -> Result<u32, BoardError> {
     let named = place.strings("interrupt-names").position(|own| own == name);
     let fixed = || TIMER_ORDER.iter().position(|own| *own == name);
     let position = match place.value("interrupt-names") {
@@ -134,7 +134,7 @@ fn timer_interrupt(tree: Tree<'_>, place: &Place<'_>, name: &str) -> Result<u32,
         None => fixed(),
     };
     let missing = || place.error(BoardProblem::Missing("interrupts"));
-    let line = Interrupts::of(tree, place)?.nth(position.ok_or_else(missing)?);
+    let line = lines.clone().nth(position.ok_or_else(missing)?);
     let line = line.ok_or_else(missing)??;
     let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
     Ok(line.intid)

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::dma::dma;
 use super::interrupts::{self, Interrupts, Line};
+use super::survey::Survey;
 use super::tree::{Place, Tree, Walk};
 use super::{BoardError, BoardProblem, NodePath};
 use crate::words::{Range, Text};
@@ -128,7 +129,7 @@ pub fn device<'t>(tree: &'t [u8], path: &str) -> Result<DeviceInfo<'t>, BoardErr
 /// # Errors
 /// `Damaged` and its like if `tree` is no device tree; items fail one by one.
 pub fn devices(tree: &[u8]) -> Result<Devices<'_>, BoardError> {
-    let tree = Tree::new(tree)?;
+    let (tree, _) = Survey::of(tree)?;
     Ok(Devices {
         tree,
         walk: tree.walk(),

@@ -7,10 +7,15 @@ use super::tree::{Place, Tree};
 use super::{BoardError, BoardProblem, Gic, MAX_REDISTRIBUTOR_REGIONS};
 use crate::words::Range;
 
-/// GICv2 with the virtualization extensions.
-const V2_KINDS: &[&str] = &["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
-/// GICv3 and GICv4.
+/// GICv3 and GICv4; the others are GICv2s with the virtualization extensions.
 const V3_KINDS: &[&str] = &["arm,gic-v3"];
+/// Every kind this image knows.
+pub(super) const KINDS: &[&str] = &[
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a7-gic",
+    "arm,gic-v3",
+];
 /// A GICv2's frames, in `reg`'s order.
 const V2_FRAMES: [&str; 4] = ["GICD", "GICC", "GICH", "GICV"];
 /// Two 64 KiB frames: RD_base and SGI_base (IHI 0069, 12.10).
@@ -20,19 +25,18 @@ const FRAME: u64 = 0x1_0000;
 
 /// Whether `place` is a GIC of a kind this image knows.
 pub(super) fn is_gic(place: &Place<'_>) -> bool {
-    place.is_any(V2_KINDS) || place.is_any(V3_KINDS)
+    place.is_any(KINDS)
 }
 
-/// The board's GIC.
-pub(super) fn gic(tree: Tree<'_>) -> Result<Gic, BoardError> {
-    let found = tree.walk().find(|place| is_gic(place) && place.enabled());
+/// The board's GIC, whose node is at `place`.
+pub(super) fn gic<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("GICv2 or GICv3"));
-    let place = found.ok_or_else(lacks)?;
-    let maintenance = maintenance(tree, &place)?;
+    let place = place.ok_or_else(lacks)?;
+    let maintenance = maintenance(tree, place)?;
     if place.is_any(V3_KINDS) {
-        v3(&place, maintenance)
+        v3(place, maintenance)
     } else {
-        v2(&place, maintenance)
+        v2(place, maintenance)
     }
 }
 

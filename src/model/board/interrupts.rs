@@ -16,6 +16,7 @@ const EDGES: u32 = 0b11;
 pub(super) type Line = Option<Interrupt>;
 
 /// The interrupts of a node, in order; after an error none follow.
+#[derive(Clone)]
 pub(super) struct Interrupts<'p, 't> {
     tree: Tree<'t>,
     place: &'p Place<'t>,
@@ -130,7 +131,7 @@ fn inherited(tree: Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError
 /// The node a node's `interrupts` go to: what the nearest `interrupt-parent` at or above it names, or the first node above
 /// it that is a controller.
 pub(super) fn controller<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Place<'t>, BoardError> {
-    let mut here = place.clone();
+    let mut here = *place;
     loop {
         if let Some(handle) = here.value("interrupt-parent") {
             return find(tree, place, handle);

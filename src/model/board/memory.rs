@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::survey::MEMORY;
 use super::tree::{Place, Tree};
 use super::{BoardError, BoardProblem, Reserved};
 use crate::words::limits::{MAX_RAM_RANGES, MAX_RESERVED};
@@ -10,11 +11,19 @@ use crate::words::{Pa, Range};
 /// What a range of the memory reservation block is called.
 const RESERVATION_BLOCK: &str = "/memreserve/";
 
-/// All RAM, ascending, ranges that touch joined.
-pub(super) fn ram(tree: Tree<'_>) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
+/// All RAM, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
+/// like RAM.
+pub(super) fn ram(
+    tree: Tree<'_>,
+    nodes: Option<(u32, u32)>,
+) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
     let root = tree.root();
     let mut ram = ArrayVec::new();
-    for place in root.children().filter(is_memory) {
+    let between = nodes.into_iter().flat_map(|(first, last)| {
+        let children = root.children_at(first);
+        children.take_while(move |place| place.name_at() <= last)
+    });
+    for place in between.filter(is_memory) {
         for entry in place.registers()? {
             let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
             if range.size() > 0 {
@@ -31,7 +40,7 @@ pub(super) fn ram(tree: Tree<'_>) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, Boa
 }
 
 fn is_memory(place: &Place<'_>) -> bool {
-    let named = place.string("device_type") == "memory" || place.base_name() == "memory";
+    let named = place.string("device_type") == MEMORY || place.base_name() == MEMORY;
     named && place.enabled()
 }
 
@@ -66,8 +75,11 @@ fn union(a: Range, b: Range) -> Option<Range> {
     Range::new(base, size)
 }
 
-/// The reservation block's ranges, then the fixed ones of `/reserved-memory`.
-pub(super) fn reserved(tree: Tree<'_>) -> Result<ArrayVec<Reserved<'_>, MAX_RESERVED>, BoardError> {
+/// The reservation block's ranges, then the fixed ones of `/reserved-memory`, if there is such a `node`.
+pub(super) fn reserved<'t>(
+    tree: Tree<'t>,
+    node: Option<&Place<'t>>,
+) -> Result<ArrayVec<Reserved<'t>, MAX_RESERVED>, BoardError> {
     let root = tree.root();
     let mut all = ArrayVec::new();
     for (base, size) in tree.reservations().filter(|(_, size)| *size > 0) {
@@ -75,7 +87,7 @@ pub(super) fn reserved(tree: Tree<'_>) -> Result<ArrayVec<Reserved<'_>, MAX_RESE
         let range = Range::new(Pa::new(base), size).ok_or_else(malformed)?;
         add(&mut all, &root, range, RESERVATION_BLOCK)?;
     }
-    let Some(node) = tree.find("/reserved-memory") else {
+    let Some(node) = node else {
         return Ok(all);
     };
     for place in node.children().filter(Place::enabled) {

@@ -19,9 +19,10 @@ mod gic;
 mod interrupts;
 mod memory;
 mod power;
+mod survey;
 mod tree;
 
-use tree::Tree;
+use survey::Survey;
 
 pub use copy::{Copies, copy, is_at_or_below};
 
@@ -244,23 +245,27 @@ impl<'t> Board<'t> {
     /// # Errors
     /// Names the node and what is wrong with it, or what the board lacks.
     pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
-        let tree = Tree::new(tree)?;
+        let (tree, survey) = Survey::of(tree)?;
         let root = tree.root();
-        let psci = cpus::psci(tree)?;
+        let [psci, manager, gic, timer, pmu] = &survey.nodes;
+        let [chosen, _, cpus, reserved] = &survey.tops;
+        let psci = psci.as_ref().map(cpus::psci).transpose()?;
         Ok(Self {
             model: root.string("model"),
             compatible: root.string("compatible"),
-            ram: memory::ram(tree)?,
-            reserved: memory::reserved(tree)?,
-            cpus: cpus::cpus(tree, psci)?,
+            ram: memory::ram(tree, survey.memory)?,
+            reserved: memory::reserved(tree, reserved.as_ref())?,
+            cpus: cpus::cpus(&root, cpus.as_ref(), psci)?,
             psci,
-            power: power::power(tree, psci)?,
-            gic: gic::gic(tree)?,
-            timer: cpus::timer(tree)?,
-            pmu: cpus::pmu(tree)?,
-            console: chosen::console(tree)?,
-            initrd: chosen::initrd(tree)?,
-            bootargs: chosen::bootargs(tree),
+            power: power::power(manager.as_ref(), psci)?,
+            gic: gic::gic(tree, gic.as_ref())?,
+            timer: cpus::timer(tree, timer.as_ref())?,
+            pmu: pmu
+                .as_ref()
+                .map_or(Ok(None), |place| cpus::pmu(tree, place))?,
+            console: chosen::console(tree, &survey)?,
+            initrd: chosen::initrd(chosen.as_ref())?,
+            bootargs: chosen.map_or("", |chosen| chosen.string("bootargs")),
         })
     }
 }
@@ -327,7 +332,8 @@ impl Board<'_> {
 /// The console alone, without its interrupt, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
-    let (_, console) = chosen::without_interrupt(Tree::new(tree).ok()?).ok()??;
+    let (tree, survey) = Survey::of(tree).ok()?;
+    let (_, console) = chosen::without_interrupt(tree, &survey).ok()??;
     Some(console)
 }
 

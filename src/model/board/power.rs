@@ -2,23 +2,23 @@
 //!
 //! Bindings: Linux `arm/psci.yaml`, `soc/bcm/brcm,bcm2835-pm.yaml`.
 
-use super::tree::Tree;
+use super::tree::Place;
 use super::{BoardError, BoardPower, BoardProblem, Conduit};
 
 /// The BCM2835's power manager with its watchdog, by all the names it has had.
-const PM_KINDS: &[&str] = &["brcm,bcm2711-pm", "brcm,bcm2835-pm", "brcm,bcm2835-pm-wdt"];
+pub(super) const PM_KINDS: &[&str] = &["brcm,bcm2711-pm", "brcm,bcm2835-pm", "brcm,bcm2835-pm-wdt"];
 /// Bytes up to and with the last register used, PM_WDOG.
 const PM_SIZE: u64 = 0x28;
 
-/// How the board ends: by PSCI where firmware has it, or else by a block this image has a driver for.
+/// How the board ends: by PSCI where firmware has it, or else by the power manager, if there is one.
 pub(super) fn power(
-    tree: Tree<'_>,
+    manager: Option<&Place<'_>>,
     psci: Option<Conduit>,
 ) -> Result<Option<BoardPower>, BoardError> {
     if let Some(conduit) = psci {
         return Ok(Some(BoardPower::Psci(conduit)));
     }
-    let Some(place) = tree.compatible(PM_KINDS) else {
+    let Some(place) = manager else {
         return Ok(None);
     };
     let malformed = || place.error(BoardProblem::Malformed("reg"));

@@ -10,6 +10,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use vm_fdt::{FdtReserveEntry, FdtWriter};
 
+use super::tree::Tree;
 use super::*;
 
 mod lacking;
@@ -567,6 +568,13 @@ fn a_console_that_leads_nowhere_is_none() {
     }
 }
 
+/// The timer's interrupts out of a tree.
+fn timer_of(bytes: &[u8]) -> Result<Timer, BoardError> {
+    let tree = Tree::new(bytes).unwrap();
+    let place = tree.walk().find(|place| place.is_any(cpus::TIMER_KINDS));
+    cpus::timer(tree, place.as_ref())
+}
+
 #[test]
 #[cfg_attr(
     miri,
@@ -589,10 +597,10 @@ fn timers_are_found_by_their_names_where_they_have_some() {
         })
     };
     let bytes = named(&["phys", "virt", "hyp-phys"]);
-    let timer = cpus::timer(Tree::new(&bytes).unwrap()).unwrap();
+    let timer = timer_of(&bytes).unwrap();
     assert_eq!((timer.phys, timer.virt, timer.hyp), (30, 27, 26));
     let bytes = named(&["phys", "virt", "hyp-virt"]);
-    assert!(cpus::timer(Tree::new(&bytes).unwrap()).is_err());
+    assert!(timer_of(&bytes).is_err());
 }
 
 #[test]
@@ -614,7 +622,9 @@ fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
                 t.cells("interrupts", lines);
             });
         });
-        cpus::pmu(Tree::new(&bytes).unwrap()).unwrap()
+        let tree = Tree::new(&bytes).unwrap();
+        let place = tree.walk().find(|place| place.is_any(cpus::PMU_KINDS));
+        cpus::pmu(tree, &place.unwrap()).unwrap()
     };
     assert_eq!(pmu(&[1, 7, 4]), Some(23));
     // The Raspberry Pi 4's: an SPI a core.

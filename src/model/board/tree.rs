@@ -3,19 +3,15 @@
 //! Invariant: a [`Tree`] has at most [`MAX_NODES`] nodes, none deeper than [`MAX_DEPTH`], so every walk ends,
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
-use arrayvec::ArrayVec;
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
-
 use super::{BoardError, BoardProblem, NodePath};
-use crate::words::{Pa, Range, Text};
+use crate::words::{FlatTree, Pa, Range, Shape, Text, Token, reservations};
 
 /// Nodes between the root and the deepest node; real trees have at most eight.
 pub(super) const MAX_DEPTH: usize = 16;
 /// Nodes in a tree; the largest in Linux has about 2,500.
 const MAX_NODES: usize = 4096;
-/// Offset of `totalsize` in the header (Devicetree Specification 5.2).
-const TOTALSIZE_OFFSET: usize = 4;
+/// What a node's phandle is called (2.3.3), and what old trees call it.
+const PHANDLES: [&[u8]; 2] = [b"phandle", b"linux,phandle"];
 /// Bytes of a cell.
 const CELL: usize = size_of::<u32>();
 /// Most cells of an address or a size: PCI's three (IEEE 1275).
@@ -27,64 +23,85 @@ const DEFAULT_ADDRESS_CELLS: usize = 2;
 /// `#size-cells` where a parent has none (2.3.5).
 const DEFAULT_SIZE_CELLS: usize = 1;
 
-type Children<'t> = <FdtNode<'t> as Node>::Children<'t>;
-
 /// A sound tree of bounded size.
 #[derive(Clone, Copy)]
 pub(super) struct Tree<'t> {
-    fdt: Fdt<'t>,
+    bytes: &'t [u8],
+    flat: FlatTree<'t>,
+    /// The node that most references lead to, and its phandle.
+    favourite: Option<(u32, Place<'t>)>,
 }
 
 impl<'t> Tree<'t> {
     /// Checks `bytes`' structure; what lies past `totalsize` is ignored.
     pub(super) fn new(bytes: &'t [u8]) -> Result<Self, BoardError> {
-        let sound = trimmed(bytes).and_then(|bytes| Fdt::new(bytes).ok());
-        let fdt = sound.ok_or_else(|| at_root(BoardProblem::Damaged))?;
-        let tree = Self { fdt };
-        let mut walk = tree.walk();
-        let nodes = walk.by_ref().take(MAX_NODES + 1).count();
-        if nodes > MAX_NODES {
+        Self::bounded(bytes, FlatTree::read(bytes))
+    }
+
+    /// The tree that was read out of `bytes`, if it is one of bounded size.
+    pub(super) fn bounded(
+        bytes: &'t [u8],
+        sound: Option<(FlatTree<'t>, Shape)>,
+    ) -> Result<Self, BoardError> {
+        let (flat, shape) = sound.ok_or_else(|| at_root(BoardProblem::Damaged))?;
+        if shape.nodes > MAX_NODES {
             return Err(at_root(BoardProblem::TooManyNodes(MAX_NODES)));
         }
-        if walk.too_deep {
+        if shape.depth > MAX_DEPTH {
             return Err(at_root(BoardProblem::TooDeep(MAX_DEPTH)));
         }
-        Ok(tree)
+        Ok(Self {
+            bytes,
+            flat,
+            favourite: None,
+        })
     }
 
     /// The root.
     pub(super) fn root(self) -> Place<'t> {
-        Place {
-            root: self.fdt.root(),
-            below: ArrayVec::new(),
-        }
+        Place::root(self.flat)
     }
 
     /// Visits every node in the tree's order.
     pub(super) fn walk(self) -> Walk<'t> {
-        let place = self.root();
         Walk {
-            first: true,
-            open: ArrayVec::new(),
-            place,
-            too_deep: false,
+            at: None,
+            place: self.root(),
         }
-    }
-
-    /// The first usable node one of whose `compatible` strings is in `kinds`.
-    pub(super) fn compatible(self, kinds: &[&str]) -> Option<Place<'t>> {
-        self.walk()
-            .find(|place| place.is_any(kinds) && place.enabled())
     }
 
     /// The node whose `phandle` is `handle`.
     pub(super) fn phandle(self, handle: u32) -> Option<Place<'t>> {
-        self.walk().find(|place| {
-            let own = place
-                .value("phandle")
-                .or_else(|| place.value("linux,phandle"));
-            own.and_then(cell) == Some(handle)
-        })
+        if let Some((own, place)) = self.favourite
+            && own == handle
+        {
+            return Some(place);
+        }
+        let mut place = self.root();
+        let mut at = place.first;
+        loop {
+            match self.flat.next(&mut at)? {
+                Token::Begin(name) if place.enter(name, at) => {}
+                Token::End if place.leave() => {}
+                Token::Property(property) => {
+                    let named = PHANDLES
+                        .iter()
+                        .any(|name| self.flat.is_named(property, name));
+                    if named && cell(self.flat.value(property)) == Some(handle) {
+                        return Some(place);
+                    }
+                }
+                Token::Begin(_) | Token::End => return None,
+            }
+        }
+    }
+
+    /// Makes `place` the node that is found by its phandle without a search.
+    pub(super) fn favour(&mut self, place: &Place<'t>) {
+        let handle = PHANDLES
+            .iter()
+            .find_map(|name| self.flat.find(place.first, name));
+        self.favourite = handle.and_then(cell).map(|handle| (handle, *place));
     }
 
     /// The node at `path`; a unit address may be left out where that names one node only.
@@ -98,16 +115,8 @@ impl<'t> Tree<'t> {
 
     /// The memory reservation block's address and size pairs.
     pub(super) fn reservations(self) -> impl Iterator<Item = (u64, u64)> + 't {
-        self.fdt
-            .memory_reservations()
-            .map(|entry| (entry.address(), entry.size()))
+        reservations(self.bytes)
     }
-}
-
-/// The tree without what follows its `totalsize`.
-fn trimmed(bytes: &[u8]) -> Option<&[u8]> {
-    let total = bytes.get(TOTALSIZE_OFFSET..TOTALSIZE_OFFSET + CELL)?;
-    bytes.get(..usize::try_from(cell(total)?).ok()?)
 }
 
 fn at_root(problem: BoardProblem) -> BoardError {
@@ -120,123 +129,202 @@ fn at_root(problem: BoardProblem) -> BoardError {
 /// A depth-first walk.
 pub(super) struct Walk<'t> {
     place: Place<'t>,
-    open: ArrayVec<Children<'t>, { MAX_DEPTH + 1 }>,
-    first: bool,
-    too_deep: bool,
+    /// What comes after the node that was visited last, once one was.
+    at: Option<u32>,
 }
 
 impl<'t> Iterator for Walk<'t> {
     type Item = Place<'t>;
 
     fn next(&mut self) -> Option<Place<'t>> {
-        if self.first {
-            self.first = false;
-            let _ = self.open.try_push(self.place.root.children());
-            return Some(self.place.clone());
-        }
+        let Some(mut at) = self.at else {
+            self.at = Some(self.place.first);
+            return Some(self.place);
+        };
         loop {
-            let Some(child) = self.open.last_mut()?.next() else {
-                self.open.pop();
-                self.place.below.pop();
-                continue;
-            };
-            if self.place.below.try_push(child).is_err() {
-                self.too_deep = true;
-                continue;
+            match self.place.flat.next(&mut at)? {
+                Token::Property(_) => {}
+                Token::End if !self.place.leave() => return None,
+                Token::End => {}
+                Token::Begin(name) => {
+                    self.at = Some(at);
+                    return self.place.enter(name, at).then_some(self.place);
+                }
             }
-            let _ = self.open.try_push(child.children());
-            return Some(self.place.clone());
         }
     }
 }
 
 /// A node and the way to it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct Place<'t> {
-    root: FdtNode<'t>,
-    below: ArrayVec<FdtNode<'t>, MAX_DEPTH>,
+    flat: FlatTree<'t>,
+    /// Where the names of the nodes above are, below the root, then its own.
+    below: [u32; MAX_DEPTH],
+    depth: usize,
+    /// Where its first property is, or what comes in its stead.
+    first: u32,
 }
 
 impl<'t> Place<'t> {
-    /// The node.
-    pub(super) fn node(&self) -> FdtNode<'t> {
-        self.below.last().copied().unwrap_or(self.root)
+    /// The root of a tree.
+    pub(super) fn root(flat: FlatTree<'t>) -> Self {
+        Self {
+            flat,
+            below: [0; MAX_DEPTH],
+            depth: 0,
+            first: flat.root().first(),
+        }
     }
 
     /// The node's name with its unit address; the root's is empty.
     pub(super) fn name(&self) -> &'t str {
-        own_name(&self.node())
+        text(self.raw_name())
+    }
+
+    fn raw_name(&self) -> &'t [u8] {
+        let own = self.names().last();
+        own.map_or(&[], |name| self.flat.name(*name))
+    }
+
+    /// The nodes between it and the root, itself included.
+    fn names(&self) -> &[u32] {
+        self.below.get(..self.depth).unwrap_or_default()
     }
 
     /// How many nodes lie between it and the root, itself included.
     pub(super) fn depth(&self) -> usize {
-        self.below.len()
+        self.depth
+    }
+
+    /// Where its name is; the root's is nowhere.
+    pub(super) fn name_at(&self) -> u32 {
+        self.names().last().copied().unwrap_or(0)
+    }
+
+    /// Goes to the node in this one whose name is at `name` and whose properties begin at `first`; `false` if it lies too
+    /// deep.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, name: u32, first: u32) -> bool {
+        let Some(below) = self.below.get_mut(self.depth) else {
+            return false;
+        };
+        *below = name;
+        (self.depth, self.first) = (self.depth + 1, first);
+        true
+    }
+
+    /// Goes back to the parent, all of whose properties were seen; `false` if this is the root.
+    #[inline(always)]
+    pub(super) fn leave(&mut self) -> bool {
+        let above = self.depth.checked_sub(1);
+        self.depth = above.unwrap_or(0);
+        above.is_some()
     }
 
     /// Gives `each` the node's properties: names and values.
     pub(super) fn for_each_property(&self, mut each: impl FnMut(&str, &'t [u8])) {
-        for property in self.node().properties() {
-            if let Ok(value) = property.value_as::<&'t [u8]>() {
-                each(property.name(), value);
-            }
+        let mut at = self.first;
+        while let Some(Token::Property(property)) = self.flat.next(&mut at) {
+            each(
+                text(self.flat.property_name(property)),
+                self.flat.value(property),
+            );
         }
     }
 
     /// The parent, unless this is the root.
     pub(super) fn parent(&self) -> Option<Self> {
-        let mut parent = self.clone();
-        parent.below.pop()?;
-        Some(parent)
+        Some(self.above(self.depth.checked_sub(1)?))
     }
 
     /// The node above this one, or this one, that has `depth` nodes between it and the root, itself included.
     pub(super) fn above(&self, depth: usize) -> Self {
-        let mut above = self.clone();
-        above.below.truncate(depth);
+        let mut above = *self;
+        if depth < self.depth {
+            above.depth = depth;
+            let own = above.names().last();
+            let root = self.flat.root().first();
+            above.first = own.map_or(root, |name| self.flat.after_name(*name).unwrap_or(root));
+        }
         above
     }
 
     /// The nodes below this one.
-    pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'_, 't> {
-        self.node().children().filter_map(|node| {
-            let mut place = self.clone();
-            place.below.try_push(node).ok()?;
-            Some(place)
+    pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        self.children_from(self.first)
+    }
+
+    /// The nodes below this one from the one whose name is at `name`.
+    pub(super) fn children_at(&self, name: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        self.children_from(name.saturating_sub(1))
+    }
+
+    /// The nodes below this one from where one begins.
+    fn children_from(&self, at: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
+        let (place, mut at, mut depth) = (*self, at, 0_usize);
+        core::iter::from_fn(move || {
+            loop {
+                match place.flat.next(&mut at)? {
+                    Token::Property(_) => {}
+                    Token::End => depth = depth.checked_sub(1)?,
+                    Token::Begin(name) => {
+                        depth += 1;
+                        if depth == 1 {
+                            let mut child = place;
+                            return child.enter(name, at).then_some(child);
+                        }
+                    }
+                }
+            }
         })
     }
 
     /// The child called `name`, or the only one called so but for its unit address.
     fn child(&self, name: &str) -> Option<Self> {
-        let exact = self.children().find(|child| child.name() == name);
-        if exact.is_some() || name.contains('@') {
-            return exact;
+        let (mut alike, mut count) = (None, 0);
+        for child in self.children() {
+            match self.flat.after(child.name_at(), name.as_bytes()) {
+                Some(0) => return Some(child),
+                Some(b'@') if !name.contains('@') => {
+                    count += 1;
+                    alike = Some(child);
+                }
+                _ => {}
+            }
         }
-        let mut alike = self.children().filter(|child| child.base_name() == name);
-        let only = alike.next()?;
-        alike.next().is_none().then_some(only)
+        alike.filter(|_| count == 1)
     }
 
     /// The node's name without its unit address.
     pub(super) fn base_name(&self) -> &'t str {
-        base_of(self.name())
+        text(base_of(self.raw_name()))
     }
 
     /// The name, without unit address, of the root's child this node is or lies below.
     pub(super) fn top_base_name(&self) -> &'t str {
-        self.below.first().map_or("", |top| base_of(own_name(top)))
+        let top = self.names().first();
+        top.map_or("", |top| text(base_of(self.flat.name(*top))))
     }
 
     /// The node's path, as much of it as fits.
     pub(super) fn path<const N: usize>(&self) -> Text<N> {
         let mut path = Text::new();
-        for node in &self.below {
+        for name in self.names() {
             path.push("/");
-            path.push(own_name(node));
+            path.push(text(self.flat.name(*name)));
         }
-        if self.below.is_empty() {
+        if self.depth == 0 {
             path.push("/");
         }
         path
+    }
+
+    /// Whether `path` is the node's.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        let own = self.names().iter().map(|name| self.flat.name(*name));
+        path.starts_with('/') && parts.map(str::as_bytes).eq(own)
     }
 
     /// This node's error.
@@ -249,7 +337,7 @@ impl<'t> Place<'t> {
 
     /// The value of a property, if the node has it.
     pub(super) fn value(&self, name: &str) -> Option<&'t [u8]> {
-        self.node().property(name)?.value_as::<&'t [u8]>().ok()
+        self.flat.find(self.first, name.as_bytes())
     }
 
     /// The strings of a property; none if it is missing, or from where it is no text.
@@ -284,16 +372,15 @@ impl<'t> Place<'t> {
 
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
-        self.strings("compatible").any(|kind| kinds.contains(&kind))
+        let value = self.value("compatible").unwrap_or_default();
+        compatibles(value).any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        self.below.iter().all(|node| match node.property("status") {
+        (1..=self.depth).all(|depth| match self.above(depth).value("status") {
             None => true,
-            Some(status) => status
-                .value_as::<&[u8]>()
-                .is_ok_and(|value| matches!(strings(value).next(), Some("okay" | "ok"))),
+            Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
         })
     }
 
@@ -417,14 +504,33 @@ impl<'t> Place<'t> {
     }
 }
 
-/// The name of `node`, borrowed from the tree.
-fn own_name<'t>(node: &FdtNode<'t>) -> &'t str {
-    <FdtNode<'t> as Node>::name(node)
+/// A node's name without its unit address.
+fn base_of(name: &[u8]) -> &[u8] {
+    let base = name.split(|byte| *byte == b'@').next();
+    base.unwrap_or_default()
 }
 
-/// A node's name without its unit address.
-fn base_of(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(base, _)| base)
+/// A name as text; that it is one was checked.
+fn text(name: &[u8]) -> &str {
+    core::str::from_utf8(name).unwrap_or_default()
+}
+
+/// The zero-terminated strings in `value`; none if the last one is not terminated.
+#[inline(always)]
+pub(super) fn compatibles(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let text = value.strip_suffix(&[0]);
+    text.into_iter()
+        .flat_map(|text| text.split(|byte| *byte == 0))
+}
+
+/// Whether `own` is in `kinds`.
+#[inline(always)]
+pub(super) fn has(kinds: &[&str], own: &[u8]) -> bool {
+    let is = |kind: &&str| {
+        let same = || kind.bytes().zip(own).all(|(one, other)| one == *other);
+        kind.len() == own.len() && same()
+    };
+    kinds.iter().any(is)
 }
 
 /// One entry of `ranges`.

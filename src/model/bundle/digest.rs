@@ -4,12 +4,11 @@
 //! a property is 0x02, its name, 0x00, the length of its value as 32 bits big-endian, its value. The root's
 //! `digest` is left out, and so is the value (not the length) of a payload's `data`, which its `sha256` covers.
 
-use dtoolkit::fdt::FdtNode;
-use dtoolkit::{Node, Property};
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{MAX_DEPTH, at_root, name, root};
+use super::tree::{MAX_DEPTH, at_root, root};
 use super::{BundleError, BundleProblem, Digest};
+use crate::words::FlatNode;
 
 /// Opens a node.
 const NODE: [u8; 1] = [1];
@@ -25,22 +24,26 @@ const NUL: [u8; 1] = [0];
 /// # Errors
 /// `Damaged` and its like if `bundle` is no device tree of a bundle's shape.
 pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
-    let root = root(bundle)?;
+    digest_of(&root(bundle)?)
+}
+
+/// The digest of the plan whose root is `root`.
+pub(super) fn digest_of(root: &FlatNode<'_>) -> Result<Digest, BundleError> {
     let mut hash = Sha256::new();
-    node(&mut hash, &root, MAX_DEPTH)?;
+    node(&mut hash, root, MAX_DEPTH)?;
     Ok(hash.finalize().into())
 }
 
-fn node(hash: &mut Sha256, place: &FdtNode<'_>, depth: usize) -> Result<(), BundleError> {
-    let own = name(place);
+fn node(hash: &mut Sha256, place: &FlatNode<'_>, depth: usize) -> Result<(), BundleError> {
+    let own = place.raw_name();
     hash.update(NODE);
     hash.update(own);
     hash.update(NUL);
-    for property in place.properties() {
-        let covers_itself = own.is_empty() && property.name() == "digest";
+    for (name, bytes) in place.properties() {
+        let covers_itself = own.is_empty() && name == b"digest";
         if !covers_itself {
-            let payload = is_payload(own) && property.name() == "data";
-            value(hash, property.name(), property.value(), payload)?;
+            let payload = is_payload(own) && name == b"data";
+            value(hash, name, bytes, payload)?;
         }
     }
     for child in place.children() {
@@ -53,11 +56,11 @@ fn node(hash: &mut Sha256, place: &FdtNode<'_>, depth: usize) -> Result<(), Bund
 }
 
 /// Whether a node of this name holds a payload.
-fn is_payload(name: &str) -> bool {
-    matches!(name, "kernel" | "initrd")
+fn is_payload(name: &[u8]) -> bool {
+    matches!(name, b"kernel" | b"initrd")
 }
 
-fn value(hash: &mut Sha256, name: &str, value: &[u8], payload: bool) -> Result<(), BundleError> {
+fn value(hash: &mut Sha256, name: &[u8], value: &[u8], payload: bool) -> Result<(), BundleError> {
     let length = u32::try_from(value.len()).map_err(|_| at_root(BundleProblem::Damaged))?;
     hash.update(PROPERTY);
     hash.update(name);

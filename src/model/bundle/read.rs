@@ -2,8 +2,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::digest::digest;
-use super::tree::{Place, name, root};
+use super::digest::digest_of;
+use super::tree::{Place, root};
 use super::{
     BundleError, BundleProblem, COMPATIBLE, ChannelPlan, Format, OnCrash, Payload, Plan, System,
 };
@@ -28,44 +28,50 @@ impl<'b> System<'b> {
         if !root.strings("compatible")?.any(|kind| kind == COMPATIBLE) {
             return Err(root.error(BundleProblem::NotABundle));
         }
-        if root.array("digest")? != digest(bundle)? {
+        if root.array("digest")? != digest_of(&root.node)? {
             return Err(root.error(BundleProblem::Digest));
         }
-        let partitions = partitions(&root)?;
-        let channels = channels(&root, partitions.len())?;
-        Ok(Self {
-            board: root.string("board")?,
-            partitions,
-            channels,
+        let mut system = Self {
+            board: "",
+            partitions: ArrayVec::new(),
+            channels: ArrayVec::new(),
             selftest: root.has("bulkhead.selftest"),
             audit: root.has("bulkhead.audit"),
-        })
+        };
+        partitions(&root, &mut system.partitions)?;
+        channels(&root, system.partitions.len(), &mut system.channels)?;
+        system.board = root.string("board")?;
+        Ok(system)
     }
 }
 
-fn partitions<'b>(root: &Place<'b>) -> Result<ArrayVec<Plan<'b>, MAX_PARTITIONS>, BundleError> {
+fn partitions<'b>(
+    root: &Place<'b>,
+    plans: &mut ArrayVec<Plan<'b>, MAX_PARTITIONS>,
+) -> Result<(), BundleError> {
     const PARENT: &str = "partitions";
     let parent = root.child(PARENT);
     let parent = parent.ok_or_else(|| root.error(BundleProblem::NoNode(PARENT)))?;
-    let count = parent.children().count();
+    let count = parent.node.children().count();
     if count == 0 {
         return Err(parent.error(BundleProblem::Empty));
     }
-    let mut plans: ArrayVec<Plan<'_>, MAX_PARTITIONS> = ArrayVec::new();
     for (index, place) in parent.children().enumerate() {
         let id = numbered(&place, "partition", index)?;
         let plan = plan(&place, PartitionId::new(id), count)?;
         if plans.iter().any(|other| other.name == plan.name) {
             return Err(place.error(BundleProblem::Label));
         }
-        push(&mut plans, plan, &parent, PARENT)?;
+        push(plans, plan, &parent, PARENT)?;
     }
-    Ok(plans)
+    Ok(())
 }
 
 /// Checks that `place` is called `kind@index`.
 fn numbered(place: &Place<'_>, kind: &str, index: usize) -> Result<u8, BundleError> {
-    let unit = name(&place.node)
+    let unit = place
+        .node
+        .name()
         .strip_prefix(kind)
         .and_then(|rest| rest.strip_prefix('@'))
         .and_then(|unit| u8::from_str_radix(unit, 16).ok());
@@ -241,11 +247,11 @@ fn devices<'b>(place: &Place<'b>) -> Result<ArrayVec<&'b str, MAX_DEVICES>, Bund
 fn channels<'b>(
     root: &Place<'b>,
     count: usize,
-) -> Result<ArrayVec<ChannelPlan<'b>, MAX_CHANNELS>, BundleError> {
+    channels: &mut ArrayVec<ChannelPlan<'b>, MAX_CHANNELS>,
+) -> Result<(), BundleError> {
     const PARENT: &str = "channels";
-    let mut channels: ArrayVec<ChannelPlan<'_>, MAX_CHANNELS> = ArrayVec::new();
     let Some(parent) = root.child(PARENT) else {
-        return Ok(channels);
+        return Ok(());
     };
     for (index, place) in parent.children().enumerate() {
         numbered(&place, "channel", index)?;
@@ -253,9 +259,9 @@ fn channels<'b>(
         if channels.iter().any(|other| other.name == channel.name) {
             return Err(place.error(BundleProblem::Label));
         }
-        push(&mut channels, channel, &parent, PARENT)?;
+        push(channels, channel, &parent, PARENT)?;
     }
-    Ok(channels)
+    Ok(())
 }
 
 fn channel<'b>(place: &Place<'b>, count: usize) -> Result<ChannelPlan<'b>, BundleError> {

@@ -1,10 +1,8 @@
 //! A bundle's nodes: sound structure, bounded number and depth, properties by type.
 
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
-
 use super::{BundleError, BundleProblem, NodePath};
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
+use crate::words::{FlatNode, FlatTree};
 
 /// Levels below the root: `partitions`, a partition, its kernel.
 pub(super) const MAX_DEPTH: usize = 3;
@@ -12,38 +10,19 @@ pub(super) const MAX_DEPTH: usize = 3;
 const MAX_NODES: usize = 3 + 3 * MAX_PARTITIONS + MAX_CHANNELS;
 /// Longest name of a partition or channel: what the console prefixes lines with.
 const MAX_LABEL: usize = 31;
-/// Offset of `totalsize` in the header (Devicetree Specification 5.2).
-const TOTALSIZE_OFFSET: usize = 4;
 /// Bytes of a cell.
 const CELL: usize = size_of::<u32>();
 
 /// The root of a sound bundle; what lies past `totalsize` is ignored.
-pub(super) fn root(bundle: &[u8]) -> Result<FdtNode<'_>, BundleError> {
-    let sound = trimmed(bundle).and_then(|bundle| Fdt::new(bundle).ok());
-    let root = sound.ok_or_else(|| at_root(BundleProblem::Damaged))?.root();
-    let mut room = MAX_NODES;
-    count(&root, MAX_DEPTH, &mut room).map_err(at_root)?;
-    Ok(root)
-}
-
-fn trimmed(bundle: &[u8]) -> Option<&[u8]> {
-    let total = bundle.get(TOTALSIZE_OFFSET..TOTALSIZE_OFFSET + CELL)?;
-    let total = u32::from_be_bytes(total.try_into().ok()?);
-    bundle.get(..usize::try_from(total).ok()?)
-}
-
-/// Takes `node` and all below it off `room`; the recursion ends with `depth`.
-fn count(node: &FdtNode<'_>, depth: usize, room: &mut usize) -> Result<(), BundleProblem> {
-    *room = room
-        .checked_sub(1)
-        .ok_or(BundleProblem::TooManyNodes(MAX_NODES))?;
-    for child in node.children() {
-        let below = depth
-            .checked_sub(1)
-            .ok_or(BundleProblem::TooDeep(MAX_DEPTH))?;
-        count(&child, below, room)?;
+pub(super) fn root(bundle: &[u8]) -> Result<FlatNode<'_>, BundleError> {
+    let (tree, shape) = FlatTree::read(bundle).ok_or_else(|| at_root(BundleProblem::Damaged))?;
+    if shape.depth > MAX_DEPTH {
+        return Err(at_root(BundleProblem::TooDeep(MAX_DEPTH)));
     }
-    Ok(())
+    if shape.nodes > MAX_NODES {
+        return Err(at_root(BundleProblem::TooManyNodes(MAX_NODES)));
+    }
+    Ok(tree.root())
 }
 
 /// The root's error.
@@ -57,13 +36,13 @@ pub(super) fn at_root(problem: BundleProblem) -> BundleError {
 /// A node, and its path for errors.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'b> {
-    pub(super) node: FdtNode<'b>,
+    pub(super) node: FlatNode<'b>,
     pub(super) path: NodePath,
 }
 
 impl<'b> Place<'b> {
     /// The bundle's root.
-    pub(super) fn root(node: FdtNode<'b>) -> Self {
+    pub(super) fn root(node: FlatNode<'b>) -> Self {
         Self {
             node,
             path: NodePath::from("/"),
@@ -72,20 +51,25 @@ impl<'b> Place<'b> {
 
     /// The nodes below.
     pub(super) fn children(&self) -> impl Iterator<Item = Self> + use<'b> {
-        let path = self.path;
-        self.node.children().map(move |node| {
-            let mut path = path;
-            if path.as_str() != "/" {
-                path.push("/");
-            }
-            path.push(name(&node));
-            Self { node, path }
-        })
+        let place = *self;
+        self.node.children().map(move |node| place.at(node))
+    }
+
+    /// `node`, which is one below.
+    fn at(&self, node: FlatNode<'b>) -> Self {
+        let mut path = self.path;
+        if path.as_str() != "/" {
+            path.push("/");
+        }
+        path.push(node.name());
+        Self { node, path }
     }
 
     /// The node below called `wanted`.
     pub(super) fn child(&self, wanted: &str) -> Option<Self> {
-        self.children().find(|child| name(&child.node) == wanted)
+        let mut nodes = self.node.children();
+        let node = nodes.find(|child| child.is_called(wanted))?;
+        Some(self.at(node))
     }
 
     /// This node's error.
@@ -102,7 +86,7 @@ impl<'b> Place<'b> {
 
     /// The value of a property, if the node has it.
     pub(super) fn value(&self, name: &str) -> Option<&'b [u8]> {
-        self.node.property(name)?.value_as::<&'b [u8]>().ok()
+        self.node.property(name)
     }
 
     /// Whether the node has a property.
@@ -188,9 +172,4 @@ impl<'b> Place<'b> {
         }
         Ok(label)
     }
-}
-
-/// A node's full name; the root's is empty.
-pub(super) fn name<'b>(node: &FdtNode<'b>) -> &'b str {
-    <FdtNode<'b> as Node>::name(node)
 }

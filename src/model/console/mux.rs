@@ -32,9 +32,10 @@ pub const PATIENCE: Milliseconds = 200;
 /// | `Partial` | its speaker; others with a piece once it rests; nobody else | `Closed` at the line's end; `Whole` |
 /// | `Whole` | its speaker | `Closed` when the piece is out |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 enum Line {
     /// At the start of a line.
-    Closed,
+    Closed = 0,
     /// In a line of the focus, shown as it comes.
     Partial {
         speaker: Speaker,

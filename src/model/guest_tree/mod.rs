@@ -99,7 +99,8 @@ pub enum TreeError {
 /// Adds nodes of the board's devices; `false` if they cannot be had.
 pub type Devices<'d> = dyn Fn(&mut dyn Nodes) -> bool + 'd;
 
-/// Writes the tree, with the nodes that `devices` adds at its root, to the front of `out` and gives its length in bytes.
+/// Writes the tree, with the nodes that `devices` adds at its root, to the front of `out` and gives its length in bytes. What was
+/// zero behind it stays zero.
 ///
 /// # Errors
 /// `NoRoom` if `out` is too small; the others name a value that describes no machine.

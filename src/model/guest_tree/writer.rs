@@ -4,6 +4,7 @@
 //! the structure block at last. A writer that runs out of room stays silent and gives nothing in the end.
 
 use crate::words::Nodes;
+use arrayvec::ArrayVec;
 use core::fmt;
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -24,6 +25,9 @@ const STRUCTURE: usize = HEADER + RESERVATIONS;
 /// Room for the names of properties.
 const STRINGS_ROOM: usize = 4096;
 
+/// Names that are written once; the trees here have fifty.
+const MAX_KNOWN: usize = 128;
+
 /// A tree being written.
 pub(super) struct Writer<'o> {
     out: &'o mut [u8],
@@ -33,6 +37,8 @@ pub(super) struct Writer<'o> {
     length: usize,
     /// Bytes of names so far.
     strings: usize,
+    /// Where in them names are, and their bytes.
+    known: ArrayVec<(u16, u8), MAX_KNOWN>,
     full: bool,
 }
 
@@ -45,6 +51,7 @@ impl<'o> Writer<'o> {
             limit,
             length: 0,
             strings: 0,
+            known: ArrayVec::new(),
             full: false,
         };
         writer.put(&[0; STRUCTURE]);
@@ -106,22 +113,28 @@ impl<'o> Writer<'o> {
     /// The offset of `name` in the strings block, added there if it is new.
     fn intern(&mut self, name: &str) -> usize {
         let names = self.out.get_mut(self.limit..).unwrap_or_default();
-        let mut offset = 0;
-        let known = names.get(..self.strings).unwrap_or_default();
-        for other in known.split_inclusive(|byte| *byte == 0) {
-            if other.strip_suffix(&[0]) == Some(name.as_bytes()) {
+        let size = name.len();
+        for (offset, length) in &self.known {
+            let offset = usize::from(*offset);
+            if usize::from(*length) == size
+                && names.get(offset..offset + size) == Some(name.as_bytes())
+            {
                 return offset;
             }
-            offset += other.len();
         }
-        match names.get_mut(offset..=offset + name.len()) {
+        let offset = self.strings;
+        match names.get_mut(offset..=offset + size) {
             Some(room) => {
-                let (text, nul) = room.split_at_mut(name.len());
+                let (text, nul) = room.split_at_mut(size);
                 text.copy_from_slice(name.as_bytes());
                 nul.fill(0);
-                self.strings = offset + name.len() + 1;
+                self.strings = offset + size + 1;
             }
             None => self.full = true,
+        }
+        if let (Ok(at), Ok(length)) = (u16::try_from(offset), u8::try_from(size)) {
+            // One that finds no room here is written again when it comes again.
+            let _ = self.known.try_push((at, length));
         }
         offset
     }
@@ -180,10 +193,14 @@ impl<'o> Writer<'o> {
         if self.full || names.end > self.out.len() {
             return None;
         }
-        self.out.copy_within(names, self.length);
+        let end = self.length + self.strings;
+        self.out.copy_within(names.clone(), self.length);
+        // Nothing is left behind of what only had a place on the way.
+        let left = self.out.get_mut(names.start.max(end)..names.end);
+        left.unwrap_or_default().fill(0);
         let header = [
             MAGIC,
-            u32::try_from(self.length + self.strings).ok()?,
+            u32::try_from(end).ok()?,
             u32::try_from(STRUCTURE).ok()?,
             u32::try_from(self.length).ok()?,
             u32::try_from(HEADER).ok()?,
@@ -196,7 +213,7 @@ impl<'o> Writer<'o> {
         for (place, field) in self.out.chunks_exact_mut(CELL).zip(header) {
             place.copy_from_slice(&field.to_be_bytes());
         }
-        Some(self.length + self.strings)
+        Some(end)
     }
 }
 

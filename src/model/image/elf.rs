@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use bulkhead_abi::layout::KERNEL_BASE;
 
 use super::{ImageError, Kernel, MAX_PIECES, Piece, Source, bytes};
+use crate::words::order::sort_by_key;
 use crate::words::{Ipa, PAGE_SIZE};
 
 /// `e_ident`: magic, ELFCLASS64, ELFDATA2LSB, EV_CURRENT.
@@ -115,7 +116,7 @@ fn segments(data: &[u8], header: &Header) -> Result<ArrayVec<Segment, MAX_PIECES
             segments.try_push(segment).map_err(|_| full)?;
         }
     }
-    segments.sort_unstable_by_key(|segment| segment.physical_address);
+    sort_by_key(&mut segments, |segment| segment.physical_address);
     let mut pairs = segments.iter().zip(segments.iter().skip(1));
     if pairs.any(|(low, high)| low.end() > high.physical_address) {
         return Err(ImageError::Header("segments of the ELF file overlap"));

@@ -31,16 +31,19 @@ struct Windows {
     ends: [u16; MAX_PARTITIONS],
 }
 
-/// Places the ends of every channel.
+/// Places the ends of every channel, into `placed`.
 ///
 /// # Errors
 /// `Window` names the first channel that reaches past the addresses a partition has for channels.
-pub fn ends(system: &System<'_>) -> Result<ArrayVec<Ends, MAX_CHANNELS>, PlacementError> {
+pub fn ends(
+    system: &System<'_>,
+    placed: &mut ArrayVec<Ends, MAX_CHANNELS>,
+) -> Result<(), PlacementError> {
+    placed.clear();
     let mut windows = Windows {
         next: [CHANNEL_BASE; MAX_PARTITIONS],
         ends: [0; MAX_PARTITIONS],
     };
-    let mut placed = ArrayVec::new();
     for channel in &system.channels {
         let both = [
             windows.take(channel, channel.from, true)?,
@@ -48,7 +51,7 @@ pub fn ends(system: &System<'_>) -> Result<ArrayVec<Ends, MAX_CHANNELS>, Placeme
         ];
         let _ = placed.try_push(both);
     }
-    Ok(placed)
+    Ok(())
 }
 
 impl Windows {

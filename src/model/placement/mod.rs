@@ -12,6 +12,7 @@ use crate::model::bundle::{Plan, System};
 use crate::words::limits::{
     MAX_CHANNELS, MAX_EXTENTS, MAX_PARTITIONS, MAX_RAM_RANGES, MAX_RESERVED,
 };
+use crate::words::order::sort_by_key;
 use crate::words::{Ipa, PAGE_SIZE, Pa, Range, Text};
 
 mod channels;
@@ -224,30 +225,44 @@ enum Policy {
 /// # Errors
 /// Names the partition or channel, what it asks for, and what is left.
 pub fn place(free: &mut FreeMemory, system: &System<'_>) -> Result<Placement, PlacementError> {
-    let mut outcome = attempt(free, system, Policy::Aligned);
-    for policy in [Policy::Whole, Policy::Pieces] {
-        if outcome.is_err() {
-            outcome = attempt(free, system, policy);
-        }
-    }
-    let (left, placement) = outcome?;
-    *free = left;
+    let mut placement = Placement::default();
+    place_in(&mut placement, free, system)?;
     Ok(placement)
 }
 
-/// Places all by one policy, largest partition first, in a copy of `free`.
+/// Places all as [`place`] does, into `placement`: it is large, and need not be moved.
+///
+/// # Errors
+/// As [`place`]; what is in `placement` then means nothing.
+pub fn place_in(
+    placement: &mut Placement,
+    free: &mut FreeMemory,
+    system: &System<'_>,
+) -> Result<(), PlacementError> {
+    let mut outcome = attempt(placement, free, system, Policy::Aligned);
+    for policy in [Policy::Whole, Policy::Pieces] {
+        if outcome.is_err() {
+            outcome = attempt(placement, free, system, policy);
+        }
+    }
+    outcome
+}
+
+/// Places all by one policy, largest partition first; `free` is unchanged on failure.
 fn attempt(
-    free: &FreeMemory,
+    placement: &mut Placement,
+    before: &mut FreeMemory,
     system: &System<'_>,
     policy: Policy,
-) -> Result<(FreeMemory, Placement), PlacementError> {
-    let mut free = free.clone();
-    let mut placement = Placement {
-        ends: ends(system)?,
-        ..Placement::default()
-    };
+) -> Result<(), PlacementError> {
+    let mut free = before.clone();
+    placement.extents.clear();
+    placement.channels.clear();
+    ends(system, &mut placement.ends)?;
     let mut order: ArrayVec<&Plan<'_>, MAX_PARTITIONS> = system.partitions.iter().collect();
-    order.sort_unstable_by_key(|plan| (core::cmp::Reverse(plan.memory), plan.id));
+    sort_by_key(&mut order, |plan| {
+        (core::cmp::Reverse(plan.memory), plan.id)
+    });
     placement
         .extents
         .extend(order.iter().map(|_| Extents::new()));
@@ -267,7 +282,8 @@ fn attempt(
                 total: free.total(),
             })?);
     }
-    Ok((free, placement))
+    before.clone_from(&free);
+    Ok(())
 }
 
 /// Takes one partition's RAM.

@@ -26,9 +26,24 @@ const BRIDGES: &[&str] = &[
 /// # Errors
 /// Names the partition, the device and what is wrong, or the place in the board's tree.
 pub fn shares(system: &System<'_>, board: &Board<'_>, tree: &[u8]) -> Result<Shares, ShareError> {
-    let mut shares: Shares = system.partitions.iter().map(|_| Share::default()).collect();
+    let mut shares = Shares::new();
+    shares_in(&mut shares, system, board, tree)?;
+    Ok(shares)
+}
+
+/// Decides as [`shares`] does, into `shares`, which is empty: it is large, and need not be moved.
+///
+/// # Errors
+/// As [`shares`]; what is in `shares` then means nothing.
+pub fn shares_in(
+    shares: &mut Shares,
+    system: &System<'_>,
+    board: &Board<'_>,
+    tree: &[u8],
+) -> Result<(), ShareError> {
+    shares.extend(system.partitions.iter().map(|_| Share::default()));
     if system.partitions.iter().all(|plan| plan.devices.is_empty()) {
-        return Ok(shares);
+        return Ok(());
     }
     let mut found: ArrayVec<u32, MAX_PARTITIONS> = system.partitions.iter().map(|_| 0).collect();
     for info in devices(tree)? {
@@ -47,12 +62,12 @@ pub fn shares(system: &System<'_>, board: &Board<'_>, tree: &[u8]) -> Result<Sha
     }
     all_found(system, &found)?;
     for info in devices(tree)? {
-        apart(system, &shares, &info?)?;
+        apart(system, shares, &info?)?;
     }
-    for (plan, share) in system.partitions.iter().zip(&mut shares) {
+    for (plan, share) in system.partitions.iter().zip(shares) {
         share.arrange(plan.memory, channels(system, plan).1);
     }
-    Ok(shares)
+    Ok(())
 }
 
 fn refuse(plan: &Plan<'_>, device: &str, problem: ShareProblem) -> ShareError {

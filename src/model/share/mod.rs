@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 use bulkhead_abi::layout;
 use thiserror::Error;
 
-pub use check::shares;
+pub use check::{shares, shares_in};
 
 /// Runs of pages one partition's devices may have.
 pub const MAX_WINDOWS: usize = 32;

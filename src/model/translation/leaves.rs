@@ -9,18 +9,22 @@ use crate::words::{PAGE_SIZE, Pa};
 /// Most tables a walk enters: more than one partition's or EL2's can have.
 const MOST_TABLES: u32 = 4096;
 
-/// One block or page, as the descriptor has it.
+/// Blocks or pages of one size next to each other in a table, whose descriptors differ in the address alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// First input address.
     pub input: u64,
     /// First output address.
     pub output: Pa,
-    /// Bytes.
+    /// Bytes of all.
     pub size: u64,
+    /// Bytes of each.
+    pub entry: u64,
+    /// Whether all of them go to the one block or page at `output`, instead of one after the other.
+    pub repeated: bool,
     /// All of the descriptor but the address, its kind and the contiguous hint.
     pub attributes: u64,
-    /// Bytes of the aligned run that a TLB may hold as one entry: `size` without the contiguous hint.
+    /// Bytes of the aligned run that a TLB may hold as one entry: those of a block or page without the contiguous hint.
     pub run: u64,
 }
 
@@ -44,7 +48,7 @@ struct Walk<'a, M, V> {
 }
 
 impl Tree {
-    /// Gives every leaf to `visit`, in the order of input addresses. `is_table` tells which addresses are tables of this
+    /// Gives all leaves to `visit`, in the order of input addresses. `is_table` tells which addresses are tables of this
     /// tree.
     ///
     /// # Errors
@@ -84,34 +88,94 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
         if self.tables > MOST_TABLES {
             return Err(WalkEnd::Endless);
         }
-        for (index, at) in (0..super::ENTRIES).zip(0_u64..) {
-            let descriptor = self.memory.read(table, index);
-            let input = input + at * entry_size(level);
-            // At the last level, bit 1 clear is reserved, and faults as an invalid descriptor does (D8.3.1).
-            if descriptor & VALID == 0 || level == LAST_LEVEL && descriptor & TABLE_OR_PAGE == 0 {
-                continue;
-            }
-            if level < LAST_LEVEL && descriptor & TABLE_OR_PAGE != 0 {
+        let entries = self.memory.entries(table);
+        let mut index = next_used(entries, 0);
+        while let Some(rest @ [descriptor, ..]) = entries.get(index..) {
+            let descriptor = *descriptor;
+            let input = input + index as u64 * entry_size(level);
+            let mut count = 1;
+            if level < LAST_LEVEL && descriptor & KIND == TABLE {
                 self.table(Pa::new(descriptor & ADDRESS), level + 1, input)?;
-            } else {
-                (self.visit)(leaf(descriptor, level, input)).map_err(WalkEnd::Found)?;
+            } else if descriptor & VALID != 0 && (level < LAST_LEVEL || descriptor & KIND == TABLE)
+            {
+                // At the last level, bit 1 clear is reserved, and faults as an invalid descriptor does (D8.3.1).
+                let repeated = rest.get(1) == Some(&descriptor);
+                let step = if repeated { 0 } else { entry_size(level) };
+                count = alike(rest, descriptor, step);
+                let leaf = leaf(descriptor, level, input, count as u64, step);
+                (self.visit)(leaf).map_err(WalkEnd::Found)?;
             }
+            index = next_used(entries, index + count);
         }
         Ok(())
     }
 }
 
-fn leaf(descriptor: u64, level: u8, input: u64) -> Leaf {
-    let size = entry_size(level);
+/// Both bits that say what a descriptor is, and what they are in a table's.
+const KIND: u64 = VALID | TABLE_OR_PAGE;
+const TABLE: u64 = VALID | TABLE_OR_PAGE;
+
+/// The first of `entries` from `index` on that is not zero, or their number.
+fn next_used(entries: &[u64], index: usize) -> usize {
+    /// Entries that are looked at together.
+    const GROUP: usize = 8;
+    let rest = entries.get(index..).unwrap_or_default();
+    if rest.first().is_some_and(|entry| *entry != 0) {
+        return index;
+    }
+    let (groups, _) = rest.as_chunks::<GROUP>();
+    let is_empty = |group: &&[u64; GROUP]| group.iter().fold(0, |all, entry| all | entry) == 0;
+    let empty = groups.iter().take_while(is_empty).count() * GROUP;
+    let mut rest = rest.iter().skip(empty);
+    let used = rest.position(|entry| *entry != 0);
+    used.map_or(entries.len(), |at| index + empty + at)
+}
+
+/// How many of `entries` from the first on are `descriptor`, each `step` further than the one before.
+fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
+    // An address that ran over into the other bits would not be the next one.
+    let most = (ADDRESS - (descriptor & ADDRESS)).checked_div(step);
+    let most = most.map_or(usize::MAX, |more| {
+        usize::try_from(more + 1).unwrap_or(usize::MAX)
+    });
+    /// Entries that are looked at together.
+    const GROUP: usize = 4;
+    let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
+    let mut expected = descriptor;
+    let mut count = 0;
+    let (groups, _) = entries.as_chunks::<GROUP>();
+    for [first, second, third, fourth] in groups {
+        let next = |times| expected.wrapping_add(step.wrapping_mul(times));
+        let differs = |entry: &u64, times| entry ^ next(times);
+        if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
+            break;
+        }
+        expected = next(GROUP as u64);
+        count += GROUP;
+    }
+    for entry in entries.iter().skip(count) {
+        if *entry != expected {
+            break;
+        }
+        expected = expected.wrapping_add(step);
+        count += 1;
+    }
+    count.max(1)
+}
+
+fn leaf(descriptor: u64, level: u8, input: u64, entries: u64, step: u64) -> Leaf {
+    let entry = entry_size(level);
     let run = if descriptor & CONTIGUOUS == 0 {
-        size
+        entry
     } else {
-        size * CONTIGUOUS_RUN
+        entry * CONTIGUOUS_RUN as u64
     };
     Leaf {
         input,
         output: Pa::new(descriptor & ADDRESS),
-        size,
+        size: entry * entries,
+        entry,
+        repeated: step == 0,
         // At the last level bit 1 is part of what makes a page; a block has it clear.
         attributes: descriptor & !(ADDRESS | CONTIGUOUS | VALID | kind(level)),
         run,

@@ -19,7 +19,7 @@ pub const ENTRIES: usize = 512;
 /// The last level.
 const LAST_LEVEL: u8 = 3;
 /// Entries a contiguous run has with the 4 KiB granule (D8.7.1).
-const CONTIGUOUS_RUN: u64 = 16;
+const CONTIGUOUS_RUN: usize = 16;
 /// Descriptor bit: valid.
 const VALID: u64 = 1;
 /// Descriptor bit: table at levels 0 to 2, page at level 3.
@@ -33,10 +33,20 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 pub trait TableMemory {
     /// Gives a table of 512 zero entries, or `None` when there is no more memory.
     fn allocate(&mut self) -> Option<Pa>;
+    /// The entries of `table`, all 512.
+    fn entries(&self, table: Pa) -> &[u64];
+    /// The entries of `table`, to be written; none if nobody may.
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64];
     /// Reads entry `index` of `table`.
-    fn read(&self, table: Pa, index: usize) -> u64;
+    fn read(&self, table: Pa, index: usize) -> u64 {
+        self.entries(table).get(index).copied().unwrap_or(0)
+    }
     /// Writes entry `index` of `table`.
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64);
+    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
+        if let Some(entry) = self.entries_mut(table).get_mut(index) {
+            *entry = descriptor;
+        }
+    }
 }
 
 /// What can go wrong when a range is mapped.
@@ -153,53 +163,91 @@ impl Tree {
         size: u64,
         leaf: u64,
     ) -> Result<(), MapError> {
-        if (input | output.get() | size) & (PAGE_SIZE - 1) != 0 {
-            return Err(MapError::Unaligned);
-        }
-        let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
-        if end > 1 << self.bits
-            || output
-                .get()
-                .checked_add(size)
-                .is_none_or(|top| top > ADDRESS + PAGE_SIZE)
-        {
-            return Err(MapError::TooHigh);
-        }
+        self.check(input, output, size)?;
         let mut done = 0;
-        let mut run_end = 0;
         while done < size {
-            let (at, to) = (input + done, output.get() + done);
-            let level = largest_level(at, to, size - done);
-            let run = entry_size(level) * CONTIGUOUS_RUN;
-            if level > self.start_level && (at | to) & (run - 1) == 0 && size - done >= run {
-                run_end = done + run;
-            }
-            let contiguous = if done < run_end { CONTIGUOUS } else { 0 };
-            self.put(memory, at, level, to | leaf | contiguous)?;
-            done += entry_size(level);
+            let (at, to, left) = (input + done, output.get() + done, size - done);
+            let level = largest_level(at, to, left);
+            done += self.fill(memory, at, level, to | leaf, left)?;
         }
         Ok(())
     }
 
-    /// Writes the leaf for `input` at `level`.
-    fn put(
+    /// Maps each page of `size` bytes at `input` to the one page at `output`.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    pub fn map_repeated(
+        &self,
+        memory: &mut impl TableMemory,
+        input: u64,
+        output: Pa,
+        size: u64,
+        leaf: u64,
+    ) -> Result<(), MapError> {
+        self.check(input, output, size)?;
+        let leaf = output.get() | leaf | TABLE_OR_PAGE | VALID;
+        let mut done = 0;
+        while done < size {
+            let (table, index) = self.table_at(memory, input + done, LAST_LEVEL)?;
+            let pages = entries_of(size - done, LAST_LEVEL);
+            let entries = room(memory, table, index, pages);
+            put(entries, leaf, 0)?;
+            done += entries.len() as u64 * PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// Whether `size` bytes at `input` can be mapped to `output`.
+    fn check(&self, input: u64, output: Pa, size: u64) -> Result<(), MapError> {
+        if (input | output.get() | size) & (PAGE_SIZE - 1) != 0 {
+            return Err(MapError::Unaligned);
+        }
+        let end = input.checked_add(size).ok_or(MapError::TooHigh)?;
+        let top = output.get().checked_add(size).ok_or(MapError::TooHigh)?;
+        if end > 1 << self.bits || top > ADDRESS + PAGE_SIZE {
+            return Err(MapError::TooHigh);
+        }
+        Ok(())
+    }
+
+    /// Writes the leaves of `level` for as much of `left` bytes at `input` as one table has; `leaf` is the first. Gives the
+    /// bytes that are mapped.
+    fn fill(
         &self,
         memory: &mut impl TableMemory,
         input: u64,
         level: u8,
         leaf: u64,
-    ) -> Result<(), MapError> {
-        let (table, index) = self.table_at(memory, input, level)?;
-        if memory.read(table, index) & VALID != 0 {
-            return Err(MapError::Mapped);
-        }
+        left: u64,
+    ) -> Result<u64, MapError> {
+        let (table, first) = self.table_at(memory, input, level)?;
+        let step = entry_size(level);
         let kind = if level == LAST_LEVEL {
             TABLE_OR_PAGE
         } else {
             0
         };
-        memory.write(table, index, leaf | kind | VALID);
-        Ok(())
+        let entries = room(memory, table, first, entries_of(left, level));
+        let size = entries.len() as u64 * step;
+        let leaf = leaf | kind | VALID;
+        // Runs lie alike on both sides, or nowhere: inputs and outputs differ by the same everywhere here.
+        let run = step * CONTIGUOUS_RUN as u64;
+        let alike = level > self.start_level && (input ^ leaf & ADDRESS) & (run - 1) == 0;
+        let before = first.next_multiple_of(CONTIGUOUS_RUN) - first;
+        if !alike || before + CONTIGUOUS_RUN > entries.len() {
+            put(entries, leaf, step)?;
+            return Ok(size);
+        }
+        // What comes before the first whole run, the runs, what comes after the last.
+        let (head, rest) = entries.split_at_mut(before);
+        let (runs, tail) = rest.split_at_mut(rest.len() - rest.len() % CONTIGUOUS_RUN);
+        let after = leaf + (head.len() as u64) * step;
+        let last = after + (runs.len() as u64) * step;
+        put(head, leaf, step)?;
+        put(runs, after | CONTIGUOUS, step)?;
+        put(tail, last, step)?;
+        Ok(size)
     }
 
     /// Finds the table of `level` that covers `input`, making those that are missing, and the entry's index in it.
@@ -256,6 +304,39 @@ impl Tree {
         }
         None
     }
+}
+
+/// Writes leaves where none is, each `step` further than the one before.
+fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
+    /// Entries that are looked at together.
+    const GROUP: usize = 8;
+    let (groups, rest) = entries.as_chunks::<GROUP>();
+    let all = |entries: &[u64]| entries.iter().fold(0, |all, entry| all | entry);
+    let mapped = groups.iter().any(|group| all(group) & VALID != 0);
+    if mapped || all(rest) & VALID != 0 {
+        return Err(MapError::Mapped);
+    }
+    let mut leaf = leaf;
+    for entry in entries {
+        *entry = leaf;
+        leaf = leaf.wrapping_add(step);
+    }
+    Ok(())
+}
+
+/// `count` entries of `table` from `index` on, or all there are.
+fn room(memory: &mut impl TableMemory, table: Pa, index: usize, count: usize) -> &mut [u64] {
+    let entries = memory
+        .entries_mut(table)
+        .get_mut(index..)
+        .unwrap_or_default();
+    let count = count.min(entries.len());
+    entries.get_mut(..count).unwrap_or_default()
+}
+
+/// How many entries of `level` `size` bytes fill.
+fn entries_of(size: u64, level: u8) -> usize {
+    usize::try_from(size / entry_size(level)).unwrap_or(usize::MAX)
 }
 
 /// The index of `input` in a table of `level`.

@@ -45,11 +45,11 @@ impl TableMemory for Fake {
         self.tables.push([0; ENTRIES]);
         Some(Pa::new(at))
     }
-    fn read(&self, table: Pa, index: usize) -> u64 {
-        self.tables[place(table)][index]
+    fn entries(&self, table: Pa) -> &[u64] {
+        &self.tables[place(table)]
     }
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        self.tables[place(table)][index] = descriptor;
+    fn entries_mut(&mut self, table: Pa) -> &mut [u64] {
+        &mut self.tables[place(table)]
     }
 }
 
@@ -164,6 +164,54 @@ fn running_out_of_tables_is_an_error() {
         tree.map(&mut fake, 0, Pa::new(0), 4096, 0),
         Err(MapError::NoMemory)
     );
+}
+
+#[test]
+fn a_page_is_shown_again_and_again_without_the_contiguous_hint() {
+    let (mut fake, tree) = Fake::stage2(39);
+    let leaf = stage2_leaf(Memory::Normal, Access::ReadOnly);
+    let (from, size, page) = (2 * MIB - 0x2000, 0x4_0000, Pa::new(0x5000_0000));
+    tree.map_repeated(&mut fake, from, page, size, leaf)
+        .unwrap();
+    for at in (from..from + size).step_by(0x1000) {
+        let (output, descriptor) = tree.look_up(&fake, at + 7).unwrap();
+        assert_eq!((output, descriptor >> 52 & 1), (Pa::new(0x5000_0007), 0));
+    }
+    assert_eq!(tree.look_up(&fake, from - 1), None);
+    assert_eq!(tree.look_up(&fake, from + size), None);
+    let again = tree.map_repeated(&mut fake, from + size - 0x1000, page, 0x1000, leaf);
+    assert_eq!(again, Err(MapError::Mapped));
+}
+
+#[test]
+fn leaves_that_follow_each_other_are_given_as_one() {
+    let (mut fake, tree) = Fake::stage2(39);
+    let leaf = stage2_leaf(Memory::Normal, Access::All);
+    let mut map = |input, output, size| {
+        tree.map(&mut fake, input, Pa::new(output), size, leaf)
+            .unwrap();
+    };
+    map(GIB, GIB, 40 * MIB);
+    map(GIB + 40 * MIB, 4 * GIB, 2 * MIB);
+    map(GIB + 42 * MIB, 4 * GIB, 2 * MIB);
+    let mut found = Vec::new();
+    let see = |leaf: Leaf| {
+        found.push((
+            leaf.input,
+            leaf.output.get(),
+            leaf.size,
+            leaf.run,
+            leaf.repeated,
+        ));
+        Ok::<_, ()>(())
+    };
+    tree.leaves(&fake, &|_| true, see).unwrap();
+    let expected = [
+        (GIB, GIB, 32 * MIB, 32 * MIB, false),
+        (GIB + 32 * MIB, GIB + 32 * MIB, 8 * MIB, 2 * MIB, false),
+        (GIB + 40 * MIB, 4 * GIB, 4 * MIB, 2 * MIB, true),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

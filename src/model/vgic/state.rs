@@ -238,7 +238,7 @@ impl Vgic {
     }
 
     /// Tells the direct table which interrupts of a word may go without the model.
-    #[inline]
+    #[inline(never)]
     pub(super) fn publish(&self, word: usize, vcpu: usize, effects: &Effects<'_>) {
         let sgis = if word == 0 { SGIS } else { 0 };
         let state = self.word(word, vcpu);

@@ -7,7 +7,7 @@ use crate::edge::{boot, init, timer};
 use crate::program;
 use crate::program::audit::{self, Summary};
 use crate::program::state::{self, LINKS, partitions};
-use crate::words::limits::MAX_CPUS;
+use crate::words::limits::{LINE, MAX_CPUS};
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use spin::Once;
@@ -25,7 +25,7 @@ static LOOKS: SpinMutex<[(u64, u64); MAX_CPUS]> = SpinMutex::new([(0, 0); MAX_CP
 pub fn list() {
     say!("id name                 state     CPUs        RAM  starts crashes last stop");
     for partition in partitions() {
-        let mut cpus: ArrayString<16> = ArrayString::new();
+        let mut cpus: ArrayString<LINE> = ArrayString::new();
         for (index, cpu) in partition.cpus.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             let _ = write!(cpus, "{comma}{cpu}");
@@ -51,13 +51,14 @@ fn crashes_of(partition: &Partition<'_>) -> u64 {
 }
 
 /// `crashes NAME`.
+#[inline(never)]
 pub fn crashes(partition: &Partition<'_>) {
     let count = crashes_of(partition);
     say!("{}: {count} crashes", partition.plan.name);
     for index in 0..crash::KEPT {
         let record = program::crash::newest(partition, index);
         if let Some(record) = record {
-            crash::lines(&record, partition, init::counter_frequency(), |line| {
+            crash::lines(&record, partition, init::counter_frequency(), &mut |line| {
                 say!("{line}");
             });
         }
@@ -65,6 +66,7 @@ pub fn crashes(partition: &Partition<'_>) {
 }
 
 /// `stats [NAME]`.
+#[inline(never)]
 pub fn statistics(partition: &Partition<'_>) {
     const NAMES: [&str; COUNTERS] = [
         "exits",
@@ -81,7 +83,7 @@ pub fn statistics(partition: &Partition<'_>) {
     ];
     let now = timer::now();
     for (index, vcpu) in partition.vcpus.iter().enumerate() {
-        let mut line: ArrayString<220> = ArrayString::new();
+        let mut line: ArrayString<LINE> = ArrayString::new();
         for (counter, name) in NAMES.iter().enumerate() {
             let value = vcpu.statistics.get(counter).unwrap_or(0);
             if value != 0 || counter == Counter::Exits as usize {
@@ -167,6 +169,7 @@ pub fn memory() {
 }
 
 /// `irqs`, of one partition.
+#[inline(never)]
 pub fn interrupts(partition: &Partition<'_>) {
     let name = partition.plan.name;
     // A partition's own lock is not waited for: its cores may want it, or have died with it.
@@ -179,7 +182,7 @@ pub fn interrupts(partition: &Partition<'_>) {
     given.extend(vgic.given().take(MOST));
     drop(vgic);
     for one in given {
-        let mut whose: ArrayString<16> = ArrayString::new();
+        let mut whose: ArrayString<LINE> = ArrayString::new();
         if let Some(vcpu) = one.vcpu {
             let _ = write!(whose, " vCPU {vcpu}");
         }

@@ -7,7 +7,7 @@ use crate::model::recorder::{Deed, TRAIL_EVENTS};
 use crate::program::state::{self, CONSOLE, RECORDERS, assignment, partitions};
 use crate::program::system;
 use crate::words::CpuId;
-use crate::words::limits::MAX_CPUS;
+use crate::words::limits::{LINE, MAX_CPUS};
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use spin::mutex::SpinMutex;
@@ -86,7 +86,7 @@ impl Dump {
             let Some(event) = state::trails(core).of(*deed).get(place, init::counter) else {
                 continue;
             };
-            let mut line: ArrayString<160> = ArrayString::new();
+            let mut line: ArrayString<LINE> = ArrayString::new();
             let (id, code) = (partition.plan.id, deed.code());
             let _ = writeln!(
                 line,
@@ -114,7 +114,7 @@ impl Dump {
             let event = recorder.get(self.next);
             self.next += 1;
             let Some(event) = event else { continue };
-            let mut line: ArrayString<160> = ArrayString::new();
+            let mut line: ArrayString<LINE> = ArrayString::new();
             let _ = writeln!(
                 line,
                 "trace {} {} {} {} {} {} {:x} {:x}",

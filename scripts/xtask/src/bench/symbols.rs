@@ -54,7 +54,7 @@ pub struct Image {
 /// The code's section.
 const TEXT: &str = ".text";
 /// The sections for variables.
-const WRITABLE: [&str; 2] = [".data", ".bss"];
+const WRITABLE: [&str; 3] = [".data", ".stale", ".bss"];
 
 impl Image {
     /// The image that was built last.

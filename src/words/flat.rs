@@ -1,0 +1,565 @@
+//! Reads flattened device trees (Devicetree Specification 5, version 17): the board's, and the bundle.
+//!
+//! Invariant: a [`FlatTree`] is sound. Its blocks lie in its bytes, its nodes nest and end, its names are names, and every
+//! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
+//! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
+
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+/// The header's magic (5.2).
+const MAGIC: u32 = 0xd00d_feed;
+/// The version this reads.
+const VERSION: u32 = 17;
+/// Bytes of a token or cell.
+const CELL: usize = size_of::<u32>();
+/// Bytes of an entry of the reservation block: an address and a size.
+const RESERVATION: usize = 16;
+/// What the reservation block is aligned to.
+const RESERVATION_ALIGNMENT: usize = 8;
+/// Most bytes of a node's name without its unit address (2.2.1), and of a property's name (2.2.4).
+const MAX_NAME: usize = 31;
+
+/// Tokens (5.4.1).
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+
+/// Where the root's name is in the structure block, behind its token.
+const ROOT: u32 = 1;
+
+type Word = [u8; CELL];
+
+/// Big-endian words. A tree lies at a multiple of eight bytes (5.6), and its words are read as words then: without a MMU, a
+/// load that is not aligned faults, so that other words take a load for each byte.
+#[derive(Clone, Copy, Debug)]
+enum Words<'t> {
+    Aligned(&'t [u32]),
+    Anywhere(&'t [Word]),
+}
+
+impl<'t> Words<'t> {
+    /// The words in `bytes`; what is left behind the last is not one.
+    fn of(bytes: &'t [u8]) -> Self {
+        let (words, _) = bytes.as_chunks();
+        match <[u32]>::ref_from_bytes(words.as_flattened()) {
+            Ok(words) => Self::Aligned(words),
+            Err(_) => Self::Anywhere(words),
+        }
+    }
+
+    /// How many there are.
+    fn len(self) -> usize {
+        match self {
+            Self::Aligned(words) => words.len(),
+            Self::Anywhere(words) => words.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn get(self, at: u32) -> Option<u32> {
+        match self {
+            Self::Aligned(words) => words.get(at as usize).copied().map(u32::from_be),
+            Self::Anywhere(words) => words.get(at as usize).copied().map(number),
+        }
+    }
+
+    /// The bytes from the word at `at` on.
+    #[inline(always)]
+    fn bytes(self, at: u32) -> &'t [u8] {
+        let at = at as usize;
+        match self {
+            Self::Aligned(words) => words.get(at..).unwrap_or_default().as_bytes(),
+            Self::Anywhere(words) => words.get(at..).unwrap_or_default().as_flattened(),
+        }
+    }
+}
+
+/// A sound tree.
+#[derive(Clone, Copy, Debug)]
+pub struct FlatTree<'t> {
+    /// The structure block.
+    words: Words<'t>,
+    /// The names of properties.
+    strings: &'t [u8],
+}
+
+/// How large a tree is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Its nodes, the root among them.
+    pub nodes: usize,
+    /// Nodes between the root and the deepest node, that one included.
+    pub depth: usize,
+}
+
+/// What comes next in the structure block. The numbers are places in it, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A node begins; where its name is.
+    Begin(u32),
+    /// A property of the node opened last.
+    Property(Property),
+    /// The node opened last ends.
+    End,
+}
+
+/// A property's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Property {
+    /// Where in the strings its name begins.
+    name: u32,
+    /// Where its value is, in words.
+    value: u32,
+    /// Bytes of its value.
+    length: u32,
+}
+
+/// The header's fields (5.2), in their order.
+struct Header([u32; 10]);
+
+impl Header {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (words, _) = bytes.as_chunks::<CELL>();
+        let fields: &[Word; 10] = words.first_chunk()?;
+        Some(Self(fields.map(u32::from_be_bytes)))
+    }
+
+    /// The fields, if they are those of a tree of `length` bytes whose blocks lie in it, in their order.
+    fn check(&self, length: usize) -> Option<Blocks> {
+        let [
+            magic,
+            total,
+            structure,
+            strings,
+            reservations,
+            version,
+            last,
+            _,
+            strings_size,
+            size,
+        ] = self.0;
+        let [total, structure, strings, reservations, strings_size, size] =
+            [total, structure, strings, reservations, strings_size, size].map(|n| n as usize);
+        let right = magic == MAGIC
+            && (last..=version).contains(&VERSION)
+            && total == length
+            && reservations >= size_of::<Self>()
+            && reservations.is_multiple_of(RESERVATION_ALIGNMENT)
+            && reservations <= structure
+            && structure.is_multiple_of(CELL)
+            && structure.checked_add(size)? <= strings
+            && strings.checked_add(strings_size)? <= length;
+        right.then(|| Blocks {
+            reservations: reservations..structure,
+            structure: structure..structure + size,
+            strings: strings..strings + strings_size,
+        })
+    }
+}
+
+/// Where a tree's blocks lie in its bytes.
+struct Blocks {
+    reservations: core::ops::Range<usize>,
+    structure: core::ops::Range<usize>,
+    strings: core::ops::Range<usize>,
+}
+
+/// The bytes of the tree that `bytes` begin with: what lies past its `totalsize` is not its.
+fn trimmed(bytes: &[u8]) -> Option<&[u8]> {
+    let total = bytes.get(CELL..2 * CELL)?.first_chunk()?;
+    bytes.get(..u32::from_be_bytes(*total) as usize)
+}
+
+fn number(bytes: Word) -> u32 {
+    u32::from_be_bytes(bytes)
+}
+
+impl<'t> FlatTree<'t> {
+    /// Reads the tree that `bytes` begin with, and checks all of its structure: `None` if it is not sound.
+    #[must_use]
+    pub fn read(bytes: &'t [u8]) -> Option<(Self, Shape)> {
+        Self::read_with(bytes, |_, _, _| {})
+    }
+
+    /// Reads a tree, and gives each of its tokens to `visit`, with the tree, once the token is checked, and where the next one
+    /// is. What comes after it is not checked then, and the tree may still turn out to be none.
+    #[must_use]
+    #[inline(always)]
+    pub fn read_with(
+        bytes: &'t [u8],
+        visit: impl FnMut(Self, Token, u32),
+    ) -> Option<(Self, Shape)> {
+        let bytes = trimmed(bytes)?;
+        let blocks = Header::read(bytes)?.check(bytes.len())?;
+        let tree = Self {
+            words: Words::of(bytes.get(blocks.structure)?),
+            strings: bytes.get(blocks.strings)?,
+        };
+        let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
+        let shape = tree.check(visit).filter(|_| ended)?;
+        Some((tree, shape))
+    }
+
+    /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
+    /// names.
+    #[inline(always)]
+    fn check(self, mut visit: impl FnMut(Self, Token, u32)) -> Option<Shape> {
+        let names = are_names(self.strings);
+        let mut shape = Shape::default();
+        let (mut at, mut depth) = (0, 0);
+        // Whether a property may come: not after a node.
+        let mut open = false;
+        if self.word(0) != Some(BEGIN_NODE) {
+            return None;
+        }
+        loop {
+            let token = self.next(&mut at)?;
+            match token {
+                Token::Begin(name) => {
+                    if !is_node_name(self.words.bytes(name), depth == 0) {
+                        return None;
+                    }
+                    shape.nodes += 1;
+                    shape.depth = shape.depth.max(depth);
+                    (depth, open) = (depth + 1, true);
+                }
+                Token::Property(property) if open => {
+                    let first = self.strings.get(property.name as usize)?;
+                    let named = names || is_property_name(self.property_name(property));
+                    if *first == 0 || !named || at as usize > self.words.len() {
+                        return None;
+                    }
+                }
+                Token::Property(_) => return None,
+                Token::End => (depth, open) = (depth - 1, false),
+            }
+            visit(self, token, at);
+            if depth == 0 {
+                return (self.word(at) == Some(END)).then_some(shape);
+            }
+        }
+    }
+
+    /// The word at `at`.
+    #[inline(always)]
+    fn word(self, at: u32) -> Option<u32> {
+        self.words.get(at)
+    }
+
+    /// The token at `at`, which then is where the next one is. `None` past the root's end.
+    #[inline(always)]
+    pub fn next(self, at: &mut u32) -> Option<Token> {
+        loop {
+            let token = self.word(*at)?;
+            let name = at.checked_add(1)?;
+            match token {
+                PROP => {
+                    let value = at.checked_add(3)?;
+                    let (length, name) = (self.word(value - 2)?, self.word(value - 1)?);
+                    *at = value.checked_add(length.div_ceil(CELL as u32))?;
+                    return Some(Token::Property(Property {
+                        name,
+                        value,
+                        length,
+                    }));
+                }
+                BEGIN_NODE => {
+                    *at = self.after_name(name)?;
+                    return Some(Token::Begin(name));
+                }
+                END_NODE => {
+                    *at = name;
+                    return Some(Token::End);
+                }
+                NOP => *at = name,
+                _ => return None,
+            }
+        }
+    }
+
+    /// Where a node's first property is, or what comes in its stead, given where its name is.
+    #[inline(always)]
+    #[must_use]
+    pub fn after_name(self, name: u32) -> Option<u32> {
+        let mut at = name;
+        while !has_zero(self.word(at)?) {
+            at += 1;
+        }
+        Some(at + 1)
+    }
+
+    /// The name, with its unit address, of the node whose name is at `at`; the root's is empty.
+    #[must_use]
+    pub fn name(self, at: u32) -> &'t [u8] {
+        until_zero(self.words.bytes(at))
+    }
+
+    /// Whether the node whose name is at `at` is called `name`, unit address and all.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_called(self, at: u32, name: &[u8]) -> bool {
+        is(self.words.bytes(at), name)
+    }
+
+    /// What follows `name` in the name of the node whose name is at `at`: 0 if that is all of it, an @ if it has a unit address;
+    /// `None` if it does not begin with `name`.
+    #[inline(always)]
+    #[must_use]
+    pub fn after(self, at: u32, name: &[u8]) -> Option<u8> {
+        after(self.words.bytes(at), name)
+    }
+
+    /// A property's name.
+    #[must_use]
+    pub fn property_name(self, property: Property) -> &'t [u8] {
+        until_zero(
+            self.strings
+                .get(property.name as usize..)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Whether a property is called `name`.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_named(self, property: Property, name: &[u8]) -> bool {
+        let own = self.strings.get(property.name as usize..);
+        own.is_some_and(|own| is(own, name))
+    }
+
+    /// A property's value.
+    #[inline(always)]
+    #[must_use]
+    pub fn value(self, property: Property) -> &'t [u8] {
+        let bytes = self.words.bytes(property.value);
+        bytes.get(..property.length as usize).unwrap_or_default()
+    }
+
+    /// The value of the property called `name` of the node whose first property is at `first`.
+    #[must_use]
+    pub fn find(self, first: u32, name: &[u8]) -> Option<&'t [u8]> {
+        let mut at = first;
+        while let Some(Token::Property(property)) = self.next(&mut at) {
+            if self.is_named(property, name) {
+                return Some(self.value(property));
+            }
+        }
+        None
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(self) -> FlatNode<'t> {
+        FlatNode {
+            tree: self,
+            name: ROOT,
+            first: ROOT + 1,
+        }
+    }
+}
+
+/// A node.
+#[derive(Clone, Copy, Debug)]
+pub struct FlatNode<'t> {
+    tree: FlatTree<'t>,
+    /// Where its name is.
+    name: u32,
+    /// Where its first property is, or what comes in its stead.
+    first: u32,
+}
+
+impl<'t> FlatNode<'t> {
+    /// Where its first property is, or what comes in its stead.
+    #[must_use]
+    pub fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Its name with its unit address; the root's is empty.
+    #[must_use]
+    pub fn name(&self) -> &'t str {
+        text(self.raw_name())
+    }
+
+    /// Its name as bytes.
+    #[must_use]
+    pub fn raw_name(&self) -> &'t [u8] {
+        self.tree.name(self.name)
+    }
+
+    /// Whether it is called `name`, unit address and all.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.tree.is_called(self.name, name.as_bytes())
+    }
+
+    /// The value of a property, if the node has it.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&'t [u8]> {
+        self.tree.find(self.first, name.as_bytes())
+    }
+
+    /// Its properties, names and values, in their order.
+    pub fn properties(&self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
+        let (tree, mut at) = (self.tree, self.first);
+        core::iter::from_fn(move || match tree.next(&mut at)? {
+            Token::Property(property) => Some((tree.property_name(property), tree.value(property))),
+            Token::Begin(_) | Token::End => None,
+        })
+    }
+
+    /// The nodes in it.
+    pub fn children(&self) -> impl Iterator<Item = FlatNode<'t>> + use<'t> {
+        let (tree, mut at) = (self.tree, self.first);
+        let mut depth = 0_usize;
+        core::iter::from_fn(move || {
+            loop {
+                match tree.next(&mut at)? {
+                    Token::Begin(name) => {
+                        depth += 1;
+                        if depth == 1 {
+                            let first = at;
+                            return Some(FlatNode { tree, name, first });
+                        }
+                    }
+                    Token::End => depth = depth.checked_sub(1)?,
+                    Token::Property(_) => {}
+                }
+            }
+        })
+    }
+}
+
+/// The address and size pairs of the reservation block of the tree that `bytes` begin with, to its end (5.3).
+pub fn reservations(bytes: &[u8]) -> impl Iterator<Item = (u64, u64)> + use<'_> {
+    let bytes = trimmed(bytes).unwrap_or_default();
+    let blocks = Header::read(bytes).and_then(|header| header.check(bytes.len()));
+    let block = blocks.and_then(|blocks| bytes.get(blocks.reservations));
+    reserved(block.unwrap_or_default()).take_while(|entry| *entry != (0, 0))
+}
+
+fn reserved(block: &[u8]) -> impl Iterator<Item = (u64, u64)> + use<'_> {
+    let (longs, _) = block.as_chunks::<{ RESERVATION / 2 }>();
+    let (entries, _) = longs.as_chunks::<2>();
+    entries
+        .iter()
+        .map(|entry| entry.map(u64::from_be_bytes).into())
+}
+
+/// Whether one of a word's bytes is zero.
+#[inline(always)]
+const fn has_zero(word: u32) -> bool {
+    const LOW: u32 = 0x0101_0101;
+    const HIGH: u32 = 0x8080_8080;
+    word.wrapping_sub(LOW) & !word & HIGH != 0
+}
+
+/// The byte after `name` in `bytes`, if they begin with it: mostly the first byte tells that they do not.
+#[inline(always)]
+fn after(bytes: &[u8], name: &[u8]) -> Option<u8> {
+    let next = *bytes.get(name.len())?;
+    let same = bytes.iter().zip(name).all(|(one, other)| one == other);
+    same.then_some(next)
+}
+
+/// Whether `bytes` up to the first zero are `name`, which has none: mostly what stands at its end tells that they are not.
+#[inline(always)]
+fn is(bytes: &[u8], name: &[u8]) -> bool {
+    bytes.get(name.len()) == Some(&0) && after(bytes, name).is_some()
+}
+
+#[inline(always)]
+fn until_zero(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    bytes.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+/// A checked name as text.
+fn text(name: &[u8]) -> &str {
+    core::str::from_utf8(name).unwrap_or_default()
+}
+
+/// What a byte may be in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Neither,
+    /// A property's name alone.
+    Property,
+    Both,
+}
+
+/// What each byte may be in (tables 2.1 and 2.2).
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Neither; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        classes[byte as usize] = match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b',' | b'.' | b'_' | b'+' | b'-' => {
+                Class::Both
+            }
+            b'?' | b'#' => Class::Property,
+            _ => Class::Neither,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+#[inline(always)]
+fn in_node_name(byte: &u8) -> bool {
+    CLASSES[usize::from(*byte)] == Class::Both
+}
+
+#[inline(always)]
+fn in_property_name(byte: &u8) -> bool {
+    CLASSES[usize::from(*byte)] != Class::Neither
+}
+
+/// Whether `bytes` up to the first zero are a node's name, with a unit address or without (2.2.1); the root's is empty.
+fn is_node_name(bytes: &[u8], is_root: bool) -> bool {
+    // Bytes of the name, and where its unit address begins.
+    let (mut length, mut unit) = (0, None);
+    for byte in bytes {
+        if !in_node_name(byte) {
+            match byte {
+                0 => break,
+                b'@' if unit.is_none() => unit = Some(length + 1),
+                _ => return false,
+            }
+        }
+        length += 1;
+    }
+    let base = unit.map_or(length, |unit| unit - 1);
+    match is_root {
+        true => length == 0,
+        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
+    }
+}
+
+/// Whether `name` is a property's (2.2.4).
+fn is_property_name(name: &[u8]) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && name.iter().all(in_property_name)
+}
+
+/// Whether all that the strings block holds are properties' names, wherever one begins.
+fn are_names(strings: &[u8]) -> bool {
+    let mut length = 0;
+    for byte in strings {
+        length += 1;
+        if !in_property_name(byte) {
+            if *byte != 0 {
+                return false;
+            }
+            length = 0;
+        }
+        if length > MAX_NAME {
+            return false;
+        }
+    }
+    length == 0
+}
+
+#[cfg(test)]
+mod tests;
