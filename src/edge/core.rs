@@ -149,9 +149,12 @@ pub unsafe fn claim(cpu: CpuId) -> &'static mut Context {
         })
     };
     crate::write_register!("tpidr_el2", block.addr() as u64);
-    // SAFETY: the pointer is into a static of this core; nothing else makes a reference to its context.
-    let context = unsafe { &mut *(&raw mut (*stacks).context).cast::<MaybeUninit<Context>>() };
-    context.write(Context::new())
+    // SAFETY: the pointer is into a static of this core.
+    let context = unsafe { &raw mut (*stacks).context };
+    // SAFETY: as above; nothing has been there before.
+    unsafe { context.write(Context::new()) };
+    // SAFETY: it was just written, and nothing else makes a reference to it.
+    unsafe { &mut *context }
 }
 
 /// Gives the boot core, before it knows its number, the first core's fault stack.

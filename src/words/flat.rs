@@ -12,6 +12,7 @@ const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
 /// Bytes of a token or cell.
 const CELL: usize = size_of::<u32>();
+const CELL_BYTES: u32 = u32::BITS / u8::BITS;
 /// Bytes of an entry of the reservation block: an address and a size.
 const RESERVATION: usize = 16;
 /// What the reservation block is aligned to.
@@ -258,7 +259,7 @@ impl<'t> FlatTree<'t> {
                 PROP => {
                     let value = at.checked_add(3)?;
                     let (length, name) = (self.word(value - 2)?, self.word(value - 1)?);
-                    *at = value.checked_add(length.div_ceil(CELL as u32))?;
+                    *at = value.checked_add(length.div_ceil(CELL_BYTES))?;
                     return Some(Token::Property(Property {
                         name,
                         value,

@@ -127,6 +127,8 @@ impl Core {
         init::guest(guest, partition.counter_offset.load(Ordering::Relaxed));
         partition.interrupts().sift(self.guest.here.vcpu);
         self.context.registers = Registers {
+            // For whoever asks where it went off.
+            pc: self.context.registers.pc,
             pstate: control::PSTATE_ENTRY,
             ..Registers::new()
         };

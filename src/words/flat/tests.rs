@@ -166,11 +166,12 @@ fn names_are_those_the_specification_allows() {
 #[test]
 fn a_name_nobody_uses_is_not_looked_at() {
     let mut bytes = tree();
-    let total = bytes.len() as u32;
+    let number = |size: usize| u32::try_from(size).unwrap().to_be_bytes();
+    let total = bytes.len();
     bytes.extend_from_slice(b"not a name\0\0");
-    let strings = field(&bytes, 32) as u32;
-    bytes[4..8].copy_from_slice(&(total + 12).to_be_bytes());
-    bytes[32..36].copy_from_slice(&(strings + 12).to_be_bytes());
+    let strings = field(&bytes, 32);
+    bytes[4..8].copy_from_slice(&number(total + 12));
+    bytes[32..36].copy_from_slice(&number(strings + 12));
     assert_eq!(both(&bytes), (true, true));
 }
 
