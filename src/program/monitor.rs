@@ -44,6 +44,7 @@ macro_rules! say {
 }
 use say;
 
+#[inline(never)]
 fn print(bytes: &mut dyn Iterator<Item = u8>) {
     let _producer = OUTPUT.lock();
     let ring = CONSOLE.ring(Speaker::Monitor);

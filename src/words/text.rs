@@ -20,6 +20,7 @@ impl<const N: usize> Text<N> {
     }
 
     /// Adds `text`, as much of it as fits in whole characters.
+    #[inline(never)]
     pub fn push(&mut self, text: &str) {
         let room = self.bytes.get_mut(self.length..).unwrap_or_default();
         self.length += copy(room, text);
@@ -27,6 +28,7 @@ impl<const N: usize> Text<N> {
 
     /// The text.
     #[must_use]
+    #[inline(never)]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
         core::str::from_utf8(bytes).unwrap_or_default()

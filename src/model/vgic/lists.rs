@@ -350,7 +350,7 @@ impl Vgic {
             let took = state.latch & mask;
             state.latch &= !mask;
             if v2_sgi {
-                let sources = &mut self.sources[vcpu & 7][bit];
+                let sources = &mut self.sources[vcpu & 7][bit & 15];
                 let source = byte(lowest(u32::from(*sources)) & 7);
                 *sources &= !(1 << source);
                 more = *sources != 0;
@@ -476,6 +476,7 @@ fn unkey(key: u32) -> (usize, usize, u32) {
 }
 
 /// Keeps the `room` most urgent keys, in order.
+#[inline(always)]
 fn rank(ranking: &mut Ranking, room: usize, key: u32) {
     if ranking.len() >= room.min(MAX_LIST_REGISTERS) {
         if ranking.last().is_none_or(|&last| last < key) {
