@@ -399,6 +399,10 @@ fn a_virt_tree_with_gicv3_gives_one_redistributor_region() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_pi_tree_gives_addresses_through_ranges_and_a_spin_table() {
     let tree = pi(&PI_MEMORY);
     let board = Board::read(&tree).unwrap();

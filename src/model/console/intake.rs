@@ -360,7 +360,7 @@ mod tests {
     /// The guest makes room on one core while the queue is found full on another: one of them sees the other.
     #[test]
     fn room_made_while_input_is_being_held_is_not_missed() {
-        for _ in 0..200 {
+        for _ in 0..times(200, 2) {
             let console = Box::new(Console::new());
             let queue = console.input(PartitionId::new(0)).unwrap();
             while queue.push(1) {}

@@ -1,6 +1,7 @@
 //! Holds the decoder against an assembler's output and against a second reading of the encoding tables.
 
 use super::*;
+use crate::words::effort::{some, times};
 
 const ENCODINGS: &str = include_str!("encodings.txt");
 const REFUSED: &str = include_str!("refused.txt");
@@ -118,7 +119,7 @@ fn parse_literal(text: &str) -> Access {
 #[test]
 fn decodes_what_the_assembler_encodes() {
     let mut seen = 0;
-    for (word, text) in table(ENCODINGS) {
+    for (word, text) in some(table(ENCODINGS), 25) {
         let expected = if text.contains("[pc") {
             parse_literal(text)
         } else {
@@ -127,7 +128,7 @@ fn decodes_what_the_assembler_encodes() {
         assert_eq!(decode(word), Some(expected), "{word:08x} {text}");
         seen += 1;
     }
-    assert!(seen > 500, "the table has {seen} rows");
+    assert!(seen > times(500, 20), "the table has {seen} rows");
 }
 
 #[test]

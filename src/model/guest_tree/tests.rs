@@ -207,6 +207,10 @@ fn oracle_v2() -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "two writers' whole trees take an interpreter half a minute; each of ours is read in other tests"
+)]
 fn the_tree_is_the_one_another_writer_makes() {
     let own = dump(&written(&full(GuestGic::V2)));
     let other = dump(&oracle_v2());
@@ -217,6 +221,10 @@ fn the_tree_is_the_one_another_writer_makes() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "two whole trees told as text take an interpreter half a minute; each is written in other tests"
+)]
 fn a_gicv3_tree_differs_in_the_gic_and_the_ppis_mask_only() {
     let v2 = dump(&written(&full(GuestGic::V2)));
     let v3 = dump(&written(&full(GuestGic::V3)));
@@ -286,6 +294,10 @@ fn a_machine_that_cannot_be_is_refused() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "its 64 channels take an interpreter minutes; other trees have two"
+)]
 fn the_machine_with_everything_fits_the_room_a_layout_keeps() {
     let name = "x".repeat(31);
     let channels: Vec<_> = (0_u64..64)

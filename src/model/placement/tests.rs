@@ -188,6 +188,10 @@ fn what_does_not_fit_is_named_with_its_numbers_and_takes_nothing() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "hundreds of holes take an interpreter half a minute; other memories have fewer"
+)]
 fn ram_in_more_pieces_than_there_is_room_for_is_refused() {
     let pages = (0..200).map(|index| range(index * 0x2000, 0x1000));
     let refused = FreeMemory::new(&[range(0, 0x100_0000)], pages);

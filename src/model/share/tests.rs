@@ -161,6 +161,10 @@ fn window(base: u64, size: u64, ipa: u64) -> Window {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_device_is_seen_where_the_board_has_it_with_its_interrupt() {
     let shares = outcome(&system(&["/gpio@9030000"], &["/gpio@9031000"])).unwrap();
     assert_eq!(
@@ -195,6 +199,10 @@ fn two_devices_of_one_page_are_one_window() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn what_lies_below_a_device_comes_with_it() {
     let shares = outcome(&system(&["/bus@90c0000"], &[])).unwrap();
     let windows = [
@@ -206,6 +214,10 @@ fn what_lies_below_a_device_comes_with_it() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_device_where_the_guest_has_something_moves_above_its_ram() {
     let mut asked = system(
         &["/gpio@90000800", "/gpio@9000000800", "/gpio@a100000"],
@@ -231,6 +243,10 @@ fn a_device_where_the_guest_has_something_moves_above_its_ram() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn no_moved_window_lies_on_another() {
     let mut asked = system(&["/gpio@90000800", "/gpio@a100000", "/gpio@9030000"], &[]);
     // RAM ends where one of the devices is.
@@ -256,6 +272,10 @@ fn a_system_without_devices_does_not_look_at_the_tree() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn what_cannot_be_handed_over_is_refused_by_name() {
     for (device, reason) in [
         ("/gpio@9999999", "the board has no such device"),
@@ -322,6 +342,10 @@ fn nothing_has_two_owners() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn what_nobody_has_is_not_reached_through_a_neighbour() {
     assert!(
         refusal(&["/gpio@9040000"], &[])
@@ -334,6 +358,10 @@ fn what_nobody_has_is_not_reached_through_a_neighbour() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_dma_master_is_had_by_a_partition_that_may() {
     let mut asked = system(&["/ethernet@9070000"], &[]);
     asked.partitions[0].dma_unconfined = true;

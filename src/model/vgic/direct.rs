@@ -152,7 +152,7 @@ const TARGET_SHIFT: u32 = 45;
 /// INTID of the first doorbell.
 pub(super) const FIRST_BELL: u16 = CHANNEL_FIRST_INTID;
 /// Doorbells a partition has at most.
-const BELLS: u32 = u64::BITS;
+pub(super) const BELLS: u32 = u64::BITS;
 /// Where the first doorbell's word is.
 const BELL_SLOT: usize = PRIVATE_SLOTS + (FIRST_BELL as usize >> 5);
 const _: () = assert!(FIRST_BELL.is_multiple_of(32) && BELL_SLOT + 1 < SLOTS);

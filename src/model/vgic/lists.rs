@@ -344,11 +344,11 @@ impl Vgic {
             state.listed_physical |= mask;
             self.remember(vcpu, word, bit);
         } else {
-            state.listed_latch |= state.latch & mask;
-            state.latch &= !mask;
+            let plain = (word == 0 && bit < 16) || state.virtual_edges() & mask != 0;
             let mut more =
                 state.line & !state.edge & mask != 0 || effects.direct.is_quiet(word, bit);
-            state.list(bit, vcpu);
+            let took = state.latch & mask;
+            state.latch &= !mask;
             if v2_sgi {
                 let sources = &mut self.sources[vcpu & 7][bit & 15];
                 let source = byte(lowest(u32::from(*sources)) & 7);
@@ -357,6 +357,13 @@ impl Vgic {
                 state.latch |= if more { mask } else { 0 };
                 lr = lr.with_source(source);
             }
+            if plain && !more {
+                // In no record, as if it had come without the model: so may the next.
+                self.publish(word, vcpu, effects);
+                return lr;
+            }
+            state.listed_latch |= took;
+            state.list(bit, vcpu);
             if more {
                 lr = lr.with_eoi();
             }

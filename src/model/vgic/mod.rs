@@ -55,6 +55,7 @@ pub use lists::Filled;
 use crate::words::VcpuId;
 use crate::words::limits::MAX_VCPUS;
 use arrayvec::ArrayVec;
+use direct::{BELLS, FIRST_BELL};
 use state::Word;
 
 /// The last INTID of an SPI (IHI 0069 2.2).
@@ -271,7 +272,8 @@ impl Vgic {
 
     /// What must be folded before the access at `offset` of `frame` by `vcpu`.
     ///
-    /// Only pending and active state can be in list registers; enabling, priorities, routes and SGIs need no fold.
+    /// Only pending and active state can be in list registers; enabling, priorities, routes and SGIs need no fold. But a
+    /// doorbell may be in a list register that is in no record, and must not come to another vCPU meanwhile.
     #[must_use]
     pub fn reach(&self, vcpu: VcpuId, frame: Frame, offset: u32) -> Reach {
         match self.bank_of(vcpu, frame, offset) {
@@ -281,6 +283,7 @@ impl Vgic {
                 _ => Reach::All,
             },
             None if self.is_sgi_pending(frame, offset) => Reach::Of(vcpu),
+            _ if frame == Frame::Distributor && routes_bells(offset) => Reach::All,
             _ => Reach::None,
         }
     }
@@ -296,7 +299,7 @@ impl Vgic {
         };
         let state = distributor::FIRST_STATE <= offset && offset < distributor::STATE_END;
         let sgi_pending = v2::CPENDSGIR <= offset && offset < v2::SGI_PENDING_END;
-        !state && !sgi_pending
+        !state && !sgi_pending && !routes_bells(offset)
     }
 
     /// Gives the interrupts the partition has been given, each private one once for each vCPU, as the model has them: what
@@ -330,6 +333,13 @@ impl Vgic {
             0
         }
     }
+}
+
+/// Whether ITARGETSR or IROUTER of a doorbell is at `offset` of the distributor, on either version.
+const fn routes_bells(offset: u32) -> bool {
+    let (first, end) = (FIRST_BELL as u32, FIRST_BELL as u32 + BELLS);
+    let targets = v2::ITARGETSR + first <= offset && offset < v2::ITARGETSR + end;
+    targets || v3::IROUTER + 8 * first <= offset && offset < v3::IROUTER + 8 * end
 }
 
 /// Which SGI, and which of `vcpus` vCPUs (as a mask), a write of `value` by `from` means: to GICD_SGIR on GICv2, to

@@ -14,6 +14,8 @@ pub(super) const TYPER: u32 = 0x004;
 pub(super) const IIDR: u32 = 0x008;
 /// GICD_SGIR.
 const SGIR: u32 = 0xf00;
+/// GICD_ITARGETSR0, a byte an interrupt.
+pub(super) const ITARGETSR: u32 = 0x800;
 /// GICD_CPENDSGIR0, a byte an SGI.
 pub(super) const CPENDSGIR: u32 = 0xf10;
 /// GICD_SPENDSGIR0.

@@ -10,7 +10,7 @@ use crate::words::VcpuId;
 /// Where a redistributor's second frame, of SGIs and PPIs, begins.
 pub(super) const SGI_FRAME: u32 = 0x1_0000;
 /// GICD_IROUTER0; those below 32 do not exist.
-const IROUTER: u32 = 0x6000;
+pub(super) const IROUTER: u32 = 0x6000;
 /// First of the identification registers, PIDR4, in every frame.
 const ID_FIRST: u32 = 0xffd0;
 /// PIDR4-7, PIDR0-3, CIDR0-3, architecture revision 3.

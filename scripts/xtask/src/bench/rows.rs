@@ -147,11 +147,11 @@ pub const ROWS: &[Row] = &[
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
     // From the call to the target's first instructions; the target, off before, is done with its CPU_OFF.
-    row(20, "cpu-on", [330, 330])
+    row(20, "cpu-on", [330, 325])
         .target(400, 400)
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
-    row(34, "cpu-off", [1_190, 1_190]),
+    row(34, "cpu-off", [1_200, 1_175]),
     row(24, "doorbell", [2_295, 2_315])
         .target(200, 200)
         .peer(1302, "Bao"),
@@ -167,7 +167,7 @@ pub const ROWS: &[Row] = &[
     row(30, "console-call-48", [15_550, 15_550]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [6_600, 6_930]),
-    row(33, "restart", [62_000, 62_000]).apart(),
+    row(33, "restart", [76_000, 76_000]).apart(),
     row(BOOT, "boot", [275_000, 403_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")

@@ -8,6 +8,9 @@ use crate::{build, fuzz, workspace};
 /// Packages that build for the host.
 const HOST_PACKAGES: &[&str] = &["bulkhead", "bulkhead-abi", "xtask"];
 
+/// Random cases of each property in the everyday subset.
+const FEWER_CASES: &str = "100";
+
 /// A host test: its name and how it is run.
 pub struct Step {
     /// Its name.
@@ -58,7 +61,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "host/tests",
         quick: true,
-        run: || cargo(&["test"], HOST_PACKAGES, &[]),
+        run: tests,
     },
     Step {
         name: "host/interleavings",
@@ -81,6 +84,15 @@ impl Step {
     }
 }
 
+/// What `cargo test` runs; in the everyday subset, the random properties have fewer cases.
+fn tests() -> anyhow::Result<Outcome> {
+    let cases: &[_] = match super::is_quick() {
+        true => &[("PROPTEST_CASES", FEWER_CASES)],
+        false => &[],
+    };
+    cargo_with(&["test"], HOST_PACKAGES, &[], cases)
+}
+
 /// Lints what runs on the board: the hypervisor alone, so that its features are its own, then the guests.
 fn bare_lints() -> anyhow::Result<Outcome> {
     let mut packages = vec!["bulkhead".to_string()];
@@ -100,8 +112,17 @@ fn bare_lints() -> anyhow::Result<Outcome> {
 }
 
 fn cargo(arguments: &[&str], packages: &[&str], after: &[&str]) -> anyhow::Result<Outcome> {
+    cargo_with(arguments, packages, after, &[])
+}
+
+fn cargo_with(
+    arguments: &[&str],
+    packages: &[&str],
+    after: &[&str],
+    environment: &[(&str, &str)],
+) -> anyhow::Result<Outcome> {
     let mut command: Command = build::cargo();
-    command.args(arguments);
+    command.args(arguments).envs(environment.iter().copied());
     for package in packages {
         command.args(["--package", package]);
     }

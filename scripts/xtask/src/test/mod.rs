@@ -42,6 +42,7 @@ use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +52,14 @@ use crate::bench::plugin::Counts;
 use crate::board::Choice;
 use crate::console::interrupted;
 use crate::{build, debian, initramfs, workspace};
+
+/// Whether this is the everyday subset.
+static QUICK: AtomicBool = AtomicBool::new(false);
+
+/// Whether only the everyday subset runs.
+fn is_quick() -> bool {
+    QUICK.load(Ordering::Relaxed)
+}
 
 /// Emulators with up to so many vCPUs run two at a time on the smallest host.
 const FEW_VCPUS: usize = 2;
@@ -190,6 +199,7 @@ struct Totals {
 /// # Errors
 /// The images cannot be built or the guests' payloads cannot be had.
 pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    QUICK.store(arguments.quick, Ordering::Relaxed);
     // Those that build in a directory of their own first: no other's build waits for theirs.
     let steps: Vec<&host::Step> = host::APART
         .iter()

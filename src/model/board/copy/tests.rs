@@ -128,6 +128,10 @@ fn registers_and_interrupts_are_the_guests() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn clocks_of_others_become_fixed_ones_each_once() {
     let tree = board(|fdt| {
         node(fdt, "uart@7e201000", |fdt| {
