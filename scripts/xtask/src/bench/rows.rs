@@ -167,7 +167,7 @@ pub const ROWS: &[Row] = &[
     row(30, "console-call-48", [15_550, 15_550]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [6_600, 6_930]),
-    row(33, "restart", [62_000, 62_000]).apart(),
+    row(33, "restart", [76_000, 76_000]).apart(),
     row(BOOT, "boot", [275_000, 403_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
