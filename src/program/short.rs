@@ -54,8 +54,6 @@ const CLEARS: u64 = 0x080;
 /// GICD_SGIR.
 const SGIR: u64 = 0xf00;
 
-/// An SGI's INTID in a list register's value.
-const SGI: u32 = 0xf;
 /// vCPUs that ICC_SGI1R_EL1's target list can name; GICD_SGIR's has half as many.
 const TARGETS: usize = 16;
 
@@ -637,7 +635,7 @@ fn posted<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     };
     interface.deactivate(iar);
     interface.write_list_register(0, value);
-    guest.injected.note(timer::ticks(), narrow(value) & SGI);
+    guest.injected.note(timer::ticks(), narrow(value));
     DONE
 }
 
@@ -658,9 +656,7 @@ fn rung<I: Interface>(guest: &mut Guest, interface: I, iar: u32) -> u64 {
     }
     interface.deactivate(iar);
     interface.write_list_register(0, value);
-    guest
-        .injected
-        .note(timer::ticks(), narrow(value) & I::INTID);
+    guest.injected.note(timer::ticks(), narrow(value));
     DONE
 }
 

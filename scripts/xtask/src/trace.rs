@@ -25,6 +25,9 @@ const NANOSECONDS: u64 = 1_000_000_000;
 /// What an event of the short path is, behind those that have numbers of their own.
 const SHORT: u64 = 4;
 
+/// The INTID in what is known of an interrupt.
+const INTID: u64 = 0x3ff;
+
 /// What to trace.
 pub struct Options {
     /// The manifest.
@@ -262,7 +265,9 @@ fn cause(event: &Record) -> String {
 /// What an event of the short path is called: with the INTID, the call or the register, which it has few of.
 fn short(deed: Deed, detail: u64) -> String {
     match deed {
-        Deed::Injected | Deed::Ended => format!("short path: {} {detail}", deed.name()),
+        Deed::Injected | Deed::Ended => {
+            format!("short path: {} {}", deed.name(), detail & INTID)
+        }
         Deed::Called | Deed::Accessed => format!("short path: {} {detail:#x}", deed.name()),
         Deed::Sent => format!("short path: {}", deed.name()),
     }

@@ -18,7 +18,7 @@ const TIMES: u64 = u64::MAX >> TIME;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Deed {
-    /// An interrupt went into a list register; the detail is its INTID.
+    /// An interrupt went into a list register; the detail is its INTID, with an SGI's source above it on a GICv2.
     Injected = 0,
     /// EL2 ended the interrupt a guest was done with; the detail is its INTID.
     Ended = 1,
@@ -110,12 +110,12 @@ impl Trail {
         }
     }
 
-    /// Counts an event that happened at `at`, in ticks, with a `detail` of 16 bits: the trail's own core alone.
+    /// Counts an event that happened at `at`, in ticks, with the lower 16 bits of `detail`: the trail's own core alone.
     #[inline(always)]
     pub fn note(&self, at: u64, detail: u32) {
         let count = self.count.load(Ordering::Relaxed).wrapping_add(1);
         self.count.store(count, Ordering::Relaxed);
-        let word = at << TIME | u64::from(detail);
+        let word = at << TIME | u64::from(detail) & !(u64::MAX << TIME);
         self.words[(count & (CAPACITY - 1)) as usize].store(word, Ordering::Relaxed);
     }
 

@@ -96,14 +96,14 @@ pub const ROWS: &[Row] = &[
     row(1, "hvc-psci-version", [40, 40])
         .target(40, 40)
         .peer(150, "hvisor"),
-    row(2, "smc-psci-version", [62, 62])
+    row(2, "smc-psci-version", [41, 41])
         .target(90, 90)
         .peer(125, "hvisor"),
     row(3, "hvc-smccc-version", [40, 40])
         .target(40, 40)
         .peer(150, "hvisor"),
     row(4, "hvc-psci-features", [40, 40]).target(40, 40),
-    row(5, "hvc-unknown", [370, 370]).target(90, 90),
+    row(5, "hvc-unknown", [90, 90]).target(90, 90),
     row(22, "hvc-features", [40, 40]).target(40, 40),
     row(23, "hvc-heartbeat", [40, 40]).target(40, 40),
     row(6, "gicd-typer-read", [110, 110])
@@ -126,23 +126,23 @@ pub const ROWS: &[Row] = &[
         .peer(332, "hvisor")
         .gicv2(882, "Bao"),
     // On QEMU's GICv2 with the maintenance interrupt that stands for hardware deactivation.
-    row(15, "virtual-timer", [60, 100])
+    row(15, "virtual-timer", [60, 86])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(16, "virtual-timer-from-wfi", [60, 100])
+    row(16, "virtual-timer-from-wfi", [60, 86])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(17, "physical-timer", [60, 100]).target(60, 65),
-    row(21, "device-interrupt", [60, 110])
+    row(17, "physical-timer", [60, 86]).target(60, 65),
+    row(21, "device-interrupt", [60, 96])
         .target(60, 65)
         .peer(204, "Bao"),
-    row(18, "ipi", [150, 170])
+    row(18, "ipi", [150, 174])
         .target(150, 170)
         .peer(339, "hvisor")
         .gicv2(882, "Bao"),
-    row(19, "ipi-round-trip", [300, 340])
+    row(19, "ipi-round-trip", [300, 348])
         .target(300, 340)
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
@@ -152,23 +152,23 @@ pub const ROWS: &[Row] = &[
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
     row(34, "cpu-off", [1_200, 1_175]),
-    row(24, "doorbell", [2_295, 2_315])
+    row(24, "doorbell", [200, 203])
         .target(200, 200)
         .peer(1302, "Bao"),
-    row(25, "doorbell-by-page", [2_430, 2_445])
+    row(25, "doorbell-by-page", [200, 203])
         .target(200, 200)
         .peer(1302, "Bao"),
-    row(26, "doorbell-round-trip", [4_630, 4_665])
+    row(26, "doorbell-round-trip", [400, 406])
         .target(400, 400)
         .peer(2604, "Bao"),
-    row(27, "channel-4k", [4_630, 4_665]).target(400, 400),
+    row(27, "channel-4k", [400, 406]).target(400, 400),
     row(28, "console-byte", [1_625, 1_625]),
     row(29, "console-64-bytes", [104_500, 104_500]),
     row(30, "console-call-48", [15_550, 15_550]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
-    row(32, "more-than-list-registers", [6_600, 6_930]),
+    row(32, "more-than-list-registers", [5_500, 5_800]),
     row(33, "restart", [76_000, 76_000]).apart(),
-    row(BOOT, "boot", [275_000, 403_000])
+    row(BOOT, "boot", [368_000, 545_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
