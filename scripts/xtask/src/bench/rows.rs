@@ -167,8 +167,8 @@ pub const ROWS: &[Row] = &[
     row(30, "console-call-48", [14_100, 14_100]),
     row(31, "load-without-syndrome", [890, 890]),
     row(32, "more-than-list-registers", [5_900, 6_150]),
-    row(33, "restart", [62_000, 62_000]).apart(),
-    row(BOOT, "boot", [275_000, 403_000])
+    row(33, "restart", [100_000, 100_000]).apart(),
+    row(BOOT, "boot", [368_000, 545_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
