@@ -69,7 +69,9 @@ pub fn of(counts: &Counts, row: &Row) -> Option<Figures> {
         figures_of(counts.of("boot").map(|fact| (0, fact)), 1)?
     } else {
         let windows = counts.of("window");
+        let has_part = |fact: &&Fact| row.is_shared || counted(fact, "exits") != 0;
         let own = windows.filter(|fact| fact.get("id") == row.id);
+        let own = own.filter(has_part);
         figures_of(own.map(|fact| (fact.get("n"), fact)), FEWEST)?
     };
     if !row.is_apart {
@@ -140,5 +142,21 @@ mod tests {
         );
         assert_eq!(figures.others, [3, 4, 0, 0, 0, 0]);
         assert_eq!(of(&Counts::parse(&lines[2..].join("\n")), row), None);
+    }
+
+    #[test]
+    fn what_another_core_does_of_its_own_is_not_the_rows_unless_it_has_a_part_in_it() {
+        let lines = |id: u64| -> Vec<String> {
+            let windows = (0..64).flat_map(|n| [(n, 0, 100, 1), (n, 1, 9, 0)]);
+            let line = |(n, core, el2, sync)| {
+                format!("window {id} n={n} core={core} el2={el2} sync={sync} irq=0")
+            };
+            windows.map(line).collect()
+        };
+        for (name, most) in [("gicd-typer-read", 100), ("cpu-on", 109)] {
+            let row = rows::find(name).unwrap();
+            let figures = of(&Counts::parse(&lines(row.id).join("\n")), row).unwrap();
+            assert_eq!(figures.el2.max, most, "{name}");
+        }
     }
 }

@@ -24,6 +24,9 @@ pub struct Row {
     held: [u64; 2],
     /// Whether work on much memory (copy, hash, zero, clean) is left out.
     pub is_apart: bool,
+    /// Whether other cores have a part in it. Else a core that has no exit in a window does something of its own there, such
+    /// as the console.
+    pub is_shared: bool,
     /// The best peer's, and its name, on a GICv3 and on a GICv2.
     peer: Option<[Peer; 2]>,
 }
@@ -35,6 +38,7 @@ const fn row(id: u64, name: &'static str, held: [u64; 2]) -> Row {
         target: None,
         held,
         is_apart: false,
+        is_shared: false,
         peer: None,
     }
 }
@@ -50,6 +54,13 @@ impl Row {
     const fn apart(self) -> Self {
         Self {
             is_apart: true,
+            ..self
+        }
+    }
+
+    const fn shared(self) -> Self {
+        Self {
+            is_shared: true,
             ..self
         }
     }
@@ -139,35 +150,41 @@ pub const ROWS: &[Row] = &[
         .target(60, 65)
         .peer(204, "Bao"),
     row(18, "ipi", [150, 174])
+        .shared()
         .target(150, 170)
         .peer(339, "hvisor")
         .gicv2(882, "Bao"),
     row(19, "ipi-round-trip", [300, 348])
+        .shared()
         .target(300, 340)
         .peer(678, "hvisor")
         .gicv2(1764, "Bao"),
     // From the call to the target's first instructions; the target, off before, is done with its CPU_OFF.
     row(20, "cpu-on", [330, 325])
+        .shared()
         .target(400, 400)
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
-    row(34, "cpu-off", [1_200, 1_175]),
+    row(34, "cpu-off", [1_200, 1_175]).shared(),
     row(24, "doorbell", [200, 203])
+        .shared()
         .target(200, 200)
         .peer(1302, "Bao"),
     row(25, "doorbell-by-page", [200, 203])
+        .shared()
         .target(200, 200)
         .peer(1302, "Bao"),
     row(26, "doorbell-round-trip", [400, 406])
+        .shared()
         .target(400, 400)
         .peer(2604, "Bao"),
-    row(27, "channel-4k", [400, 406]).target(400, 400),
+    row(27, "channel-4k", [400, 406]).shared().target(400, 400),
     row(28, "console-byte", [1_625, 1_625]),
     row(29, "console-64-bytes", [104_500, 104_500]),
     row(30, "console-call-48", [15_550, 15_550]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
-    row(33, "restart", [76_000, 76_000]).apart(),
+    row(33, "restart", [77_000, 77_000]).apart().shared(),
     row(BOOT, "boot", [368_000, 545_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
