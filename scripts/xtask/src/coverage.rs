@@ -67,6 +67,10 @@ const REASONS: &[(&str, &str)] = &[
         "src/model/vgic/mod.rs",
         "the monitor's list of interrupts (lifecycle/monitor)",
     ),
+    (
+        "src/words/effort.rs",
+        "for tests alone; a line of it for Miri",
+    ),
     ("src/words/text.rs", "Debug and Default, for assertions"),
 ];
 /// Random cases of each property: lines are reached by the first ones.

@@ -231,7 +231,7 @@ mod tests {
         let most = |el2| {
             let lines: Vec<String> = (0..64)
                 .flat_map(|n| rows::ROWS.iter().map(move |row| (n, row.id)))
-                .map(|(n, id)| format!("window {id} n={n} core=0 el2={el2}"))
+                .map(|(n, id)| format!("window {id} n={n} core=0 el2={el2} sync=1"))
                 .collect();
             budgets_are_kept(&counts(&lines), 3)
         };
