@@ -7,8 +7,14 @@ use crate::{build, coverage, nightly, workspace};
 
 /// Switches from one thread to another that loom makes where neither waits: all mistakes planted so far take two.
 const PREEMPTIONS: &str = "3";
-/// What takes Miri longer than all the rest: the console moves some thousand bytes in each test, one by one.
-const TOO_LONG: &[&str] = &["model::console::"];
+/// What takes Miri longer than all the rest: the console moves some thousand bytes in each test, one by one; the others read,
+/// share out and map whole boards.
+const TOO_LONG: &[&str] = &[
+    "model::console::",
+    "model::share::",
+    "model::translation::",
+    "words::flat::",
+];
 /// The words, and what cores share but the console: Miri looks at everything there.
 const SHARED: &[&str] = &[
     "words::",
@@ -67,7 +73,7 @@ pub fn miri() -> anyhow::Result<Outcome> {
     let (models, others) = std::thread::scope(|scope| {
         let elsewhere = [SHARED, TOO_LONG].concat();
         let models = scope.spawn(move || run_all(NEARLY, &["model::"], &elsewhere));
-        let shared = run_all(EVERYTHING, SHARED, &[]);
+        let shared = run_all(EVERYTHING, SHARED, TOO_LONG);
         let but = [SHARED, &["model::"]].concat();
         (models.join(), [shared, run_all(NEARLY, &[], &but)])
     });
