@@ -7,22 +7,18 @@ use crate::{build, coverage, nightly, workspace};
 
 /// Switches from one thread to another that loom makes where neither waits: all mistakes planted so far take two.
 const PREEMPTIONS: &str = "3";
-/// What takes Miri longer than all the rest: the console moves some thousand bytes in each test, one by one; the others read,
-/// share out and map whole boards.
-const TOO_LONG: &[&str] = &[
-    "model::console::",
-    "model::share::",
-    "model::translation::",
-    "words::flat::",
-];
-/// The words, and what cores share but the console: Miri looks at everything there.
+/// What cores share, and the small values that everything is made of: Miri looks at everything there, in the whole run.
 const SHARED: &[&str] = &[
-    "words::",
+    "words::address",
+    "words::id",
+    "words::patience",
+    "words::text",
+    "arm::list_register",
+    "arm::syndrome",
     "model::portions",
     "model::power",
     "model::quiesce",
     "model::recorder",
-    "model::watch",
 ];
 /// The corpus is read from files, and random cases want a seed.
 const EVERYTHING: &str = "-Zmiri-disable-isolation";
@@ -54,46 +50,44 @@ pub fn interleavings() -> anyhow::Result<Outcome> {
     Ok(judged(&output))
 }
 
-/// The pure core under Miri: undefined behaviour, overflow, and data races of what cores share. Every test runs, or says by
-/// itself why not: `#[cfg_attr(miri, ignore = "...")]`; [`TOO_LONG`] apart.
+/// What cores share, and small values, under Miri: undefined behaviour, overflow, and data races.
 ///
 /// # Errors
 /// Cargo cannot be run.
 pub fn miri() -> anyhow::Result<Outcome> {
+    under_miri(&[(EVERYTHING, SHARED, &[])])
+}
+
+/// The whole pure core under Miri, most of an hour: every test runs, or says by itself why not
+/// (`#[cfg_attr(miri, ignore = "...")]`).
+///
+/// # Errors
+/// Cargo cannot be run.
+pub fn miri_whole() -> anyhow::Result<Outcome> {
+    under_miri(&[(EVERYTHING, SHARED, &[]), (NEARLY, &[], SHARED)])
+}
+
+/// Runs parts of the library's tests under Miri, one after another: with which flags, which names, and but which.
+fn under_miri(parts: &[(&str, &[&str], &[&str])]) -> anyhow::Result<Outcome> {
     if let Err(error) = nightly::need_nightly(&["miri", "rust-src"]) {
         return Ok(Outcome::missing(format!(
             "Miri is not to be had: {error:#}"
         )));
     }
-    let built = interpreted(EVERYTHING).arg("--no-run").output()?;
-    if !built.status.success() {
-        return Ok(judged(&built));
-    }
-    // Two at a time, each as long as the other.
-    let (models, others) = std::thread::scope(|scope| {
-        let elsewhere = [SHARED, TOO_LONG].concat();
-        let models = scope.spawn(move || run_all(NEARLY, &["model::"], &elsewhere));
-        let shared = run_all(EVERYTHING, SHARED, TOO_LONG);
-        let but = [SHARED, &["model::"]].concat();
-        (models.join(), [shared, run_all(NEARLY, &[], &but)])
-    });
-    let models = models.map_err(|_| anyhow::anyhow!("the thread beside failed"))?;
     let mut outcome = Outcome::default();
     let [mut left_out, mut failures] = [Vec::new(), Vec::new()];
-    for output in others.into_iter().chain([models]) {
-        let output = output?;
+    for (flags, names, but) in parts {
+        let output = run_all(flags, names, but)?;
         outcome.join(judged(&output));
         let text = String::from_utf8_lossy(&output.stdout);
         let (with_reason, without) = ignored(&text);
         left_out.extend(with_reason);
         failures.extend(without);
     }
-    let left_out = left_out.len();
-    let passed = outcome.passed;
+    let (passed, left_out) = (outcome.passed, left_out.len());
     outcome.failures.extend(failures);
     outcome.notes.push(format!(
-        "{passed} tests ran under Miri, {left_out} are left out, each with its reason, and {}, which take too long",
-        TOO_LONG.join(", ")
+        "{passed} tests ran under Miri, {left_out} are left out, each with its reason"
     ));
     Ok(outcome)
 }
