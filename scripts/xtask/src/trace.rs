@@ -78,13 +78,14 @@ fn take(options: &Options, arguments: &[String]) -> anyhow::Result<Vec<String>> 
         if interrupted() || Instant::now() >= deadline {
             bail!("the trace did not come in time");
         }
-        let candidates = match session.next(deadline) {
-            Event::Bytes(bytes) => lines.push(&bytes),
-            Event::Rest => vec![lines.partial()],
+        // Where the console rests, perhaps within a line of the trace, it may be at a prompt that is waited for.
+        let (candidates, whole) = match session.next(deadline) {
+            Event::Bytes(bytes) => (lines.push(&bytes), true),
+            Event::Rest => (vec![lines.partial()], false),
             Event::Ended => bail!("QEMU ended ({})", session.ending()),
         };
         for line in candidates {
-            if let Some(text) = line.strip_prefix(PREFIX) {
+            if let Some(text) = line.strip_prefix(PREFIX).filter(|_| whole) {
                 taken.push(text.to_string());
                 if text == "end" {
                     return Ok(taken);
