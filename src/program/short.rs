@@ -40,6 +40,8 @@ const STRIDE: u64 = layout::GICR_STRIDE >> 8;
 /// Where HPFAR_EL2 has a page's number, and the bits of an address below that.
 const HPFAR_SHIFT: u32 = 4;
 const PAGE_SHIFT: u32 = 12;
+/// No page's number as HPFAR_EL2 has it.
+const NO_PAGE: u64 = u64::MAX;
 /// Offset in a page.
 const PAGE_OFFSET: u64 = 0xfff;
 /// Offset of a doorbell in its page.
@@ -155,7 +157,7 @@ impl Guest {
             knows_peers: false,
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
             lines: [None; MAX_CHANNELS],
-            bell_page: 0,
+            bell_page: NO_PAGE,
             bell: 0,
         })
     }
