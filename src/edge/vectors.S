@@ -110,7 +110,11 @@ further_\name:
 .macro from_el2 cause
     .balign 0x80
     msr     sp_el0, x0
-    mov     x0, #\cause
+    mrs     x0, tpidr_el2
+    ldr     x0, [x0, #{fault_stack}]
+    sub     x0, x0, #16 * 17
+    str     x1, [x0, #8]
+    mov     x1, #\cause
     b       fault
 .endm
 
@@ -354,11 +358,9 @@ enter_guest:
     stp     x2, x1, [sp, #{volatile_pair}]
     b       resume
 
-// Reports an exception of EL2. In: x0 = which, SP_EL0 = x0 at the exception; any SP. Moves to the core's fault stack.
+// Reports an exception of EL2. In: x0 = frame on the core's fault stack, with x1 at the exception in it; x1 = which;
+// SP_EL0 = x0 at the exception; any SP. Moves to the fault stack.
 fault:
-    mrs     x0, tpidr_el2
-    ldr     x0, [x0, #{fault_stack}]
-    sub     x0, x0, #16 * 17
     stp     x2, x3, [x0, #16 * 1]
     stp     x4, x5, [x0, #16 * 2]
     stp     x6, x7, [x0, #16 * 3]
@@ -374,7 +376,7 @@ fault:
     stp     x26, x27, [x0, #16 * 13]
     stp     x28, x29, [x0, #16 * 14]
     mrs     x2, sp_el0
-    stp     x2, x1, [x0, #16 * 0]
+    str     x2, [x0]
     mov     x3, sp
     stp     x30, x3, [x0, #16 * 15]
     mrs     x2, elr_el2

@@ -23,6 +23,11 @@ impl<T> Common<T> {
         }
     }
 
+    /// Takes the lock if it is open.
+    pub fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
+        self.inner.try_lock()
+    }
+
     /// Waits for the lock; `None` if a core has failed with it.
     pub fn lock(&self) -> Option<SpinMutexGuard<'_, T>> {
         if self.lost.load(Ordering::Relaxed) {

@@ -43,7 +43,7 @@ pub fn halt(message: fmt::Arguments<'_>) -> ! {
     if dies_again() {
         stop();
     }
-    system::hold_output(true);
+    system::hold_output();
     let _ = writeln!(
         LastWords,
         "\n[bulkhead] core {}: {message}",
@@ -61,6 +61,12 @@ static DEAD: AtomicU32 = AtomicU32::new(0);
 #[must_use]
 pub fn any() -> bool {
     DEAD.load(Ordering::Acquire) != 0
+}
+
+/// Whether `cpu` has failed.
+#[must_use]
+pub fn is_dead(cpu: CpuId) -> bool {
+    DEAD.load(Ordering::Acquire) & 1 << (cpu.get() & 31) != 0
 }
 
 /// Gives up the calling core, which waits in vain for another of its partition that has failed.
@@ -144,7 +150,10 @@ pub fn refuse(message: fmt::Arguments<'_>) -> ! {
 }
 
 fn stop() -> ! {
-    system::hold_output(false);
+    system::let_output_go_on();
+    if let Some(host) = state::HOST.get() {
+        host.gic.stop_core();
+    }
     loop {
         wfi();
     }
@@ -168,7 +177,7 @@ pub extern "C" fn el2_fault(frame: &FaultFrame, which: u64) -> ! {
     if dies_again() {
         stop();
     }
-    system::hold_output(true);
+    system::hold_output();
     let esr = ESR_EL2.get();
     let far = FAR_EL2.get();
     let kind = match frame.x.first().map(|_| which) {

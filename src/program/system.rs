@@ -8,7 +8,7 @@ use crate::behaviour::machine::BoardEnd;
 use crate::behaviour::partition::Partition;
 use crate::edge::uart::{BoardUart, Kind};
 use crate::edge::{core as cores, takeover, timer};
-use crate::model::console::{HELP, Intake, Served, Speaker, Speakers, Then, Typed};
+use crate::model::console::{HELP, Intake, Milliseconds, Served, Speaker, Speakers, Then, Typed};
 use crate::words::limits::LINE;
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayString;
@@ -122,7 +122,7 @@ pub fn leave_console(cpu: CpuId) {
     let heir = (0..count)
         .filter_map(|index| u8::try_from(index).ok())
         .map(CpuId::new)
-        .filter(|other| *other != cpu)
+        .filter(|other| *other != cpu && !fault::is_dead(*other))
         .min_by_key(|other| state::assignment(*other).is_some());
     if let (Some(heir), Some(host)) = (heir, state::HOST.get()) {
         set_console_core(heir);
@@ -164,28 +164,60 @@ pub fn serve_partition(id: PartitionId) {
 
 /// How many cores say their last words: nobody else's go between.
 static LAST_WORDS: AtomicU8 = AtomicU8::new(0);
+/// Whether the UART has had the beginning of a line and not its end. Changed with the UART's lock.
+static MID_LINE: AtomicBool = AtomicBool::new(false);
+/// How long last words wait for another core's to end, which take 200 ms at 115,200 baud; then they mix.
+const WORDS_END: Milliseconds = 500;
+/// How long last words wait for a line to end: ten times what a long one takes at that rate, as its speaker's core may be busy.
+const LINE_ENDS: Milliseconds = 100;
 
-/// Holds the speakers' output back for a core's last words, or lets it go on after them.
-pub fn hold_output(hold: bool) {
-    if hold {
-        LAST_WORDS.fetch_add(1, Ordering::AcqRel);
-    } else {
-        // Whoever stops may not have said anything.
-        let one_less = |count: u8| count.checked_sub(1);
-        let _ = LAST_WORDS.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+/// Holds the speakers' output back for a core's last words, from the end of the line they are at or, if that does not come
+/// in time, from here. Waits for another core's last words.
+pub fn hold_output() {
+    let late = timer::now().saturating_add(WORDS_END);
+    let mine = |said: u8| (said == 0 || timer::now() >= late).then_some(said.saturating_add(1));
+    while LAST_WORDS
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, mine)
+        .is_err()
+    {}
+    let late = timer::now().saturating_add(LINE_ENDS);
+    loop {
+        let is_late = timer::now() >= late;
+        // Who has the lock has looked at the count before it was raised, or it is this core, stopped in the middle.
+        match UART.try_lock() {
+            Some(_uart) if is_late || !MID_LINE.load(Ordering::Relaxed) => {
+                MID_LINE.store(false, Ordering::Relaxed);
+                return;
+            }
+            None if is_late => return,
+            _ => {}
+        }
+        // This core may be the one that would tell them that there is room.
+        kick(CONSOLE.unblock());
     }
+}
+
+/// Lets the speakers' output go on after a core's last words. Whoever stops may not have said any.
+pub fn let_output_go_on() {
+    let one_less = |count: u8| count.checked_sub(1);
+    let _ = LAST_WORDS.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
 }
 
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
     let served = CONSOLE.serve(speaker, timer::now(), |byte| {
-        if LAST_WORDS.load(Ordering::Relaxed) != 0 {
-            return false;
-        }
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().is_none_or(|mut uart| {
-            let room = uart.as_mut().map(|uart| uart.try_write(byte));
-            room.unwrap_or(true)
+            let mid_line = MID_LINE.load(Ordering::Relaxed);
+            if !mid_line && LAST_WORDS.load(Ordering::Relaxed) != 0 {
+                return false;
+            }
+            let room = uart.as_mut().is_none_or(|uart| uart.try_write(byte));
+            MID_LINE.store(
+                if room { byte != b'\n' } else { mid_line },
+                Ordering::Relaxed,
+            );
+            room
         })
     });
     finish(served);

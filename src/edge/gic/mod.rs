@@ -104,6 +104,12 @@ impl HostGic {
         self.reset_virtual();
     }
 
+    /// Has the calling core signalled no interrupt any more, physical or virtual: WFI waits.
+    pub fn stop_core(&self) {
+        self.reset_virtual();
+        either!(self, gic => gic.stop_core());
+    }
+
     /// Resets the virtual CPU interface of the calling core, as after a hardware reset, with virtual interrupts on.
     pub fn reset_virtual(&self) {
         either!(self, gic => gic.reset_virtual());

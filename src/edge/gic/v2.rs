@@ -156,6 +156,10 @@ impl V2 {
         gicc.write(GICC_CTLR, GICC_CTLR_ENABLE | GICC_CTLR_EOIMODE);
     }
 
+    pub(super) fn stop_core(&self) {
+        self.cpu_interface.write(GICC_CTLR, 0);
+    }
+
     pub(super) fn reset_virtual(&self) {
         for index in 0..self.list_registers {
             self.write_list_register(index, 0);

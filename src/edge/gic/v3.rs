@@ -129,6 +129,11 @@ impl V3 {
         barrier::isb(barrier::SY);
     }
 
+    pub(super) fn stop_core(&self) {
+        GicCpuInterface::enable_group1(false);
+        barrier::isb(barrier::SY);
+    }
+
     pub(super) fn reset_virtual(&self) {
         for index in 0..self.list_registers {
             SystemRegisters.write_list_register(index, 0);

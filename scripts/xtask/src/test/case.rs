@@ -327,11 +327,6 @@ impl Case {
         self.allow_panic()
     }
 
-    /// Whether the hypervisor may fail of itself.
-    pub fn may_fault(&self) -> bool {
-        !self.forbidden.contains(&FAULT)
-    }
-
     /// The boot loader hands over something else than the bundle.
     pub fn bundle(mut self, bundle: Bundle) -> Self {
         self.bundle = bundle;

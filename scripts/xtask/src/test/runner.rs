@@ -214,9 +214,6 @@ fn needs_debugger(case: &Case) -> bool {
         .any(|step| matches!(step, Step::Damage(_)))
 }
 
-/// Failures of the hypervisor's own that a case makes at most.
-const FAULTS: usize = 3;
-
 /// Where the counting plugin writes.
 fn counts_file(folder: &Path) -> PathBuf {
     folder.join("counts")
@@ -321,11 +318,7 @@ impl Script {
                 Step::Damage(damage) => Ready::Damage(*damage),
                 Step::SystemError(cpu) => Ready::SystemError(*cpu),
                 Step::Tap(name) => {
-                    let report = Report {
-                        cuts: if case.may_fault() { FAULTS } else { 0 },
-                        ..Report::default()
-                    };
-                    reports.insert(*name, report);
+                    reports.insert(*name, Report::default());
                     Ready::Tap(name)
                 }
             });

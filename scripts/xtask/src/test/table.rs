@@ -407,8 +407,10 @@ fn lifecycle() -> Vec<Case> {
             .wait(r"called at image\+0x\w+")
             .send("fault abort@two\n")
             .wait(r"core 2: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}")
+            .wait(r"called at image\+0x\w+")
             .send("list\n")
             .wait(r"^\[monitor\] 2  two +crashed")
+            .send("\n")
             .seconds(60)
             .tap("t"),
         // Every turn of every life is followed by an audit.
