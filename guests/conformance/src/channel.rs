@@ -170,7 +170,7 @@ pub fn wait_started(starts: u64) -> bool {
 }
 
 /// Whether `doing` takes one data abort, an external one.
-fn aborts(doing: impl FnOnce()) -> bool {
+pub fn aborts(doing: impl FnOnce()) -> bool {
     let (_, fault) = trap::catch(doing);
     fault.is_some_and(|fault: Fault| fault.class() == class::DATA && fault.status() == EXTERNAL)
 }
@@ -311,6 +311,20 @@ const WAYS: [(u64, &str, [&str; 2]); 2] = [
 ];
 
 fn rings(suite: &mut Suite) {
+    suite.own(
+        ABORTS,
+        "a word written where nothing is, address 0 included, is an external abort and rings nobody",
+        |environment| {
+            listen(environment, |gic, intid| {
+                [0, PAGE, 0].into_iter().try_for_each(|address| {
+                    expect(address, request(what::STRAY, address), true)?;
+                    once(gic, intid)?;
+                    let said = hypervisor::channel(HEAR).map_or(0, |hear| mmio::read64(word(&hear, 1)));
+                    expect(address, said, 1)
+                })
+            })
+        },
+    );
     for (how, section, [each, coalesced]) in WAYS {
         suite.own(section, each, |environment| {
             listen(environment, |gic, intid| {

@@ -6,7 +6,9 @@
 use bulkhead_rt::abi::psci as id;
 use bulkhead_rt::call::Conduit;
 use bulkhead_rt::channel::{Memory, Port};
-use bulkhead_rt::{Machine, cpu, hypervisor, machine, println, psci, timer};
+use bulkhead_rt::{Machine, cpu, hypervisor, machine, mmio, println, psci, timer};
+
+use crate::channel::aborts;
 
 /// Words of channel 0 the suite writes: number of the request, what it is, its argument.
 pub mod request {
@@ -42,6 +44,9 @@ pub mod what {
     pub const FALL_SILENT: u64 = 6;
     /// SYSTEM_RESET2, architectural warm reset.
     pub const RESET2: u64 = 7;
+    /// Ring by CHANNEL_NOTIFY, write a word to the argument, where nothing is, and say in the second word of channel 1
+    /// whether that was an external abort.
+    pub const STRAY: u64 = 8;
 }
 
 /// Serves the suite for good.
@@ -97,6 +102,10 @@ fn serve(asked: u64, argument: u64, talk: &Port, tell: &Port) {
         }
         what::RING => (0..argument).for_each(|_| talk.ring()),
         what::WRITE => tell.write(0, argument),
+        what::STRAY => {
+            serve(what::NOTIFY, 1, talk, tell);
+            tell.write(1, aborts(|| mmio::write32(argument, 1)).into());
+        }
         what::RESET => psci::system_reset(),
         what::RESET2 => {
             Conduit::Hvc.call(id::SYSTEM_RESET2_64, &[0, 0]);
