@@ -7,7 +7,7 @@
 
 use super::partition::Partition;
 use crate::model::translation::{Access, Leaf, Memory, TableMemory, Tree, WalkEnd, stage2_leaf};
-use crate::words::{PAGE_SIZE, Pa, PartitionId, Range};
+use crate::words::{CpuId, PAGE_SIZE, Pa, PartitionId, Range};
 use bulkhead_abi::layout;
 use thiserror::Error;
 
@@ -126,6 +126,12 @@ pub enum Finding {
     /// An interrupt with two owners.
     #[error("partitions {0} and {1} both have interrupt {2}")]
     Interrupt(PartitionId, PartitionId, u32),
+    /// An interrupt that could come and is nobody's.
+    #[error("interrupt {0} is enabled, and is nobody's")]
+    Enabled(u32),
+    /// An interrupt that could come to a core of another partition, or of none.
+    #[error("interrupt {1} of partition {0} goes to core {2}, which is not its own")]
+    Routed(PartitionId, u32, CpuId),
     /// Memory that the hypervisor may execute and is none of its code.
     #[error("the hypervisor may execute {0:#x}, which is not its code")]
     Execute(u64),
@@ -282,6 +288,23 @@ pub fn interrupts(owned: &[(PartitionId, u32)]) -> Result<(), Finding> {
         }
     }
     Ok(())
+}
+
+/// Shows that the shared interrupt `intid`, which is enabled and goes to the cores `to`, comes to nobody but its owner: the
+/// partition and its cores, if it has one.
+///
+/// # Errors
+/// [`Finding::Enabled`] or [`Finding::Routed`].
+pub fn signalled(
+    intid: u32,
+    mut to: impl Iterator<Item = CpuId>,
+    owner: Option<(PartitionId, &[CpuId])>,
+) -> Result<(), Finding> {
+    let (owner, own) = owner.ok_or(Finding::Enabled(intid))?;
+    match to.find(|cpu| !own.contains(cpu)) {
+        Some(cpu) => Err(Finding::Routed(owner, intid, cpu)),
+        None => Ok(()),
+    }
 }
 
 /// Shows that the calling core translates by the tables at `root`: `ttbr` is its TTBR0_EL2, `sctlr` its SCTLR_EL2, where

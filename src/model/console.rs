@@ -55,7 +55,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 pub type Milliseconds = u64;
 
 /// Bytes that a ring and a queue have room for: as much as one pastes. Few under Miri, which looks at each with every copy.
-pub const ROOM: usize = if cfg!(miri) { 0x400 } else { 0x4000 };
+pub const ROOM: usize = if cfg!(miri) { 0x200 } else { 0x4000 };
 
 /// Output of one speaker on its way to the UART.
 pub type Ring = ByteRing<ROOM>;

@@ -2,7 +2,7 @@
 //! says `audit = true`, with each turn in a partition's life.
 
 use super::log;
-use super::state::partitions;
+use super::state::{self, partitions};
 use crate::behaviour::audit::{self, Finding, Grant};
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::TableView;
@@ -10,7 +10,7 @@ use crate::edge::{boot, init};
 use crate::model::share::MAX_INTERRUPTS;
 use crate::model::translation::Tree;
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
-use crate::words::{Pa, PartitionId, Range};
+use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
@@ -19,6 +19,8 @@ use spin::Once;
 const MAX_GRANTS: usize = MAX_PARTITIONS * 32 + 2 * MAX_CHANNELS;
 /// Most ranges that are the hypervisor's.
 const MAX_KEPT: usize = 16;
+/// Words of 32 interrupts that are shared or private, of every GIC (GICD_TYPER.ITLinesNumber).
+const SHARED_WORDS: u32 = 32;
 
 /// What the audit needs of the board.
 #[derive(Debug)]
@@ -62,6 +64,33 @@ fn devices_interrupts() -> ArrayVec<(PartitionId, u32), { MAX_PARTITIONS * MAX_I
     partitions().flat_map(of).collect()
 }
 
+/// Shows that whatever shared interrupt can come is a partition's, and comes to a core of its own; or is the console's.
+fn interrupts_that_can_come() -> Result<(), Finding> {
+    let Some(host) = state::HOST.get() else {
+        return Ok(());
+    };
+    let cpus = || (0..).take(host.cpus.len()).map(CpuId::new);
+    for word in 1..SHARED_WORDS {
+        let mut enabled = host.gic.enabled_shared(word);
+        while enabled != 0 {
+            let intid = 32 * word + enabled.trailing_zeros();
+            enabled &= enabled - 1;
+            if host.uart == Some(intid) {
+                continue;
+            }
+            let has = |one: &&Partition<'_>| {
+                let mut own = one.share.interrupts.iter();
+                own.any(|interrupt| interrupt.intid == intid)
+            };
+            let owner = partitions().find(has);
+            let owner = owner.map(|one| (one.plan.id, &one.cpus[..]));
+            let to = cpus().filter(|cpu| host.gic.goes_to(intid, *cpu));
+            audit::signalled(intid, to, owner)?;
+        }
+    }
+    Ok(())
+}
+
 /// Audits every partition and EL2 itself.
 ///
 /// # Errors
@@ -89,6 +118,7 @@ pub fn run() -> Result<Summary, Finding> {
     );
     audit::owners(&grants, &kept)?;
     audit::interrupts(&devices_interrupts())?;
+    interrupts_that_can_come()?;
     let mut summary = Summary {
         grants: grants.len(),
         ..Summary::default()

@@ -19,6 +19,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::words::effort::cases(256))]
+
         #[test]
         fn what_is_sorted_is_what_the_library_makes_of_it(mut items in prop::collection::vec(any::<u8>(), 0..20)) {
             let mut sorted = items.clone();

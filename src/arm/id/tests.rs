@@ -257,7 +257,8 @@ fn the_block_has_56_encodings_and_no_more() {
 
 #[test]
 fn controls_follow_the_features() {
-    let a53 = features(|id| set(CORTEX_A53).get(id));
+    let (a53, max, v1) = (set(CORTEX_A53), set(MAX), set(NEOVERSE_V1));
+    let a53 = features(|id| a53.get(id));
     assert_eq!(
         a53,
         HostFeatures {
@@ -269,7 +270,7 @@ fn controls_follow_the_features() {
             ..HostFeatures::default()
         }
     );
-    let max = features(|id| set(MAX).get(id));
+    let max = features(|id| max.get(id));
     assert!(max.pointer_authentication && max.sve && max.sme && max.mte && max.hcrx);
     assert!(max.fine_grained_traps && max.vhe && max.nested && max.limited_ordering && max.ras);
     assert!(max.context_number && max.nmi && max.stage_2_force_write_back && max.vmid_16);
@@ -279,7 +280,7 @@ fn controls_follow_the_features() {
         (max.physical_address_range, max.performance_monitors),
         (6, 6)
     );
-    assert!(features(|id| set(NEOVERSE_V1).get(id)).stage_2_execute_never);
+    assert!(features(|id| v1.get(id)).stage_2_execute_never);
     assert_eq!(features(|_| u64::MAX).performance_monitors, 0);
 }
 

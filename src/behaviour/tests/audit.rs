@@ -173,6 +173,18 @@ fn an_interrupt_of_two_is_found() {
 }
 
 #[test]
+fn an_interrupt_that_is_enabled_comes_to_its_owners_cores_alone() {
+    let cores = [CpuId::new(1), CpuId::new(2)];
+    let to = |cpus: &'static [u8]| cpus.iter().copied().map(CpuId::new);
+    let owner = Some((A, &cores[..]));
+    assert_eq!(signalled(40, to(&[1, 2]), owner), Ok(()));
+    assert_eq!(signalled(40, to(&[]), owner), Ok(()));
+    let routed = Finding::Routed(A, 40, CpuId::new(3));
+    assert_eq!(signalled(40, to(&[1, 3]), owner), Err(routed));
+    assert_eq!(signalled(40, to(&[1]), None), Err(Finding::Enabled(40)));
+}
+
+#[test]
 fn el2_memory_that_can_be_written_and_executed_is_found() {
     let mut memory = Fake(Vec::new());
     let tree = Tree::new_el2(&mut memory).unwrap();

@@ -4,6 +4,7 @@ use super::super::channel;
 use super::super::exit::Next;
 use super::super::testing::{Bench, CHANNELS, VECTOR};
 use crate::model::vgic::{Effects, Frame};
+use crate::words::effort::times;
 use crate::words::{CpuId, VcpuId};
 
 const CHANNEL_INFO: u64 = 0xc600_0010;
@@ -103,7 +104,7 @@ fn a_storm_of_rings_calls_a_core_twice_whatever_it_does_with_them() {
         if listens {
             listen(&bench);
         }
-        for _ in 0..1000 {
+        for _ in 0..times(1000, 20) {
             bench.call(CHANNEL_NOTIFY, &[0]);
             assert_eq!(rung(&bench), 0b01);
         }

@@ -60,6 +60,14 @@ fn name(cpu: CpuId) -> u64 {
     known_name(cpu).unwrap_or(0)
 }
 
+/// GICD_TYPER.
+const GICD_TYPER: usize = 0x004;
+
+/// Words of 32 interrupts that the distributor has, the private ones' included (ITLinesNumber, IHI 0069H 12.9.38).
+fn shared_words<const SIZE: usize>(gicd: Frame<SIZE>) -> usize {
+    (gicd.read(GICD_TYPER) & 0x1f) as usize + 1
+}
+
 /// Held while a word of ICFGR is changed: it has sixteen interrupts, of which several partitions may have some.
 static TRIGGERS: SpinMutex<()> = SpinMutex::new(());
 
@@ -167,6 +175,18 @@ impl HostGic {
     #[must_use]
     pub fn pending(&self, word: u32, cpu: CpuId) -> u32 {
         either!(self, gic => gic.pending(word, cpu))
+    }
+
+    /// The enabled ones of the 32 shared interrupts from `32 * word`; none past the last.
+    #[must_use]
+    pub fn enabled_shared(&self, word: u32) -> u32 {
+        either!(self, gic => gic.enabled_shared(word))
+    }
+
+    /// Whether the SPI `intid` goes to `cpu`.
+    #[must_use]
+    pub fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {
+        either!(self, gic => gic.goes_to(intid, cpu))
     }
 
     /// Whether the guest of the calling core has set its CPU interface to EOImode 1 (VMCR.VEOIM, bit 9 in both).
@@ -337,6 +357,11 @@ impl<const SIZE: usize> Frame<SIZE> {
         let address = self.address(offset) + (offset & 3);
         // SAFETY: a byte of an aligned register of this frame, by the contract of `new`.
         unsafe { (address as *mut u8).write_volatile(value) };
+    }
+
+    pub(super) fn read64(self, offset: usize) -> u64 {
+        // SAFETY: as in `read`; callers name 64-bit registers, which are aligned to eight.
+        unsafe { (self.address(offset) as *const u64).read_volatile() }
     }
 
     pub(super) fn write64(self, offset: usize, value: u64) {

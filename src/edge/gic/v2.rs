@@ -7,13 +7,13 @@
 
 use super::{
     Frame, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger,
+    shared_words,
 };
 use crate::arm::list_register::GicVersion;
 use crate::words::{CpuId, Mpidr, Pa, Range, lower_half};
 use aarch64_cpu::asm::barrier;
 
 const GICD_CTLR: usize = 0x000;
-const GICD_TYPER: usize = 0x004;
 const GICD_IGROUPR: usize = 0x080;
 const GICD_ISENABLER: usize = 0x100;
 const GICD_ICENABLER: usize = 0x180;
@@ -116,7 +116,7 @@ impl V2 {
     pub(super) fn start_distributor(&self) {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
-        let words = (gicd.read(GICD_TYPER) & 0x1f) as usize + 1;
+        let words = shared_words(gicd);
         for word in 1..words {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
@@ -229,6 +229,18 @@ impl V2 {
 
     pub(super) fn pending(&self, word: u32, _: CpuId) -> u32 {
         self.distributor.read(GICD_ICPENDR + 4 * word as usize)
+    }
+
+    pub(super) fn enabled_shared(&self, word: u32) -> u32 {
+        match (1..shared_words(self.distributor)).contains(&(word as usize)) {
+            true => self.distributor.read(GICD_ISENABLER + 4 * word as usize),
+            false => 0,
+        }
+    }
+
+    pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {
+        let targets = self.distributor.read(GICD_ITARGETSR + intid as usize) >> (8 * (intid % 4));
+        u64::from(targets) & name(cpu) & 0xff != 0
     }
 
     pub(super) fn read_virtual_control(&self) -> u32 {

@@ -1,7 +1,10 @@
 //! GICv3 (Arm IHI 0069H). arm-gic brings the distributor and redistributors up; what it lacks is here: word-wise
 //! enables, active state, routing by core, list registers.
 
-use super::{Frame, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger};
+use super::{
+    Frame, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger,
+    shared_words,
+};
 use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
 use crate::words::{CpuId, Mpidr, Range, lower_half};
@@ -14,13 +17,14 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 const GICD_CTLR: usize = 0x0000;
-const GICD_TYPER: usize = 0x0004;
 const GICD_ISENABLER: usize = 0x0100;
 const GICD_ICENABLER: usize = 0x0180;
 const GICD_ICPENDR: usize = 0x0280;
 const GICD_ICACTIVER: usize = 0x0380;
 const GICD_ICFGR: usize = 0x0c00;
 const GICD_IROUTER: usize = 0x6000;
+/// GICD_IROUTER.Interrupt_Routing_Mode: to any core.
+const IROUTER_ANY: u64 = 1 << 31;
 /// GICD_CTLR.RWP, GICR_CTLR.RWP is bit 3.
 const GICD_CTLR_PENDING: u32 = 1 << 31;
 
@@ -95,8 +99,7 @@ impl V3 {
             // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
             GicDistributor::new(registers).configure_default_settings();
         }
-        let words = (gicd.read(GICD_TYPER) & 0x1f) as usize + 1;
-        for word in 1..words.min(32) {
+        for word in 1..shared_words(gicd) {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
@@ -187,6 +190,18 @@ impl V3 {
             Some(gicr) if word == 0 => gicr.read(GICR_SGI + GICD_ICPENDR),
             _ => self.distributor.read(GICD_ICPENDR + 4 * word as usize),
         }
+    }
+
+    pub(super) fn enabled_shared(&self, word: u32) -> u32 {
+        match (1..shared_words(self.distributor)).contains(&(word as usize)) {
+            true => self.distributor.read(GICD_ISENABLER + 4 * word as usize),
+            false => 0,
+        }
+    }
+
+    pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {
+        let route = self.distributor.read64(GICD_IROUTER + 8 * intid as usize);
+        route & IROUTER_ANY != 0 || route & Mpidr::MASK == name(cpu)
     }
 
     /// Writes word `word` of a bank of bit registers; word 0 is in `cpu`'s redistributor. (The distributor ignores its own.)

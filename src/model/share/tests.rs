@@ -308,6 +308,10 @@ fn what_cannot_be_handed_over_is_refused_by_name() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn a_doorbell_keeps_its_number() {
     let mut asked = system(&["/gpio@90a0000"], &[]);
     assert!(outcome(&asked).is_ok());
@@ -323,6 +327,10 @@ fn a_doorbell_keeps_its_number() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn nothing_has_two_owners() {
     for (a, b, reason) in [
         ("/gpio@9030000", "/gpio@9030000", "it is partition 0's too"),

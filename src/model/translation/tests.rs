@@ -256,7 +256,7 @@ proptest! {
             }
             model.extend((0..pages).map(|page| (input + page, output + page)));
         }
-        for page in 0..4096 {
+        for page in crate::words::effort::some(0..4096, 61) {
             let found = tree.look_up(&fake, page * 4096 + 7).map(|(pa, _)| pa.get());
             prop_assert_eq!(found, model.get(&page).map(|output| output * 4096 + 7));
         }

@@ -177,6 +177,8 @@ fn a_name_nobody_uses_is_not_looked_at() {
 }
 
 proptest! {
+    #![proptest_config(crate::words::effort::cases(256))]
+
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         both(&bytes);

@@ -116,6 +116,27 @@ pub fn stage2_block(live: &mut Live<'_>) -> anyhow::Result<()> {
     live.flip(leaf.context("no block")?, BLOCK)
 }
 
+/// QEMU virt's distributor, its ISENABLER1 and ICENABLER1, and an interrupt there that no device has: 60.
+const ENABLE: u64 = 0x0800_0104;
+const DISABLE: u64 = 0x0800_0184;
+const NOBODYS: u32 = 1 << 28;
+
+/// Enables interrupt 60, which is nobody's.
+///
+/// # Errors
+/// The machine does not answer.
+pub fn stray_interrupt(live: &mut Live<'_>) -> anyhow::Result<()> {
+    live.debugger.write_register(ENABLE, NOBODYS)
+}
+
+/// Disables it.
+///
+/// # Errors
+/// The machine does not answer.
+pub fn no_stray_interrupt(live: &mut Live<'_>) -> anyhow::Result<()> {
+    live.debugger.write_register(DISABLE, NOBODYS)
+}
+
 /// Makes the first of EL2's own pages that may be written executable, or right again.
 ///
 /// # Errors
@@ -176,6 +197,14 @@ impl Debugger {
     fn write(&mut self, address: u64, value: u64) -> anyhow::Result<()> {
         let bytes = value.swap_bytes();
         let answer = self.ask(&format!("M{address:x},{ENTRY:x}:{bytes:016x}"))?;
+        ensure!(answer == "OK", "writing {address:#x}: {answer}");
+        Ok(())
+    }
+
+    /// Writes a device's register of 32 bits.
+    fn write_register(&mut self, address: u64, value: u32) -> anyhow::Result<()> {
+        let bytes = value.swap_bytes();
+        let answer = self.ask(&format!("M{address:x},4:{bytes:08x}"))?;
         ensure!(answer == "OK", "writing {address:#x}: {answer}");
         Ok(())
     }

@@ -456,6 +456,20 @@ fn lifecycle() -> Vec<Case> {
             .send("audit\n")
             .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
             .tap("t"),
+        // The interrupt controller lets through what is nobody's, then no more. QEMU's GICv2 ends over what no CPU writes.
+        case("interrupt-astray", "lifecycle")
+            .gics(&[3])
+            .guest("t", "guest-tests", &[0], "8M")
+            .guest("bad", "guest-tests", &[1], "8M")
+            .with("bootargs = \"role=spin\"")
+            .wait(r"^\[bad\] # role spin")
+            .damage(damage::stray_interrupt)
+            .send("\x1daudit\n")
+            .wait(r"^\[monitor\] audit: FAILED: interrupt 60 is enabled, and is nobody's$")
+            .damage(damage::no_stray_interrupt)
+            .send("audit\n")
+            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
+            .tap("t"),
         // The stored image rots while its partition runs: that one does not start again, others do.
         case("image-damaged-later", "lifecycle")
             .pi()
@@ -529,7 +543,7 @@ fn counted() -> Vec<Case> {
             .forbid("not as after a reset")
             .seconds(400)
             .claim(counts::control_is_left_alone),
-        beside_linux("control-beside-linux-restarts", 20),
+        beside_linux("control-beside-linux-restarts", 10),
         // Two seconds each on a quiet machine, most of them for the kernel's SHA-256.
         beside_linux("control-beside-100-linux-restarts", 100).when_named(),
         benchmark("/pl061@9030000"),
