@@ -7,7 +7,7 @@ use crate::{build, coverage, nightly, workspace};
 
 /// Switches from one thread to another that loom makes where neither waits: all mistakes planted so far take two.
 const PREEMPTIONS: &str = "3";
-/// What cores share, and the small values that everything is made of: Miri looks at everything there, in the whole run.
+/// What cores share, and the small values that everything is made of: Miri looks at everything there.
 const SHARED: &[&str] = &[
     "words::address",
     "words::id",
@@ -22,9 +22,11 @@ const SHARED: &[&str] = &[
 ];
 /// The corpus is read from files, and random cases want a seed.
 const EVERYTHING: &str = "-Zmiri-disable-isolation";
-/// For the rest, all but whether each value is one of its type, at each copy: without `unsafe` only a dependency could make
-/// one that is not, and a copy of a console or a virtual GIC, looked at byte by byte, takes a hundred times as long.
-const NEARLY: &str = "-Zmiri-disable-isolation -Zmiri-disable-validation";
+/// For the rest, all but whether each value is one of its type, at each copy, and which reference may be used when: without
+/// `unsafe` (`forbid`) only a dependency could break either. A copy of a console or a virtual GIC, looked at byte by byte,
+/// takes a hundred times as long.
+const NEARLY: &str =
+    "-Zmiri-disable-isolation -Zmiri-disable-validation -Zmiri-disable-stacked-borrows";
 
 /// What cores share, in every interleaving (`src/interleavings.rs`).
 ///
@@ -50,20 +52,12 @@ pub fn interleavings() -> anyhow::Result<Outcome> {
     Ok(judged(&output))
 }
 
-/// What cores share, and small values, under Miri: undefined behaviour, overflow, and data races.
+/// The whole pure core under Miri: undefined behaviour, overflow, and data races. Every test runs, with few cases where it
+/// usually has many (`words::effort`), or says by itself why not (`#[cfg_attr(miri, ignore = "...")]`).
 ///
 /// # Errors
 /// Cargo cannot be run.
 pub fn miri() -> anyhow::Result<Outcome> {
-    under_miri(&[(EVERYTHING, SHARED, &[])])
-}
-
-/// The whole pure core under Miri, most of an hour: every test runs, or says by itself why not
-/// (`#[cfg_attr(miri, ignore = "...")]`).
-///
-/// # Errors
-/// Cargo cannot be run.
-pub fn miri_whole() -> anyhow::Result<Outcome> {
     under_miri(&[(EVERYTHING, SHARED, &[]), (NEARLY, &[], SHARED)])
 }
 
