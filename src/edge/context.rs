@@ -1,6 +1,6 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
-use super::gic::{GICH_EISR0, GICH_LR, V2};
+use super::gic::{GICH_EISR0, GICH_LR, SystemRegisters, V2};
 use crate::arm::list_register::GicVersion;
 use crate::arm::registers::{PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::behaviour::heartbeat::Heartbeat;
@@ -100,10 +100,10 @@ const fn lacking(there: u64) -> u64 {
 
 global_asm!(
     include_str!("vectors.S"),
-    short_sync_v2 = sym short::synchronous_v2,
-    short_irq_v2 = sym short::interrupt_v2,
-    short_sync_v3 = sym short::synchronous_v3,
-    short_irq_v3 = sym short::interrupt_v3,
+    short_sync_v2 = sym synchronous_v2,
+    short_irq_v2 = sym interrupt_v2,
+    short_sync_v3 = sym synchronous_v3,
+    short_irq_v3 = sym interrupt_v3,
     cause_sync = const CAUSE_SYNC,
     cause_irq = const CAUSE_IRQ,
     cause_fiq = const CAUSE_FIQ,
@@ -149,6 +149,30 @@ global_asm!(
     fault_stack = const offset_of!(super::core::Block, fault_stack),
     el2_fault = sym crate::program::fault::el2_fault,
 );
+
+/// A synchronous exit, where the controller is a GICv2.
+extern "C" fn synchronous_v2(context: &mut Context, guest: &mut Guest, esr: u64) -> u64 {
+    // SAFETY: only the table `vectors_v2` calls this, which `vector_base` gives for a GICv2 alone: where `Guest::new` sets it.
+    let interface = unsafe { guest.v2.unwrap_unchecked() };
+    short::synchronous(context, guest, interface, esr)
+}
+
+/// A synchronous exit, where the controller is a GICv3.
+extern "C" fn synchronous_v3(context: &mut Context, guest: &mut Guest, esr: u64) -> u64 {
+    short::synchronous(context, guest, SystemRegisters, esr)
+}
+
+/// An interrupt, where the controller is a GICv2.
+extern "C" fn interrupt_v2(guest: &mut Guest) -> u64 {
+    // SAFETY: as in `synchronous_v2`.
+    let interface = unsafe { guest.v2.unwrap_unchecked() };
+    short::interrupt(guest, interface)
+}
+
+/// An interrupt, where the controller is a GICv3.
+extern "C" fn interrupt_v3(guest: &mut Guest) -> u64 {
+    short::interrupt(guest, SystemRegisters)
+}
 
 unsafe extern "C" {
     /// In vectors.S, which knows the layout it uses by `offset_of!`.

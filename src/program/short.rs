@@ -274,34 +274,9 @@ impl Guest {
     }
 }
 
-/// A synchronous exit, where the controller is a GICv2.
-pub extern "C" fn synchronous_v2(context: &mut Context, guest: &mut Guest, esr: u64) -> u64 {
-    match guest.v2 {
-        Some(interface) => synchronous(context, guest, interface, esr),
-        None => LEAVE,
-    }
-}
-
-/// A synchronous exit, where the controller is a GICv3.
-pub extern "C" fn synchronous_v3(context: &mut Context, guest: &mut Guest, esr: u64) -> u64 {
-    synchronous(context, guest, SystemRegisters, esr)
-}
-
-/// An interrupt, where the controller is a GICv2.
-pub extern "C" fn interrupt_v2(guest: &mut Guest) -> u64 {
-    match guest.v2 {
-        Some(interface) => interrupt(guest, interface),
-        None => LEAVE,
-    }
-}
-
-/// An interrupt, where the controller is a GICv3.
-pub extern "C" fn interrupt_v3(guest: &mut Guest) -> u64 {
-    interrupt(guest, SystemRegisters)
-}
-
+/// A synchronous exit: zero if it is dealt with, or else one that is left to the loop.
 #[inline(always)]
-fn synchronous<I: Interface>(
+pub fn synchronous<I: Interface>(
     context: &mut Context,
     guest: &mut Guest,
     interface: I,
@@ -586,9 +561,9 @@ fn system_register(context: &mut Context, guest: &mut Guest, syndrome: Syndrome)
 }
 
 /// A physical interrupt: acknowledged, its priority dropped, and given to the guest through a list register if the
-/// model need not be asked.
+/// model need not be asked: zero, or else one that is left to the loop.
 #[inline(always)]
-fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
+pub fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     let iar = interface.acknowledge();
     let intid = iar & I::INTID;
     let value = if intid.wrapping_sub(FIRST_PPI) < PPIS {

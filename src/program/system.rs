@@ -208,15 +208,13 @@ pub fn serve(speaker: Speaker) {
     let served = CONSOLE.serve(speaker, timer::now(), |byte| {
         // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
         UART.lock().is_none_or(|mut uart| {
-            let mid_line = MID_LINE.load(Ordering::Relaxed);
-            if !mid_line && LAST_WORDS.load(Ordering::Relaxed) != 0 {
+            if LAST_WORDS.load(Ordering::Relaxed) != 0 && !MID_LINE.load(Ordering::Relaxed) {
                 return false;
             }
             let room = uart.as_mut().is_none_or(|uart| uart.try_write(byte));
-            MID_LINE.store(
-                if room { byte != b'\n' } else { mid_line },
-                Ordering::Relaxed,
-            );
+            if room {
+                MID_LINE.store(byte != b'\n', Ordering::Relaxed);
+            }
             room
         })
     });

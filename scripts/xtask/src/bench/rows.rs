@@ -137,24 +137,24 @@ pub const ROWS: &[Row] = &[
         .peer(332, "hvisor")
         .gicv2(882, "Bao"),
     // On QEMU's GICv2 with the maintenance interrupt that stands for hardware deactivation.
-    row(15, "virtual-timer", [60, 86])
+    row(15, "virtual-timer", [60, 83])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(16, "virtual-timer-from-wfi", [60, 86])
+    row(16, "virtual-timer-from-wfi", [60, 83])
         .target(60, 65)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(17, "physical-timer", [60, 86]).target(60, 65),
-    row(21, "device-interrupt", [60, 96])
+    row(17, "physical-timer", [60, 83]).target(60, 65),
+    row(21, "device-interrupt", [60, 93])
         .target(60, 65)
         .peer(204, "Bao"),
-    row(18, "ipi", [150, 174])
+    row(18, "ipi", [150, 170])
         .shared()
         .target(150, 170)
         .peer(339, "hvisor")
         .gicv2(882, "Bao"),
-    row(19, "ipi-round-trip", [300, 348])
+    row(19, "ipi-round-trip", [300, 340])
         .shared()
         .target(300, 340)
         .peer(678, "hvisor")
@@ -166,25 +166,25 @@ pub const ROWS: &[Row] = &[
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
     row(34, "cpu-off", [1_200, 1_175]).shared(),
-    row(24, "doorbell", [200, 203])
+    row(24, "doorbell", [200, 200])
         .shared()
         .target(200, 200)
         .peer(1302, "Bao"),
-    row(25, "doorbell-by-page", [200, 203])
+    row(25, "doorbell-by-page", [200, 200])
         .shared()
         .target(200, 200)
         .peer(1302, "Bao"),
-    row(26, "doorbell-round-trip", [400, 406])
+    row(26, "doorbell-round-trip", [400, 400])
         .shared()
         .target(400, 400)
         .peer(2604, "Bao"),
-    row(27, "channel-4k", [400, 406]).shared().target(400, 400),
-    row(28, "console-byte", [1_625, 1_625]),
-    row(29, "console-64-bytes", [104_500, 104_500]),
-    row(30, "console-call-48", [15_550, 15_550]),
+    row(27, "channel-4k", [400, 400]).shared().target(400, 400),
+    row(28, "console-byte", [1_630, 1_630]),
+    row(29, "console-64-bytes", [105_200, 105_200]),
+    row(30, "console-call-48", [15_850, 15_850]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
-    row(33, "restart", [77_000, 77_000]).apart().shared(),
+    row(33, "restart", [77_500, 77_500]).apart().shared(),
     row(BOOT, "boot", [368_000, 545_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
