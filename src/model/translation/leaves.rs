@@ -124,7 +124,11 @@ fn next_used(entries: &[u64], index: usize) -> usize {
         return index;
     }
     let (groups, _) = rest.as_chunks::<GROUP>();
-    let is_empty = |group: &&[u64; GROUP]| group.iter().fold(0, |all, entry| all | entry) == 0;
+    // Written out: built for size, a loop over them would stay one.
+    let is_empty = |group: &&[u64; GROUP]| {
+        let [a, b, c, d, e, f, g, h] = **group;
+        a | b | c | d | e | f | g | h == 0
+    };
     let empty = groups.iter().take_while(is_empty).count() * GROUP;
     let mut rest = rest.iter().skip(empty);
     let used = rest.position(|entry| *entry != 0);
