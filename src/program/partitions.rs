@@ -155,7 +155,7 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: SpinMutex::new(Vgic::new(&config_of(plan, gic_version, host))),
+        interrupts: interrupts_of(plan, gic_version, host),
         share: share.clone(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
@@ -184,10 +184,11 @@ fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
     }
 }
 
-/// What the partition's virtual GIC is like.
-fn config_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Config {
+/// The partition's virtual GIC. Not inlined: it is large, and would be moved once more, by bytes.
+#[inline(never)]
+fn interrupts_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> SpinMutex<Vgic> {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
-    Config {
+    SpinMutex::new(Vgic::new(&Config {
         version,
         vcpus: small(plan.cpus.len()),
         list_registers: small(host.gic.list_registers()),
@@ -197,7 +198,7 @@ fn config_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> Config {
         } else {
             Deactivation::Software
         },
-    }
+    }))
 }
 
 /// Gives the partition's virtual GIC what it has: its timers' and its PMU's PPIs, its UART, its doorbells, its devices'

@@ -125,12 +125,18 @@ pub fn run_at(cpu: usize, address: u64, registers: &[u64; 29]) -> End {
     }
     let base = mmu::address(place) + offset_of!(Place, saved) as u64;
     let esr = bulkhead_rt::mmio::read64(base + 160);
-    // No guest is sent an SError.
+    // No guest is sent an SError. Its vector with another syndrome was branched to.
+    if kind == 3 && esr >> 26 & 0x3f != SERROR {
+        return End::Returned;
+    }
     if kind != 0 || !is_el1s(esr >> 26 & 0x3f) {
         bulkhead_rt::println!("hostile: NOT ARCHITECTURAL: vector {kind}, ESR {esr:#x}");
     }
     End::Exception
 }
+
+/// ESR_EL1.EC of an SError (D24.2.40).
+const SERROR: u64 = 0x2f;
 
 /// Whether EL1 can take an exception of this class (D24.2.40): those that only EL2 and EL3 take are not its own.
 const fn is_el1s(class: u64) -> bool {
