@@ -164,37 +164,41 @@ pub fn serve_partition(id: PartitionId) {
 
 /// How many cores say their last words: nobody else's go between.
 static LAST_WORDS: AtomicU8 = AtomicU8::new(0);
-/// Whether the UART has had the beginning of a line and not its end. Changed with the UART's lock.
+/// Whether the UART has had the beginning of a line that is to go on. Set with the UART's lock.
 static MID_LINE: AtomicBool = AtomicBool::new(false);
 /// How long last words wait for another core's to end, which take 200 ms at 115,200 baud; then they mix.
 const WORDS_END: Milliseconds = 500;
 /// How long last words wait for a line to end: ten times what a long one takes at that rate, as its speaker's core may be busy.
 const LINE_ENDS: Milliseconds = 100;
 
+/// Most looks while waiting: it ends where the counter stands still, too.
+const LOOKS: u32 = 10_000_000;
+
+/// Waits until `done`, but no longer than `most`. Gives whether it is.
+fn within(most: Milliseconds, mut done: impl FnMut() -> bool) -> bool {
+    let late = timer::now().saturating_add(most);
+    let mut looks = (0..LOOKS).take_while(|_| timer::now() < late);
+    done() || looks.any(|_| done())
+}
+
 /// Holds the speakers' output back for a core's last words, from the end of the line they are at or, if that does not come
 /// in time, from here. Waits for another core's last words.
 pub fn hold_output() {
-    let late = timer::now().saturating_add(WORDS_END);
-    let mine = |said: u8| (said == 0 || timer::now() >= late).then_some(said.saturating_add(1));
-    while LAST_WORDS
-        .fetch_update(Ordering::AcqRel, Ordering::Acquire, mine)
-        .is_err()
-    {}
-    let late = timer::now().saturating_add(LINE_ENDS);
-    loop {
-        let is_late = timer::now() >= late;
-        // Who has the lock has looked at the count before it was raised, or it is this core, stopped in the middle.
-        match UART.try_lock() {
-            Some(_uart) if is_late || !MID_LINE.load(Ordering::Relaxed) => {
-                MID_LINE.store(false, Ordering::Relaxed);
-                return;
-            }
-            None if is_late => return,
-            _ => {}
-        }
+    let first = || {
+        let said = LAST_WORDS.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire);
+        said.is_ok()
+    };
+    if !within(WORDS_END, first) {
+        LAST_WORDS.fetch_add(1, Ordering::AcqRel);
+    }
+    within(LINE_ENDS, || {
         // This core may be the one that would tell them that there is room.
         kick(CONSOLE.unblock());
-    }
+        // Who has the lock may have looked at the count before; or it is this core, stopped in the middle.
+        let uart = UART.try_lock();
+        uart.is_some_and(|_uart| !MID_LINE.load(Ordering::Relaxed))
+    });
+    MID_LINE.store(false, Ordering::Relaxed);
 }
 
 /// Lets the speakers' output go on after a core's last words. Whoever stops may not have said any.

@@ -60,12 +60,21 @@ fn name(cpu: CpuId) -> u64 {
     known_name(cpu).unwrap_or(0)
 }
 
-/// GICD_TYPER.
+/// Registers that are alike in both distributors.
 const GICD_TYPER: usize = 0x004;
+const GICD_ISENABLER: usize = 0x100;
 
 /// Words of 32 interrupts that the distributor has, the private ones' included (ITLinesNumber, IHI 0069H 12.9.38).
-fn shared_words<const SIZE: usize>(gicd: Frame<SIZE>) -> usize {
+fn words_of<const SIZE: usize>(gicd: Frame<SIZE>) -> usize {
     (gicd.read(GICD_TYPER) & 0x1f) as usize + 1
+}
+
+/// The enabled ones of the shared interrupts from `32 * word`.
+fn enabled_shared<const SIZE: usize>(gicd: Frame<SIZE>, word: u32) -> u32 {
+    match (1..words_of(gicd)).contains(&(word as usize)) {
+        true => gicd.read(GICD_ISENABLER + 4 * word as usize),
+        false => 0,
+    }
 }
 
 /// Held while a word of ICFGR is changed: it has sixteen interrupts, of which several partitions may have some.

@@ -6,8 +6,8 @@
 //! interrupts there whatever firmware did. So the same writes serve both.
 
 use super::{
-    Frame, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name, set_name, set_trigger,
-    shared_words,
+    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL,
+    enabled_shared, name, set_name, set_trigger, words_of,
 };
 use crate::arm::list_register::GicVersion;
 use crate::words::{CpuId, Mpidr, Pa, Range, lower_half};
@@ -15,7 +15,6 @@ use aarch64_cpu::asm::barrier;
 
 const GICD_CTLR: usize = 0x000;
 const GICD_IGROUPR: usize = 0x080;
-const GICD_ISENABLER: usize = 0x100;
 const GICD_ICENABLER: usize = 0x180;
 const GICD_ICPENDR: usize = 0x280;
 const GICD_ICACTIVER: usize = 0x380;
@@ -116,7 +115,7 @@ impl V2 {
     pub(super) fn start_distributor(&self) {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
-        let words = shared_words(gicd);
+        let words = words_of(gicd);
         for word in 1..words {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
@@ -232,10 +231,7 @@ impl V2 {
     }
 
     pub(super) fn enabled_shared(&self, word: u32) -> u32 {
-        match (1..shared_words(self.distributor)).contains(&(word as usize)) {
-            true => self.distributor.read(GICD_ISENABLER + 4 * word as usize),
-            false => 0,
-        }
+        enabled_shared(self.distributor, word)
     }
 
     pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {

@@ -2,8 +2,8 @@
 //! enables, active state, routing by core, list registers.
 
 use super::{
-    Frame, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name, set_trigger,
-    shared_words,
+    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, enabled_shared, name,
+    set_name, set_trigger, words_of,
 };
 use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
@@ -17,7 +17,6 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 const GICD_CTLR: usize = 0x0000;
-const GICD_ISENABLER: usize = 0x0100;
 const GICD_ICENABLER: usize = 0x0180;
 const GICD_ICPENDR: usize = 0x0280;
 const GICD_ICACTIVER: usize = 0x0380;
@@ -99,7 +98,7 @@ impl V3 {
             // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
             GicDistributor::new(registers).configure_default_settings();
         }
-        for word in 1..shared_words(gicd) {
+        for word in 1..words_of(gicd) {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
@@ -193,10 +192,7 @@ impl V3 {
     }
 
     pub(super) fn enabled_shared(&self, word: u32) -> u32 {
-        match (1..shared_words(self.distributor)).contains(&(word as usize)) {
-            true => self.distributor.read(GICD_ISENABLER + 4 * word as usize),
-            false => 0,
-        }
+        enabled_shared(self.distributor, word)
     }
 
     pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {

@@ -1,8 +1,8 @@
 //! Every leaf of a tree, for those who check what was built. A damaged tree ends the walk with a finding, never a loop.
 
 use super::{
-    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree, VALID,
-    entry_size,
+    ADDRESS, CONTIGUOUS, CONTIGUOUS_RUN, GROUP, LAST_LEVEL, TABLE_OR_PAGE, TableMemory, Tree,
+    VALID, entry_size, together,
 };
 use crate::words::{PAGE_SIZE, Pa};
 
@@ -117,18 +117,12 @@ const TABLE: u64 = VALID | TABLE_OR_PAGE;
 
 /// The first of `entries` from `index` on that is not zero, or their number.
 fn next_used(entries: &[u64], index: usize) -> usize {
-    /// Entries that are looked at together.
-    const GROUP: usize = 8;
     let rest = entries.get(index..).unwrap_or_default();
     if rest.first().is_some_and(|entry| *entry != 0) {
         return index;
     }
     let (groups, _) = rest.as_chunks::<GROUP>();
-    // Written out: built for size, a loop over them would stay one.
-    let is_empty = |group: &&[u64; GROUP]| {
-        let [a, b, c, d, e, f, g, h] = **group;
-        a | b | c | d | e | f | g | h == 0
-    };
+    let is_empty = |group: &&[u64; GROUP]| together(group) == 0;
     let empty = groups.iter().take_while(is_empty).count() * GROUP;
     let mut rest = rest.iter().skip(empty);
     let used = rest.position(|entry| *entry != 0);
@@ -143,19 +137,19 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
     /// Entries that are looked at together.
-    const GROUP: usize = 4;
+    const FEW: usize = 4;
     let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
     let mut expected = descriptor;
     let mut count = 0;
-    let (groups, _) = entries.as_chunks::<GROUP>();
+    let (groups, _) = entries.as_chunks::<FEW>();
     for [first, second, third, fourth] in groups {
         let next = |times| expected.wrapping_add(step.wrapping_mul(times));
         let differs = |entry: &u64, times| entry ^ next(times);
         if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
             break;
         }
-        expected = next(GROUP as u64);
-        count += GROUP;
+        expected = next(FEW as u64);
+        count += FEW;
     }
     for entry in entries.iter().skip(count) {
         if *entry != expected {

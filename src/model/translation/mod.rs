@@ -306,18 +306,38 @@ impl Tree {
     }
 }
 
+/// Entries that are looked at, or written, together.
+const GROUP: usize = 8;
+
+/// The bits that any of them has. Written out: built for size, a loop over them would stay one.
+fn together(group: &[u64; GROUP]) -> u64 {
+    let [a, b, c, d, e, f, g, h] = *group;
+    a | b | c | d | e | f | g | h
+}
+
 /// Writes leaves where none is, each `step` further than the one before.
 fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
-    /// Entries that are looked at together.
-    const GROUP: usize = 8;
-    let (groups, rest) = entries.as_chunks::<GROUP>();
-    let all = |entries: &[u64]| entries.iter().fold(0, |all, entry| all | entry);
-    let mapped = groups.iter().any(|group| all(group) & VALID != 0);
-    if mapped || all(rest) & VALID != 0 {
+    let (groups, rest) = entries.as_chunks_mut::<GROUP>();
+    let mapped = groups.iter().any(|group| together(group) & VALID != 0);
+    if mapped || rest.iter().any(|entry| entry & VALID != 0) {
         return Err(MapError::Mapped);
     }
     let mut leaf = leaf;
-    for entry in entries {
+    for group in groups {
+        let next = |times| leaf.wrapping_add(step.wrapping_mul(times));
+        *group = [
+            next(0),
+            next(1),
+            next(2),
+            next(3),
+            next(4),
+            next(5),
+            next(6),
+            next(7),
+        ];
+        leaf = next(GROUP as u64);
+    }
+    for entry in rest {
         *entry = leaf;
         leaf = leaf.wrapping_add(step);
     }
