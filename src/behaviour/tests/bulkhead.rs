@@ -85,6 +85,10 @@ fn console_write_takes_1_to_48_bytes_in_order() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "wants a ring of its real size, which takes an interpreter long"
+)]
 fn console_write_into_a_full_ring_says_how_much_it_took() {
     let mut bench = Bench::v3(1);
     for _ in 0..RING / 48 {

@@ -71,6 +71,10 @@ fn typed_bytes_raise_the_interrupt_and_reading_them_lowers_it() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "wants a ring of its real size, which takes an interpreter long"
+)]
 fn a_paste_longer_than_all_queues_arrives_whole_and_asks_for_the_rest_itself() {
     let mut bench = Bench::v3(1);
     bench.console.set_focus(PartitionId::new(ID));

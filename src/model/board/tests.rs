@@ -704,6 +704,10 @@ fn a_pci_bridge_has_the_interrupts_of_its_map_once_each() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn what_a_bus_hides_is_marked_and_not_guessed() {
     let tree = pi(&PI_MEMORY);
     let rtc = device(&tree, "/soc/i2c@7e804000/rtc@68").unwrap();

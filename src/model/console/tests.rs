@@ -219,6 +219,10 @@ fn a_clock_read_before_anothers_call_does_no_harm() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "wants a ring of its real size, which takes an interpreter long"
+)]
 fn a_prompt_too_long_to_be_put_back_keeps_its_tag() {
     let console = console();
     say(&console, LINUX, &"x".repeat(1000));

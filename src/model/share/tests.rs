@@ -190,6 +190,10 @@ fn a_device_is_seen_where_the_board_has_it_with_its_interrupt() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "one of many whole boards' trees, each of which takes an interpreter many seconds"
+)]
 fn two_devices_of_one_page_are_one_window() {
     let shares = outcome(&system(&["/gpio@9040000", "/gpio@9040800"], &[])).unwrap();
     assert_eq!(
