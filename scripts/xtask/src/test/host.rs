@@ -71,11 +71,18 @@ pub const STEPS: &[Step] = &[
 ];
 
 /// Host tests without an end of their own: only who asks for one by name gets it.
-pub const DEEP: &[Step] = &[Step {
-    name: "host/fuzz",
-    quick: false,
-    run: || fuzz::run(&[], fuzz::BRIEFLY),
-}];
+pub const DEEP: &[Step] = &[
+    Step {
+        name: "host/fuzz",
+        quick: false,
+        run: || fuzz::run(&[], fuzz::BRIEFLY),
+    },
+    Step {
+        name: "host/whole-under-miri",
+        quick: false,
+        run: deep::miri_whole,
+    },
+];
 
 impl Step {
     /// Runs it.
