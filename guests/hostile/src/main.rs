@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use attack::{ATTACKS, Attacker};
 use bulkhead_rt::abi::layout::TIMER_VIRTUAL_INTID;
-use bulkhead_rt::{Machine, cpu, entry, hypervisor, machine, println, timer};
+use bulkhead_rt::{Machine, console, cpu, entry, hypervisor, machine, println, timer};
 use guard::End;
 use random::Random;
 
@@ -50,6 +50,8 @@ fn main(machine: &'static Machine) {
         let (seconds, victims) = (number("seconds"), number("victims"));
         return witness::run(machine, seconds.unwrap_or(10), victims.unwrap_or(0));
     }
+    // Its attacks hit its own code as well.
+    console::RESETS_ON_PANIC.store(true, Relaxed);
     if machine.arguments.value("attacks").is_some() {
         let wanted = |name: &str| machine.arguments.list("attacks").any(|one| one == name);
         let chosen = (0..).zip(ATTACKS).filter(|(_, (name, _))| wanted(name));

@@ -4,7 +4,7 @@
 //! own CPU does gets its text in between instead of a deadlock.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::abi::layout::UART_BASE;
 use crate::{cpu, machine, mmio, psci};
@@ -126,6 +126,9 @@ macro_rules! println {
     };
 }
 
+/// Whether a panic resets the guest rather than switch it off: for one that does itself harm and goes on.
+pub static RESETS_ON_PANIC: AtomicBool = AtomicBool::new(false);
+
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     // A CPU that panics while another prints must still be heard.
@@ -140,5 +143,8 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         None => writeln!(Uart::new(), "\nPANIC ?:0: {}", info.message()),
     };
     let _ = machine::try_machine();
+    if RESETS_ON_PANIC.load(Ordering::Relaxed) {
+        psci::system_reset();
+    }
     psci::system_off()
 }
