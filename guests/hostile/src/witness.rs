@@ -21,6 +21,13 @@ const ATTACKER: u64 = 0;
 const WAKE: u64 = 20;
 /// Counter of a vCPU's exits in all (STATISTIC).
 const EXITS: u64 = 0;
+/// Seconds the attacker's vCPUs have to go on in by themselves, then after each restart.
+const GRACE: u64 = 8;
+/// Restarts they get for it. What a start leaves hanging may be the attacker's own doing: code it has damaged, interrupts it
+/// has masked, a heartbeat it has put off for hours. What it stays in after each of them is not.
+const RESTARTS: u64 = 8;
+/// Exits of the attacker without which it has not attacked.
+const EXITS_LEAST: u64 = 1000;
 /// Ticks a second.
 const RATE: u64 = 200;
 
@@ -49,8 +56,8 @@ fn pattern(index: usize, generation: u64) -> u64 {
     (index as u64 ^ generation << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Watches for `seconds` of its own counter, then waits until each of the attacker's `victims` vCPUs has gone on once more,
-/// and says what it saw.
+/// Watches for `seconds` of its own counter, then until each of the attacker's `victims` vCPUs has gone on once more, and says
+/// what it saw.
 pub fn run(machine: &Machine, seconds: u64, victims: u64) {
     let port = Port::open(0, Memory::Cached).ok();
     let gic = &machine.gic;
@@ -66,7 +73,14 @@ pub fn run(machine: &Machine, seconds: u64, victims: u64) {
     let mut said = 0;
     println!("witness: watching for {seconds} s");
     let mut progress = Progress::default();
-    while timer::now() < end || !progress.complete(victims) {
+    let mut grace = end + GRACE * timer::frequency();
+    let mut restarts = 0;
+    loop {
+        if timer::now() < end {
+            progress.moved = 0;
+        } else if progress.missing(victims) == 0 {
+            break;
+        }
         timer::set_virtual_deadline(timer::now() + period);
         timer::set_virtual_control(timer::ENABLE);
         findings.check("a register is another", registers_stay(&marks));
@@ -82,9 +96,19 @@ pub fn run(machine: &Machine, seconds: u64, victims: u64) {
         }
         if findings.looks.is_multiple_of(WAKE) {
             wake_attacker();
-            if timer::now() >= end {
-                progress.look(victims);
+            progress.look(victims);
+        }
+        if timer::now() >= grace {
+            let missing = progress.missing(victims);
+            println!("witness: vCPUs {missing:#b} of the attacker stand still: it is restarted");
+            findings.check("a vCPU does not go on after a restart", restarts < RESTARTS);
+            if restarts == RESTARTS {
+                break;
             }
+            let answer = hypervisor::control(ATTACKER, action::RESTART);
+            findings.check("the attacker is not restarted", answer.is_ok());
+            restarts += 1;
+            grace = timer::now() + GRACE * timer::frequency();
         }
         memory(&mut findings, &mut generations);
         if let Some(port) = &port {
@@ -98,6 +122,8 @@ pub fn run(machine: &Machine, seconds: u64, victims: u64) {
             );
         }
     }
+    findings.check("no attack", victims == 0 || progress.exits > EXITS_LEAST);
+    println!("witness: the attacker came to EL2 {} times", progress.exits);
     let Findings {
         ticks,
         samples,
@@ -124,24 +150,27 @@ fn wake_attacker() {
 /// Whether the attacker's vCPUs still come to EL2 and go on: no answer of EL2's has left one hanging.
 #[derive(Default)]
 struct Progress {
-    first: [Option<u64>; MAX_CPUS],
+    last: [u64; MAX_CPUS],
     moved: u64,
+    exits: u64,
 }
 
 impl Progress {
-    /// Looks at each vCPU's exits.
+    /// Looks at each vCPU's exits. A vCPU whose count has changed since the last look has gone on.
     fn look(&mut self, vcpus: u64) {
-        for (vcpu, first) in (0..vcpus).zip(&mut self.first) {
+        for (vcpu, last) in (0..vcpus).zip(&mut self.last) {
             let Ok(exits) = hypervisor::statistic(ATTACKER, vcpu, EXITS) else {
                 continue;
             };
-            let before = *first.get_or_insert(exits);
-            self.moved |= u64::from(exits != before) << vcpu;
+            self.moved |= u64::from(exits != *last) << vcpu;
+            self.exits += exits.saturating_sub(*last);
+            *last = exits;
         }
     }
 
-    fn complete(&self, vcpus: u64) -> bool {
-        self.moved == (1 << vcpus) - 1
+    /// Those of `vcpus` that were not seen to go on, a bit each.
+    const fn missing(&self, vcpus: u64) -> u64 {
+        !self.moved & ((1 << vcpus) - 1)
     }
 }
 
