@@ -52,20 +52,12 @@ pub fn interleavings() -> anyhow::Result<Outcome> {
     Ok(judged(&output))
 }
 
-/// What cores share, and small values, under Miri: undefined behaviour, overflow, and data races.
+/// The whole pure core under Miri: undefined behaviour, overflow, and data races. Every test runs, with few cases where it
+/// usually has many (`words::effort`), or says by itself why not (`#[cfg_attr(miri, ignore = "...")]`).
 ///
 /// # Errors
 /// Cargo cannot be run.
 pub fn miri() -> anyhow::Result<Outcome> {
-    under_miri(&[(EVERYTHING, SHARED, &[])])
-}
-
-/// The whole pure core under Miri, ten minutes: every test runs, with few cases where it usually has many (`words::effort`),
-/// or says by itself why not (`#[cfg_attr(miri, ignore = "...")]`).
-///
-/// # Errors
-/// Cargo cannot be run.
-pub fn miri_whole() -> anyhow::Result<Outcome> {
     under_miri(&[(EVERYTHING, SHARED, &[]), (NEARLY, &[], SHARED)])
 }
 

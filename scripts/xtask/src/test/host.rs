@@ -71,18 +71,11 @@ pub const STEPS: &[Step] = &[
 ];
 
 /// Host tests without an end of their own: only who asks for one by name gets it.
-pub const DEEP: &[Step] = &[
-    Step {
-        name: "host/fuzz",
-        quick: false,
-        run: || fuzz::run(&[], fuzz::BRIEFLY),
-    },
-    Step {
-        name: "host/whole-under-miri",
-        quick: false,
-        run: deep::miri_whole,
-    },
-];
+pub const DEEP: &[Step] = &[Step {
+    name: "host/fuzz",
+    quick: false,
+    run: || fuzz::run(&[], fuzz::BRIEFLY),
+}];
 
 impl Step {
     /// Runs it.
