@@ -9,7 +9,7 @@ use std::string::String;
 use std::vec::Vec;
 
 /// Bytes of the corpus that Miri gets.
-const BEGINNING: usize = 100;
+const BEGINNING: usize = 40;
 
 /// The corpus of a property, the shortest file first.
 fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {

@@ -98,7 +98,7 @@ fn bytes_past_the_end_change_nothing_and_missing_ones_are_refused() {
 #[test]
 fn a_tree_that_does_not_lie_as_words_do_reads_the_same() {
     let tree = tree();
-    for offset in some(0..8, 3) {
+    for offset in some(0..8, 5) {
         let mut bytes = vec![0xff; offset];
         bytes.extend_from_slice(&tree);
         assert_eq!(both(&bytes[offset..]), (true, true), "{offset}");
