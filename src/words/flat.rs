@@ -50,22 +50,6 @@ impl<'t> Words<'t> {
         }
     }
 
-    /// How many there are.
-    fn len(self) -> usize {
-        match self {
-            Self::Aligned(words) => words.len(),
-            Self::Anywhere(words) => words.len(),
-        }
-    }
-
-    #[inline(always)]
-    fn get(self, at: u32) -> Option<u32> {
-        match self {
-            Self::Aligned(words) => words.get(at as usize).copied().map(u32::from_be),
-            Self::Anywhere(words) => words.get(at as usize).copied().map(number),
-        }
-    }
-
     /// The bytes from the word at `at` on.
     #[inline(always)]
     fn bytes(self, at: u32) -> &'t [u8] {
@@ -77,6 +61,69 @@ impl<'t> Words<'t> {
     }
 }
 
+/// Words of one of the two kinds: for loops that ask once which it is.
+trait Cells: Copy {
+    /// The word at `at`.
+    fn cell(self, at: u32) -> Option<u32>;
+
+    /// The token at `at`, which then is where the next one is. `None` past the root's end.
+    ///
+    /// There are at most 2^30 words, and a value has at most as many, so that nothing here wraps.
+    #[inline(always)]
+    fn token(self, at: &mut u32) -> Option<Token> {
+        loop {
+            let token = self.cell(*at)?;
+            let name = at.wrapping_add(1);
+            match token {
+                PROP => {
+                    let value = at.wrapping_add(3);
+                    let (length, name) = (self.cell(name)?, self.cell(at.wrapping_add(2))?);
+                    *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
+                    return Some(Token::Property(Property {
+                        name,
+                        value,
+                        length,
+                    }));
+                }
+                BEGIN_NODE => {
+                    *at = self.after_name(name)?;
+                    return Some(Token::Begin(name));
+                }
+                END_NODE => {
+                    *at = name;
+                    return Some(Token::End);
+                }
+                NOP => *at = name,
+                _ => return None,
+            }
+        }
+    }
+
+    /// Where the word after the name is that begins at `name`.
+    #[inline(always)]
+    fn after_name(self, name: u32) -> Option<u32> {
+        let mut at = name;
+        while !has_zero(self.cell(at)?) {
+            at = at.wrapping_add(1);
+        }
+        Some(at.wrapping_add(1))
+    }
+}
+
+impl Cells for &[u32] {
+    #[inline(always)]
+    fn cell(self, at: u32) -> Option<u32> {
+        self.get(at as usize).copied().map(u32::from_be)
+    }
+}
+
+impl Cells for &[Word] {
+    #[inline(always)]
+    fn cell(self, at: u32) -> Option<u32> {
+        self.get(at as usize).copied().map(u32::from_be_bytes)
+    }
+}
+
 /// A sound tree.
 #[derive(Clone, Copy, Debug)]
 pub struct FlatTree<'t> {
@@ -84,6 +131,21 @@ pub struct FlatTree<'t> {
     words: Words<'t>,
     /// The names of properties.
     strings: &'t [u8],
+}
+
+/// Looks at a tree while it is read.
+pub trait Visitor<'t> {
+    /// Sees a token of `tree` once it is checked, and where the next one is. What comes after it is not checked then, and the
+    /// tree may still turn out to be none.
+    fn visit(&mut self, tree: &FlatTree<'t>, token: Token, next: u32);
+}
+
+/// Who looks at nothing.
+struct Nobody;
+
+impl Visitor<'_> for Nobody {
+    #[inline(always)]
+    fn visit(&mut self, _: &FlatTree<'_>, _: Token, _: u32) {}
 }
 
 /// How large a tree is.
@@ -173,25 +235,17 @@ fn trimmed(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..u32::from_be_bytes(*total) as usize)
 }
 
-fn number(bytes: Word) -> u32 {
-    u32::from_be_bytes(bytes)
-}
-
 impl<'t> FlatTree<'t> {
     /// Reads the tree that `bytes` begin with, and checks all of its structure: `None` if it is not sound.
     #[must_use]
     pub fn read(bytes: &'t [u8]) -> Option<(Self, Shape)> {
-        Self::read_with(bytes, |_, _, _| {})
+        Self::read_with(bytes, &mut Nobody)
     }
 
-    /// Reads a tree, and gives each of its tokens to `visit`, with the tree, once the token is checked, and where the next one
-    /// is. What comes after it is not checked then, and the tree may still turn out to be none.
+    /// Reads a tree, and shows it to `visitor`.
     #[must_use]
     #[inline(always)]
-    pub fn read_with(
-        bytes: &'t [u8],
-        visit: impl FnMut(Self, Token, u32),
-    ) -> Option<(Self, Shape)> {
+    pub fn read_with(bytes: &'t [u8], visitor: &mut impl Visitor<'t>) -> Option<(Self, Shape)> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
         let tree = Self {
@@ -199,24 +253,28 @@ impl<'t> FlatTree<'t> {
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
-        let shape = tree.check(visit).filter(|_| ended)?;
+        let shape = match tree.words {
+            Words::Aligned(words) => tree.check(words, visitor),
+            Words::Anywhere(words) => tree.check(words, visitor),
+        };
+        let shape = shape.filter(|_| ended)?;
         Some((tree, shape))
     }
 
     /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
-    /// names.
+    /// names. `words` are the tree's.
     #[inline(always)]
-    fn check(self, mut visit: impl FnMut(Self, Token, u32)) -> Option<Shape> {
+    fn check(&self, words: impl Cells, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
         let names = are_names(self.strings);
         let mut shape = Shape::default();
         let (mut at, mut depth) = (0, 0);
         // Whether a property may come: not after a node.
         let mut open = false;
-        if self.word(0) != Some(BEGIN_NODE) {
+        if words.cell(0) != Some(BEGIN_NODE) {
             return None;
         }
         loop {
-            let token = self.next(&mut at)?;
+            let token = words.token(&mut at)?;
             match token {
                 Token::Begin(name) => {
                     if !is_node_name(self.words.bytes(name), depth == 0) {
@@ -226,57 +284,30 @@ impl<'t> FlatTree<'t> {
                     shape.depth = shape.depth.max(depth);
                     (depth, open) = (depth + 1, true);
                 }
+                // That its value lies in the block, the word behind it shows, which is looked at next.
                 Token::Property(property) if open => {
                     let first = self.strings.get(property.name as usize)?;
                     let named = names || is_property_name(self.property_name(property));
-                    if *first == 0 || !named || at as usize > self.words.len() {
+                    if *first == 0 || !named {
                         return None;
                     }
                 }
                 Token::Property(_) => return None,
                 Token::End => (depth, open) = (depth - 1, false),
             }
-            visit(self, token, at);
+            visitor.visit(self, token, at);
             if depth == 0 {
-                return (self.word(at) == Some(END)).then_some(shape);
+                return (words.cell(at) == Some(END)).then_some(shape);
             }
         }
-    }
-
-    /// The word at `at`.
-    #[inline(always)]
-    fn word(self, at: u32) -> Option<u32> {
-        self.words.get(at)
     }
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     #[inline(always)]
     pub fn next(self, at: &mut u32) -> Option<Token> {
-        loop {
-            let token = self.word(*at)?;
-            let name = at.checked_add(1)?;
-            match token {
-                PROP => {
-                    let value = at.checked_add(3)?;
-                    let (length, name) = (self.word(value - 2)?, self.word(value - 1)?);
-                    *at = value.checked_add(length.div_ceil(CELL_BYTES))?;
-                    return Some(Token::Property(Property {
-                        name,
-                        value,
-                        length,
-                    }));
-                }
-                BEGIN_NODE => {
-                    *at = self.after_name(name)?;
-                    return Some(Token::Begin(name));
-                }
-                END_NODE => {
-                    *at = name;
-                    return Some(Token::End);
-                }
-                NOP => *at = name,
-                _ => return None,
-            }
+        match self.words {
+            Words::Aligned(words) => words.token(at),
+            Words::Anywhere(words) => words.token(at),
         }
     }
 
@@ -284,11 +315,10 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn after_name(self, name: u32) -> Option<u32> {
-        let mut at = name;
-        while !has_zero(self.word(at)?) {
-            at += 1;
+        match self.words {
+            Words::Aligned(words) => words.after_name(name),
+            Words::Anywhere(words) => words.after_name(name),
         }
-        Some(at + 1)
     }
 
     /// The name, with its unit address, of the node whose name is at `at`; the root's is empty.
@@ -341,10 +371,19 @@ impl<'t> FlatTree<'t> {
     /// The value of the property called `name` of the node whose first property is at `first`.
     #[must_use]
     pub fn find(self, first: u32, name: &[u8]) -> Option<&'t [u8]> {
+        let found = match self.words {
+            Words::Aligned(words) => self.find_in(words, first, name),
+            Words::Anywhere(words) => self.find_in(words, first, name),
+        };
+        found.map(|property| self.value(property))
+    }
+
+    #[inline(always)]
+    fn find_in(self, words: impl Cells, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
-        while let Some(Token::Property(property)) = self.next(&mut at) {
+        while let Some(Token::Property(property)) = words.token(&mut at) {
             if self.is_named(property, name) {
-                return Some(self.value(property));
+                return Some(property);
             }
         }
         None

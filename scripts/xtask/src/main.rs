@@ -44,6 +44,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    be_quiet_when_nobody_reads();
     match cli::main() {
         Ok(code) => code,
         Err(error) => {
@@ -56,4 +57,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who reads what is printed may have seen enough (`| head`): all that runs is ended then, as by any panic, and nothing is said.
+fn be_quiet_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let why = info.payload_as_str().unwrap_or_default();
+        if !why.starts_with("failed printing to stdout: Broken pipe") {
+            usual(info);
+        }
+    }));
 }

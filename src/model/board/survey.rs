@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::tree::{Place, Tree, compatibles, has};
 use super::{BoardError, chosen, cpus, gic, power};
-use crate::words::{FlatTree, Token};
+use crate::words::{FlatTree, Token, Visitor};
 
 /// Most UARTs that are remembered; one that is not is looked for.
 const MAX_UARTS: usize = 4;
@@ -57,6 +57,8 @@ struct Surveyor<'t> {
     found: Survey<'t>,
     /// The node opened last, once one is; nothing is found any more where it would lie too deep.
     place: Option<Place<'t>>,
+    /// The root was opened.
+    started: bool,
 }
 
 impl<'t> Survey<'t> {
@@ -70,15 +72,9 @@ impl<'t> Survey<'t> {
                 memory: None,
             },
             place: None,
+            started: false,
         };
-        let mut started = false;
-        let tree = FlatTree::read_with(bytes, |flat, token, next| match token {
-            Token::Begin(_) if !started => {
-                started = true;
-                surveyor.place = Some(Place::root(flat));
-            }
-            token => surveyor.look(flat, token, next),
-        });
+        let tree = FlatTree::read_with(bytes, &mut surveyor);
         let mut tree = Tree::bounded(bytes, tree)?;
         let [_, _, gic, ..] = &surveyor.found.nodes;
         if let Some(gic) = gic {
@@ -88,10 +84,13 @@ impl<'t> Survey<'t> {
     }
 }
 
-impl<'t> Surveyor<'t> {
+impl<'t> Visitor<'t> for Surveyor<'t> {
     #[inline(always)]
-    fn look(&mut self, flat: FlatTree<'t>, token: Token, next: u32) {
+    fn visit(&mut self, flat: &FlatTree<'t>, token: Token, next: u32) {
         let Some(place) = &mut self.place else {
+            if !core::mem::replace(&mut self.started, true) {
+                self.place = Some(Place::root(*flat));
+            }
             return;
         };
         match token {
@@ -118,10 +117,12 @@ impl<'t> Surveyor<'t> {
             }
         }
     }
+}
 
+impl<'t> Surveyor<'t> {
     /// Notes a child of the root by its name.
-    #[inline(always)]
-    fn top(&mut self, flat: FlatTree<'t>, name: u32) {
+    #[inline(never)]
+    fn top(&mut self, flat: &FlatTree<'t>, name: u32) {
         if matches!(flat.after(name, MEMORY.as_bytes()), Some(0 | b'@')) {
             self.memory();
         }
@@ -141,7 +142,7 @@ impl<'t> Surveyor<'t> {
     }
 
     /// Notes a node by its `compatible`.
-    #[inline(always)]
+    #[inline(never)]
     fn kind(&mut self, value: &[u8]) {
         let Some(place) = &self.place else {
             return;
