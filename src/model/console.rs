@@ -150,19 +150,24 @@ impl Speakers {
     #[must_use]
     pub fn next_after(self, speaker: Speaker) -> Option<Speaker> {
         let later = self.0 & !(speaker.bit() | (speaker.bit() - 1));
-        let rest = if later == 0 { self.0 } else { later };
-        (rest != 0)
-            .then(|| u8::try_from(rest.trailing_zeros()).map(Speaker::from_index))?
-            .ok()
+        first_of(if later == 0 { self.0 } else { later })
     }
 
     /// Goes through them, partitions first.
     pub fn iter(self) -> impl Iterator<Item = Speaker> {
-        (0_u8..)
-            .take(SPEAKERS)
-            .map(Speaker::from_index)
-            .filter(move |speaker| self.contains(*speaker))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let first = first_of(left)?;
+            left &= left - 1;
+            Some(first)
+        })
     }
+}
+
+/// The speaker of the lowest bit of `set`.
+fn first_of(set: u32) -> Option<Speaker> {
+    let lowest = u8::try_from(set.trailing_zeros()).ok()?;
+    (set != 0).then(|| Speaker::from_index(lowest))
 }
 
 /// Speakers who want to be kicked, set and taken by any core.

@@ -179,13 +179,13 @@ pub const ROWS: &[Row] = &[
         .target(400, 400)
         .peer(2604, "Bao"),
     row(27, "channel-4k", [400, 400]).shared().target(400, 400),
-    row(28, "console-byte", [1_630, 1_630]),
-    row(29, "console-64-bytes", [105_200, 105_200]),
-    row(30, "console-call-48", [15_850, 15_850]),
+    row(28, "console-byte", [1_460, 1_460]),
+    row(29, "console-64-bytes", [94_100, 94_100]),
+    row(30, "console-call-48", [15_700, 15_700]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
     row(33, "restart", [77_500, 77_500]).apart().shared(),
-    row(BOOT, "boot", [326_000, 497_000])
+    row(BOOT, "boot", [301_000, 426_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
