@@ -3,7 +3,7 @@
 //! The structure block grows from the front; names of properties gather at the buffer's end and move behind
 //! the structure block at last. A writer that runs out of room stays silent and gives nothing in the end.
 
-use crate::words::Nodes;
+use crate::words::{Nodes, lower_half};
 use arrayvec::ArrayVec;
 use core::fmt;
 
@@ -70,8 +70,17 @@ impl<'o> Writer<'o> {
         }
     }
 
+    /// What [`Writer::put`] does, without a copying loop: most of a tree are cells.
+    #[inline(never)]
     fn cell(&mut self, cell: u32) {
-        self.put(&cell.to_be_bytes());
+        let room = self.out.get_mut(self.length..self.limit);
+        match room.and_then(<[u8]>::first_chunk_mut) {
+            Some(room) if !self.full => {
+                *room = cell.to_be_bytes();
+                self.length += CELL;
+            }
+            _ => self.full = true,
+        }
     }
 
     /// Fills up to the next cell.
@@ -156,7 +165,8 @@ impl<'o> Writer<'o> {
     pub(super) fn longs(&mut self, name: &str, longs: &[u64]) {
         self.property(name, size_of_val(longs));
         for long in longs {
-            self.put(&long.to_be_bytes());
+            self.cell(lower_half(*long >> u32::BITS));
+            self.cell(lower_half(*long));
         }
     }
 
