@@ -184,8 +184,8 @@ pub const ROWS: &[Row] = &[
     row(30, "console-call-48", [15_700, 15_700]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
-    row(33, "restart", [77_500, 77_500]).apart().shared(),
-    row(BOOT, "boot", [301_000, 426_000])
+    row(33, "restart", [70_500, 70_500]).apart().shared(),
+    row(BOOT, "boot", [295_500, 420_500])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
