@@ -321,6 +321,23 @@ const WAYS: [(u64, &str, [&str; 3]); 2] = [
     ),
 ];
 
+/// Takes what has come of rings, and looks whether that is right.
+type Taken = fn(&Gic, u32) -> Finding;
+
+/// Rules for rings while the doorbell is being served: how many there are, and what comes of them.
+const WHILE_SERVED: [(&str, u64, Taken); 2] = [
+    (
+        "a ring while the doorbell is being served is one more interrupt",
+        1,
+        once,
+    ),
+    (
+        "many rings while the doorbell is being served are one more interrupt, or two",
+        7,
+        once_or_twice,
+    ),
+];
+
 fn rings(suite: &mut Suite) {
     suite.own(
         ABORTS,
@@ -360,26 +377,14 @@ fn rings(suite: &mut Suite) {
             })
         });
     }
-    suite.own(
-        NOTIFY,
-        "a ring while the doorbell is being served is one more interrupt",
-        |environment| {
+    for (rule, rings, taken) in WHILE_SERVED {
+        suite.own(NOTIFY, rule, |environment| {
             listen(environment, |gic, intid| {
-                ring_while_served(gic, 1)?;
-                once(gic, intid)
+                ring_while_served(gic, rings)?;
+                taken(gic, intid)
             })
-        },
-    );
-    suite.own(
-        NOTIFY,
-        "many rings while the doorbell is being served are one more interrupt, or two",
-        |environment| {
-            listen(environment, |gic, intid| {
-                ring_while_served(gic, 7)?;
-                once_or_twice(gic, intid)
-            })
-        },
-    );
+        });
+    }
     suite.own(
         NOTIFY,
         "a ring while the doorbell is disabled waits until it is enabled",
