@@ -8,7 +8,6 @@ use super::machine::{Machine, Taken};
 use super::partition::{Counter, Partition, Vcpu};
 use crate::model::vgic::{Effects, Filled, Frame, Reach, Vgic, sgi_targets};
 use crate::words::{PartitionId, VcpuId};
-use spin::Once;
 
 /// A vCPU on its own core.
 #[derive(Clone, Copy, Debug)]
@@ -18,14 +17,14 @@ pub struct Here<'a, 'b> {
     /// The vCPU.
     pub vcpu: VcpuId,
     /// Every partition, by its identifier.
-    pub partitions: &'a [Once<Partition<'b>>],
+    pub partitions: &'a [Option<&'a Partition<'b>>],
 }
 
 impl<'a, 'b> Here<'a, 'b> {
     /// The partition `id`, if there is one.
     #[must_use]
     pub fn other(&self, id: PartitionId) -> Option<&'a Partition<'b>> {
-        self.partitions.get(id.index()).and_then(Once::get)
+        self.partitions.get(id.index()).copied().flatten()
     }
 
     /// Runs `operation` on the model, then brings hardware and model together: physical work is done, this core's list

@@ -373,10 +373,11 @@ impl Bench {
         &mut self,
         operation: impl FnOnce(&Here<'_, '_>, &Console, &mut Fake, &mut Registers) -> R,
     ) -> R {
+        let others: Vec<_> = self.others.iter().map(Once::get).collect();
         let here = Here {
             partition: &self.partition,
             vcpu: self.vcpu,
-            partitions: &self.others,
+            partitions: &others,
         };
         operation(&here, &self.console, &mut self.machine, &mut self.registers)
     }

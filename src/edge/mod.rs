@@ -10,6 +10,7 @@ pub mod fp;
 pub mod gic;
 pub mod guest;
 pub mod init;
+pub mod keep;
 pub mod memory;
 pub mod registers;
 pub mod sha256;

@@ -97,7 +97,7 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let here = Here {
         partition,
         vcpu,
-        partitions: &state::PARTITIONS,
+        partitions: state::all(),
     };
     let (Some(guest), Some(shared)) = (Guest::new(here, hardware), partition.vcpu(vcpu)) else {
         rest(host, cpu)

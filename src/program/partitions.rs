@@ -1,12 +1,13 @@
 //! Making the partitions of a system: memory, stage 2, interrupts; nothing runs yet.
 
-use super::state::{self, Host, LINKS, PARTITIONS};
+use super::state::{self, Host, LINKS, Partitions};
 use crate::behaviour::audit::Finding;
 use crate::behaviour::channel::{Link, Port};
 use crate::behaviour::crash::Crashes;
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::lifecycle::Life;
 use crate::behaviour::partition::{Partition, Statistics, Vcpu};
+use crate::edge::keep::keep;
 use crate::edge::{init, takeover};
 use crate::model::board::{Board, Gic, Trigger};
 use crate::model::bundle::{Plan, System};
@@ -51,6 +52,9 @@ pub enum SetUpError {
     /// No room for translation tables.
     #[error("partition {0}: its stage-2 tables: {1}")]
     Stage2(ArrayString<32>, MapError),
+    /// More than this image has room for.
+    #[error("partition {0}: no room left to keep it")]
+    NoRoom(ArrayString<32>),
 }
 
 /// Makes every partition of `system`. `kept` is what no partition may have, beyond what the tree reserves; `own_tables`
@@ -77,16 +81,17 @@ pub fn make(
     let mut shares = Shares::new();
     shares_in(&mut shares, system, board, host.tree)?;
     make_links(system, &placement);
+    let mut made = Partitions::default();
     let memory = placement.extents.iter().zip(&shares);
     for (plan, memory) in system.partitions.iter().zip(memory) {
-        let Some(slot) = PARTITIONS.get(plan.id.index()) else {
-            continue;
-        };
-        // Made where it stays: it is large.
-        let partition = slot.try_call_once(|| one(plan, memory, board, host, &mut free))?;
+        let partition = one(plan, memory, board, host, &mut free)?;
         own_interrupts(partition, host);
         state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
+        if let Some(slot) = made.get_mut(plan.id.index()) {
+            *slot = Some(partition);
+        }
     }
+    state::set_partitions(made);
     let virtual_cpu = match &board.gic {
         Gic::V2 { virtual_cpu, .. } => interface(*virtual_cpu),
         Gic::V3 { .. } => None,
@@ -123,13 +128,14 @@ fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
     ArrayString::from(plan.name).unwrap_or_default()
 }
 
+/// Makes a partition where it stays: it is large.
 fn one(
     plan: &Plan<'static>,
     (extents, share): (&ArrayVec<Extent, MAX_EXTENTS>, &Share),
     board: &Board<'_>,
     host: &'static Host,
     free: &mut FreeMemory,
-) -> Result<Partition<'static>, SetUpError> {
+) -> Result<&'static Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
     let channels = ports_of(plan);
     let (stage2, tables, blank) = stage2(plan, extents, share, &channels, board, free)
@@ -146,7 +152,7 @@ fn one(
         statistics: Statistics::new(state::trails(*cpu)),
         repeats: Repeats::new(),
     });
-    Ok(Partition {
+    let make = || Partition {
         layout,
         extents: extents.clone(),
         stage2,
@@ -155,7 +161,7 @@ fn one(
         vcpus: vcpus.collect(),
         cpus: plan.cpus.clone(),
         gic_version,
-        interrupts: interrupts_of(plan, gic_version, host),
+        interrupts: const { SpinMutex::new(Vgic::EMPTY) },
         share: share.clone(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
@@ -169,7 +175,8 @@ fn one(
         counter_offset: AtomicU64::new(0),
         give_up: super::fault::give_up,
         plan: plan.clone(),
-    })
+    };
+    keep(make).ok_or_else(|| SetUpError::NoRoom(name_of(plan)))
 }
 
 /// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
@@ -184,13 +191,12 @@ fn layout_of(plan: &Plan<'_>) -> Result<Option<Layout>, SetUpError> {
     }
 }
 
-/// The partition's virtual GIC. Not inlined: it is large, and would be moved once more, by bytes.
-#[inline(never)]
-fn interrupts_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> SpinMutex<Vgic> {
+/// What the partition's virtual GIC is like.
+fn config_of(partition: &Partition<'_>, host: &Host) -> Config {
     let small = |count: usize| u8::try_from(count).unwrap_or(1);
-    SpinMutex::new(Vgic::new(&Config {
-        version,
-        vcpus: small(plan.cpus.len()),
+    Config {
+        version: partition.gic_version,
+        vcpus: small(partition.cpus.len()),
         list_registers: small(host.gic.list_registers()),
         priority_bits: host.gic.priority_bits(),
         deactivation: if host.hardware_deactivation {
@@ -198,13 +204,14 @@ fn interrupts_of(plan: &Plan<'_>, version: GicVersion, host: &Host) -> SpinMutex
         } else {
             Deactivation::Software
         },
-    }))
+    }
 }
 
 /// Gives the partition's virtual GIC what it has: its timers' and its PMU's PPIs, its UART, its doorbells, its devices'
 /// interrupts.
 fn own_interrupts(partition: &Partition<'_>, host: &Host) {
     let mut vgic = partition.interrupts();
+    vgic.configure(&config_of(partition, host));
     let timers = [layout::TIMER_VIRTUAL_INTID, layout::TIMER_PHYSICAL_INTID];
     for private in timers.into_iter().chain(partition.pmu) {
         vgic.own(

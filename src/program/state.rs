@@ -5,6 +5,7 @@ use crate::behaviour::channel::Link;
 use crate::behaviour::partition::Partition;
 use crate::edge::firmware::Conduit;
 use crate::edge::gic::HostGic;
+use crate::edge::keep;
 use crate::edge::uart::BoardUart;
 use crate::model::console::Console;
 use crate::model::recorder::{Recorder, Trails};
@@ -51,8 +52,23 @@ impl Host {
 pub static HOST: Once<Host> = Once::new();
 
 /// The partitions, in the manifest's order.
-pub static PARTITIONS: [Once<Partition<'static>>; MAX_PARTITIONS] =
-    [const { Once::new() }; MAX_PARTITIONS];
+pub type Partitions = [Option<&'static Partition<'static>>; MAX_PARTITIONS];
+
+/// Once all are made.
+static PARTITIONS: Once<Partitions> = Once::new();
+
+const _: () = assert!(MAX_PARTITIONS * keep::bytes_of::<Partition<'static>>() <= keep::ROOM);
+
+/// Says which partitions there are, once.
+pub fn set_partitions(made: Partitions) {
+    PARTITIONS.call_once(|| made);
+}
+
+/// The partitions by their identifiers; none before all are made.
+#[must_use]
+pub fn all() -> &'static [Option<&'static Partition<'static>>] {
+    PARTITIONS.get().map_or(&[], |all| all)
+}
 
 /// The channels, in the manifest's order.
 pub static LINKS: [Once<Link<'static>>; MAX_CHANNELS] = [const { Once::new() }; MAX_CHANNELS];
@@ -89,13 +105,13 @@ pub fn trails(cpu: CpuId) -> &'static Trails {
 
 /// The partitions there are.
 pub fn partitions() -> impl Iterator<Item = &'static Partition<'static>> {
-    PARTITIONS.iter().filter_map(Once::get)
+    all().iter().copied().flatten()
 }
 
 /// The partition `id`.
 #[must_use]
 pub fn partition(id: PartitionId) -> Option<&'static Partition<'static>> {
-    PARTITIONS.get(id.index()).and_then(Once::get)
+    all().get(id.index()).copied().flatten()
 }
 
 /// Whose vCPU `cpu` runs.

@@ -11,7 +11,6 @@ use crate::behaviour::partition::Partition;
 use crate::model::monitor::Order;
 use crate::words::{PartitionId, VcpuId};
 use bulkhead_abi::bulkhead::{BOARD, action, state};
-use spin::Once;
 
 /// `HEARTBEAT(milliseconds, 0)`: the next call is due within so many milliseconds; 0 disarms.
 ///
@@ -119,7 +118,7 @@ pub(super) fn control(here: &Here<'_, '_>, machine: &mut impl Machine, call: &Ca
 /// `Denied` unless the caller manages every other partition, and one at least; `InvalidParameter` for an action that is
 /// not the board's; `NotSupported` where the board has no way.
 fn board(here: &Here<'_, '_>, machine: &mut impl Machine, action: u64) -> Values {
-    let mut others = here.partitions.iter().filter_map(Once::get);
+    let mut others = here.partitions.iter().copied().flatten();
     let manages_all = others.all(|other| is_own(here, other) || manages(here, other));
     if here.partition.plan.manage == 0 || !manages_all {
         return Err(CallError::Denied);

@@ -182,7 +182,7 @@ fn what_wakes_a_suspended_vcpu_stays_in_the_model_until_it_runs() {
         Here {
             partition: &bench.partition,
             vcpu: VcpuId::new(1),
-            partitions: &bench.others,
+            partitions: &[],
         }
     }
     let mut other = Fake::new(GicVersion::V3);

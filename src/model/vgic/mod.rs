@@ -186,26 +186,42 @@ pub struct Vgic {
 }
 
 impl Vgic {
+    /// One that is nobody's yet: all zeros. It is large, and made where it stays, by [`Vgic::configure`].
+    pub const EMPTY: Self = Self {
+        config: Config {
+            version: GicVersion::V2,
+            vcpus: 0,
+            list_registers: 0,
+            priority_bits: 0,
+            deactivation: Deactivation::Hardware,
+        },
+        words_in_use: 0,
+        group_enable: [0; 2],
+        words: [const { Word::new() }; SLOTS],
+        sources: [[0; 16]; PRIVATE_SLOTS],
+        active_source: [[0; 16]; PRIVATE_SLOTS],
+        awake: 0,
+        maybe: [0; PRIVATE_SLOTS],
+        listed: [const { ArrayVec::new_const() }; PRIVATE_SLOTS],
+    };
+
     /// Makes the GIC as after a hardware reset, with no interrupt but the SGIs. Numbers out of range count as the nearest.
     ///
     /// Follow it with [`Vgic::own`] for every interrupt, then [`Vgic::reset`].
     #[must_use]
     pub const fn new(config: &Config) -> Self {
-        let mut config = *config;
-        config.vcpus = within(config.vcpus, PRIVATE_SLOTS);
-        config.list_registers = within(config.list_registers, MAX_LIST_REGISTERS);
-        config.priority_bits = within(config.priority_bits, 8);
-        Self {
-            config,
-            words_in_use: 2,
-            group_enable: [0; 2],
-            words: [const { Word::new() }; SLOTS],
-            sources: [[0; 16]; PRIVATE_SLOTS],
-            active_source: [[0; 16]; PRIVATE_SLOTS],
-            awake: 0,
-            maybe: [0; PRIVATE_SLOTS],
-            listed: [const { ArrayVec::new_const() }; PRIVATE_SLOTS],
-        }
+        let mut gic = Self::EMPTY;
+        gic.configure(config);
+        gic
+    }
+
+    /// Makes an empty one what [`Vgic::new`] makes.
+    pub const fn configure(&mut self, config: &Config) {
+        self.config = *config;
+        self.config.vcpus = within(config.vcpus, PRIVATE_SLOTS);
+        self.config.list_registers = within(config.list_registers, MAX_LIST_REGISTERS);
+        self.config.priority_bits = within(config.priority_bits, 8);
+        self.words_in_use = 2;
     }
 
     /// Gives the partition the interrupt `intid`. Its registers read as zero and ignore writes until then.
