@@ -79,14 +79,17 @@ primary:
     b       4b
 5:  mov     x15, x13
     add     x13, x13, #63 * 8
-7:  lsr     x12, x12, #1
+    lsr     x12, x12, #1
     cbz     x12, 4b
-    tbz     x12, #0, 8f
-    ldr     x14, [x15]
-    add     x14, x14, x11
-    str     x14, [x15]
-8:  add     x15, x15, #8
-    b       7b
+7:  rbit    x14, x12
+    clz     x14, x14
+    ldr     x16, [x15, x14, lsl #3]
+    add     x16, x16, x11
+    str     x16, [x15, x14, lsl #3]
+    sub     x16, x12, #1
+    ands    x12, x12, x16
+    b.ne    7b
+    b       4b
 6:  adrp    x9, {boot_stack}
     add     x9, x9, :lo12:{boot_stack}
     add     x9, x9, #{boot_stack_size}

@@ -75,16 +75,7 @@ trait Cells: Copy {
             let token = self.cell(*at)?;
             let name = at.wrapping_add(1);
             match token {
-                PROP => {
-                    let value = at.wrapping_add(3);
-                    let (length, name) = (self.cell(name)?, self.cell(at.wrapping_add(2))?);
-                    *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
-                    return Some(Token::Property(Property {
-                        name,
-                        value,
-                        length,
-                    }));
-                }
+                PROP => return self.property(at).map(Token::Property),
                 BEGIN_NODE => {
                     *at = self.after_name(name)?;
                     return Some(Token::Begin(name));
@@ -97,6 +88,20 @@ trait Cells: Copy {
                 _ => return None,
             }
         }
+    }
+
+    /// The property whose token is at `at`, which then is where the next token is.
+    #[inline(always)]
+    fn property(self, at: &mut u32) -> Option<Property> {
+        let value = at.wrapping_add(3);
+        let length = self.cell(at.wrapping_add(1))?;
+        let name = self.cell(at.wrapping_add(2))?;
+        *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
+        Some(Property {
+            name,
+            value,
+            length,
+        })
     }
 
     /// Where the word after the name is that begins at `name`.
@@ -133,11 +138,15 @@ pub struct FlatTree<'t> {
     strings: &'t [u8],
 }
 
-/// Looks at a tree while it is read.
+/// Looks at a tree while it is read. What it is shown is checked; what comes after that is not yet, and the tree may still
+/// turn out to be none.
 pub trait Visitor<'t> {
-    /// Sees a token of `tree` once it is checked, and where the next one is. What comes after it is not checked then, and the
-    /// tree may still turn out to be none.
-    fn visit(&mut self, tree: &FlatTree<'t>, token: Token, next: u32);
+    /// A node of `tree` begins: where its name is, and its first property, or what comes in its stead.
+    fn begin(&mut self, tree: &FlatTree<'t>, name: u32, first: u32);
+    /// A property of the node that began last.
+    fn property(&mut self, tree: &FlatTree<'t>, property: Property);
+    /// The node that began last, of those that have not ended, ends.
+    fn end(&mut self);
 }
 
 /// Who looks at nothing.
@@ -145,7 +154,11 @@ struct Nobody;
 
 impl Visitor<'_> for Nobody {
     #[inline(always)]
-    fn visit(&mut self, _: &FlatTree<'_>, _: Token, _: u32) {}
+    fn begin(&mut self, _: &FlatTree<'_>, _: u32, _: u32) {}
+    #[inline(always)]
+    fn property(&mut self, _: &FlatTree<'_>, _: Property) {}
+    #[inline(always)]
+    fn end(&mut self) {}
 }
 
 /// How large a tree is.
@@ -177,6 +190,14 @@ pub struct Property {
     value: u32,
     /// Bytes of its value.
     length: u32,
+}
+
+impl Property {
+    /// Where in the strings its name begins: who begins there is called the same.
+    #[must_use]
+    pub const fn name_at(self) -> u32 {
+        self.name
+    }
 }
 
 /// The header's fields (5.2), in their order.
@@ -267,37 +288,42 @@ impl<'t> FlatTree<'t> {
     fn check(&self, words: impl Cells, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
         let names = are_names(self.strings);
         let mut shape = Shape::default();
-        let (mut at, mut depth) = (0, 0);
+        let (mut at, mut depth) = (0_u32, 0);
         // Whether a property may come: not after a node.
         let mut open = false;
         if words.cell(0) != Some(BEGIN_NODE) {
             return None;
         }
         loop {
-            let token = words.token(&mut at)?;
-            match token {
-                Token::Begin(name) => {
-                    if !is_node_name(self.words.bytes(name), depth == 0) {
-                        return None;
-                    }
-                    shape.nodes += 1;
-                    shape.depth = shape.depth.max(depth);
-                    (depth, open) = (depth + 1, true);
-                }
+            let next = at.wrapping_add(1);
+            match words.cell(at)? {
                 // That its value lies in the block, the word behind it shows, which is looked at next.
-                Token::Property(property) if open => {
+                PROP if open => {
+                    let property = words.property(&mut at)?;
                     let first = self.strings.get(property.name as usize)?;
                     let named = names || is_property_name(self.property_name(property));
                     if *first == 0 || !named {
                         return None;
                     }
+                    visitor.property(self, property);
                 }
-                Token::Property(_) => return None,
-                Token::End => (depth, open) = (depth - 1, false),
-            }
-            visitor.visit(self, token, at);
-            if depth == 0 {
-                return (words.cell(at) == Some(END)).then_some(shape);
+                BEGIN_NODE => {
+                    let length = node_name(self.words.bytes(next), depth == 0)?;
+                    at = next.wrapping_add(length / CELL_BYTES + 1);
+                    shape.nodes += 1;
+                    shape.depth = shape.depth.max(depth);
+                    (depth, open) = (depth + 1, true);
+                    visitor.begin(self, next, at);
+                }
+                END_NODE => {
+                    (at, depth, open) = (next, depth - 1, false);
+                    visitor.end();
+                    if depth == 0 {
+                        return (words.cell(at) == Some(END)).then_some(shape);
+                    }
+                }
+                NOP => at = next,
+                _ => return None,
             }
         }
     }
@@ -350,6 +376,21 @@ impl<'t> FlatTree<'t> {
                 .get(property.name as usize..)
                 .unwrap_or_default(),
         )
+    }
+
+    /// The first byte of a property's name.
+    #[inline(always)]
+    #[must_use]
+    pub fn initial(self, property: Property) -> u8 {
+        let initial = self.strings.get(property.name as usize);
+        initial.copied().unwrap_or(0)
+    }
+
+    /// The first byte of the name of the node whose name is at `at`.
+    #[inline(always)]
+    #[must_use]
+    pub fn node_initial(self, at: u32) -> u8 {
+        self.words.bytes(at).first().copied().unwrap_or(0)
     }
 
     /// Whether a property is called `name`.
@@ -557,25 +598,30 @@ fn in_property_name(byte: &u8) -> bool {
     CLASSES[usize::from(*byte)] != Class::Neither
 }
 
-/// Whether `bytes` up to the first zero are a node's name, with a unit address or without (2.2.1); the root's is empty.
-fn is_node_name(bytes: &[u8], is_root: bool) -> bool {
+/// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1); the
+/// root's is empty.
+#[inline(always)]
+fn node_name(bytes: &[u8], is_root: bool) -> Option<u32> {
     // Bytes of the name, and where its unit address begins.
     let (mut length, mut unit) = (0, None);
     for byte in bytes {
         if !in_node_name(byte) {
             match byte {
-                0 => break,
+                0 => {
+                    let base = unit.map_or(length, |unit| unit - 1);
+                    let right = match is_root {
+                        true => length == 0,
+                        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
+                    };
+                    return right.then(|| length.try_into().ok()).flatten();
+                }
                 b'@' if unit.is_none() => unit = Some(length + 1),
-                _ => return false,
+                _ => return None,
             }
         }
         length += 1;
     }
-    let base = unit.map_or(length, |unit| unit - 1);
-    match is_root {
-        true => length == 0,
-        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
-    }
+    None
 }
 
 /// Whether `name` is a property's (2.2.4).
@@ -585,20 +631,16 @@ fn is_property_name(name: &[u8]) -> bool {
 
 /// Whether all that the strings block holds are properties' names, wherever one begins.
 fn are_names(strings: &[u8]) -> bool {
-    let mut length = 0;
-    for byte in strings {
-        length += 1;
+    let mut first = 0;
+    for (at, byte) in strings.iter().enumerate() {
         if !in_property_name(byte) {
-            if *byte != 0 {
+            if *byte != 0 || at - first > MAX_NAME {
                 return false;
             }
-            length = 0;
-        }
-        if length > MAX_NAME {
-            return false;
+            first = at + 1;
         }
     }
-    length == 0
+    first == strings.len()
 }
 
 #[cfg(test)]

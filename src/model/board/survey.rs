@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::tree::{Place, Tree, compatibles, has};
 use super::{BoardError, chosen, cpus, gic, power};
-use crate::words::{FlatTree, Token, Visitor};
+use crate::words::{FlatTree, Property, Visitor};
 
 /// Most UARTs that are remembered; one that is not is looked for.
 const MAX_UARTS: usize = 4;
@@ -19,26 +19,35 @@ const KINDS: [&[&str]; 5] = [
     cpus::PMU_KINDS,
 ];
 /// A bit for each first byte that one of the kinds looked for has: most nodes have another.
-const FIRST_BYTES: u128 = {
-    let mut bytes = 0;
+const INITIALS: u128 = {
+    let mut bytes = initials(chosen::UART_KINDS);
     let mut list = 0;
-    while list <= KINDS.len() {
-        let kinds = if list < KINDS.len() {
-            KINDS[list]
-        } else {
-            chosen::UART_KINDS
-        };
-        let mut kind = 0;
-        while kind < kinds.len() {
-            bytes |= 1 << (kinds[kind].as_bytes()[0] & 127);
-            kind += 1;
-        }
+    while list < KINDS.len() {
+        bytes |= initials(KINDS[list]);
         list += 1;
     }
     bytes
 };
 /// The names of the root's children that are looked for, in the order of [`Survey::tops`].
 const TOPS: [&str; 4] = ["chosen", "aliases", "cpus", "reserved-memory"];
+/// A bit for each first byte of these, and of RAM's.
+const TOP_INITIALS: u128 = initials(&TOPS) | initials(&[MEMORY]);
+
+/// A bit for the first byte of each.
+const fn initials(texts: &[&str]) -> u128 {
+    let mut bytes = 0;
+    let mut text = 0;
+    while text < texts.len() {
+        bytes |= 1 << (texts[text].as_bytes()[0] & 127);
+        text += 1;
+    }
+    bytes
+}
+
+/// Whether `byte` may be in such a set.
+const fn may_be(byte: u8, set: u128) -> bool {
+    set >> (byte & 127) & 1 != 0
+}
 
 /// What was found.
 pub(super) struct Survey<'t> {
@@ -59,6 +68,10 @@ struct Surveyor<'t> {
     place: Option<Place<'t>>,
     /// The root was opened.
     started: bool,
+    /// Where in the strings `compatible` is, and the last name that was neither that nor another that is looked for: what is
+    /// called alike mostly begins at the same place.
+    compatible: Option<u32>,
+    other: Option<u32>,
 }
 
 impl<'t> Survey<'t> {
@@ -73,6 +86,8 @@ impl<'t> Survey<'t> {
             },
             place: None,
             started: false,
+            compatible: None,
+            other: None,
         };
         let tree = FlatTree::read_with(bytes, &mut surveyor);
         let mut tree = Tree::bounded(bytes, tree)?;
@@ -86,41 +101,42 @@ impl<'t> Survey<'t> {
 
 impl<'t> Visitor<'t> for Surveyor<'t> {
     #[inline(always)]
-    fn visit(&mut self, flat: &FlatTree<'t>, token: Token, next: u32) {
+    fn begin(&mut self, flat: &FlatTree<'t>, name: u32, first: u32) {
         let Some(place) = &mut self.place else {
             if !core::mem::replace(&mut self.started, true) {
                 self.place = Some(Place::root(*flat));
             }
             return;
         };
-        match token {
-            Token::Begin(name) => {
-                if !place.enter(name, next) {
-                    self.place = None;
-                } else if place.depth() == 1 {
-                    self.top(flat, name);
-                }
-            }
-            Token::Property(property) => {
-                if flat.is_named(property, b"compatible") {
-                    self.kind(flat.value(property));
-                } else if place.depth() == 1
-                    && flat.is_named(property, b"device_type")
-                    && compatibles(flat.value(property)).any(|own| own == MEMORY.as_bytes())
-                {
-                    self.memory();
-                }
-            }
-            // The root's end comes last.
-            Token::End => {
-                place.leave();
-            }
+        if !place.enter(name, first) {
+            self.place = None;
+        } else if place.depth() == 1 && may_be(flat.node_initial(name), TOP_INITIALS) {
+            self.top(flat, name);
+        }
+    }
+
+    #[inline(always)]
+    fn property(&mut self, flat: &FlatTree<'t>, property: Property) {
+        let name = Some(property.name_at());
+        if name == self.compatible {
+            self.kind(flat.value(property));
+        } else if name != self.other && matches!(flat.initial(property), b'c' | b'd') {
+            self.look(flat, property);
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        // The root's end comes last.
+        if let Some(place) = &mut self.place {
+            place.leave();
         }
     }
 }
 
 impl<'t> Surveyor<'t> {
     /// Notes a child of the root by its name.
+    #[cold]
     #[inline(never)]
     fn top(&mut self, flat: &FlatTree<'t>, name: u32) {
         if matches!(flat.after(name, MEMORY.as_bytes()), Some(0 | b'@')) {
@@ -141,25 +157,56 @@ impl<'t> Surveyor<'t> {
         }
     }
 
-    /// Notes a node by its `compatible`.
+    /// Looks at a property whose name is not known by its place.
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self, flat: &FlatTree<'t>, property: Property) {
+        let name = Some(property.name_at());
+        if flat.is_named(property, b"compatible") {
+            self.compatible = name;
+            self.kind(flat.value(property));
+        } else if flat.is_named(property, b"device_type") {
+            let is_top = self.place.as_ref().is_some_and(|place| place.depth() == 1);
+            if is_top && compatibles(flat.value(property)).any(|own| own == MEMORY.as_bytes()) {
+                self.memory();
+            }
+        } else {
+            self.other = name;
+        }
+    }
+
+    /// Notes a node by its `compatible`: strings, each with a zero at its end.
+    #[cold]
     #[inline(never)]
     fn kind(&mut self, value: &[u8]) {
+        if value.last() != Some(&0) {
+            return;
+        }
+        let mut first = 0;
+        for (at, byte) in value.iter().enumerate() {
+            if *byte == 0 {
+                let own = value.get(first..at).unwrap_or_default();
+                if may_be(own.first().copied().unwrap_or(0), INITIALS) {
+                    self.note(own);
+                }
+                first = at + 1;
+            }
+        }
+    }
+
+    /// Notes a node by one of the strings in its `compatible`.
+    #[inline(never)]
+    fn note(&mut self, own: &[u8]) {
         let Some(place) = &self.place else {
             return;
         };
-        for own in compatibles(value) {
-            let first = own.first().map_or(0, |byte| byte & 127);
-            if FIRST_BYTES >> first & 1 == 0 {
-                continue;
+        for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
+            if found.is_none() && has(kinds, own) && place.enabled() {
+                *found = self.place;
             }
-            for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
-                if found.is_none() && has(kinds, own) && place.enabled() {
-                    *found = self.place;
-                }
-            }
-            if has(chosen::UART_KINDS, own) {
-                let _ = self.found.uarts.try_push(*place);
-            }
+        }
+        if has(chosen::UART_KINDS, own) {
+            let _ = self.found.uarts.try_push(*place);
         }
     }
 }
