@@ -39,7 +39,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     if level != EL2 {
         wrong_level(level);
     }
-    let board = match board {
+    let board = match &board {
         Ok(board) => board,
         Err(error) => refuse(format_args!("the board's device tree: {error}")),
     };
@@ -49,7 +49,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         ));
     }
     let tree = Range::new(Pa::new(tree), bytes.len() as u64).unwrap_or_default();
-    let regime = translate(&board, tree);
+    let regime = translate(board, tree);
     start(board, bytes, tree, regime)
 }
 
@@ -75,7 +75,7 @@ fn translate(board: &Board<'_>, tree: Range) -> Regime {
 }
 
 /// Goes on with the MMU on.
-fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regime) -> ! {
+fn start(board: &Board<'static>, bytes: &'static [u8], tree: Range, regime: Regime) -> ! {
     let own = init::affinity();
     let Some(cpu) = board.cpus.iter().position(|cpu| cpu.mpidr == own) else {
         refuse(format_args!(
@@ -91,7 +91,7 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
     };
     init::el2(&features, controller);
     power::open(board.power);
-    open_console(&board);
+    open_console(board);
     log::info!(
         "Bulkhead {} on {}: {} CPUs, {} MiB of RAM, {}",
         env!("CARGO_PKG_VERSION"),
@@ -103,30 +103,31 @@ fn start(board: Board<'static>, bytes: &'static [u8], tree: Range, regime: Regim
             Gic::V3 { .. } => "GICv3",
         }
     );
-    let host = open_host(&board, bytes, cpu, own);
+    let host = open_host(board, bytes, cpu, own);
     let Some(ramdisk) = board.initrd else {
         refuse(format_args!(
             "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
         ));
     };
-    let system = match System::read(takeover::ramdisk(ramdisk)) {
+    let system = System::read(takeover::ramdisk(ramdisk));
+    let system = match &system {
         Ok(system) => system,
         Err(error) => refuse(format_args!("the bundle: {error}")),
     };
-    if let Err(error) = bundle::fit(&system, &board) {
+    if let Err(error) = bundle::fit(system, board) {
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
     super::audit::AT_EACH_TURN.store(system.audit, Ordering::Relaxed);
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
-    if let Err(error) = partitions::make(&system, &board, host, &kept, regime.ttbr) {
+    if let Err(error) = partitions::make(system, board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));
     }
     if system.selftest {
         selftest::ask(cpu);
     }
     system::choose_console_core();
-    start_secondaries(&board, regime, cpu);
+    start_secondaries(board, regime, cpu);
     boot::continue_on_own_stack(cpu, loops::main)
 }
 

@@ -99,7 +99,10 @@ pub extern "C" fn main(cpu: u64) -> ! {
         vcpu,
         partitions: state::all(),
     };
-    let (Some(guest), Some(shared)) = (Guest::new(here, hardware), partition.vcpu(vcpu)) else {
+    let Some(shared) = partition.vcpu(vcpu) else {
+        rest(host, cpu)
+    };
+    let Some(guest) = Guest::new(here, hardware) else {
         rest(host, cpu)
     };
     let mut core = Core {
