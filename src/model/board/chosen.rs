@@ -14,7 +14,7 @@ const MINI_UART: &str = "brcm,bcm2835-aux-uart";
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console<'t>(
-    tree: Tree<'t>,
+    tree: &Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<Console>, BoardError> {
     let Some((place, console)) = without_interrupt(tree, survey)? else {
@@ -27,7 +27,7 @@ pub(super) fn console<'t>(
 
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
 pub(super) fn without_interrupt<'t>(
-    tree: Tree<'t>,
+    tree: &Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<(Place<'t>, Console)>, BoardError> {
     let Some(place) = stdout(tree, survey) else {
@@ -50,7 +50,7 @@ pub(super) fn without_interrupt<'t>(
     Ok(Some((place, console)))
 }
 
-fn stdout<'t>(tree: Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {
+fn stdout<'t>(tree: &Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {
     let [chosen, aliases, ..] = &survey.tops;
     let chosen = chosen.as_ref()?;
     let text = ["stdout-path", "linux,stdout-path"]

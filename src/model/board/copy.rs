@@ -107,7 +107,7 @@ struct Clock {
 type Cells = ArrayVec<u32, MAX_CELLS>;
 
 struct Copier<'c, 't> {
-    tree: Tree<'t>,
+    tree: &'c Tree<'t>,
     copies: &'c Copies<'c>,
     clocks: ArrayVec<Clock, MAX_CLOCKS>,
 }
@@ -121,7 +121,7 @@ struct Copier<'c, 't> {
 pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<(), BoardError> {
     let tree = Tree::new(tree)?;
     let mut copier = Copier {
-        tree,
+        tree: &tree,
         copies,
         clocks: ArrayVec::new(),
     };

@@ -46,9 +46,10 @@ pub(super) fn cpus(
 ) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
     let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
     let parent = parent.ok_or_else(lacks)?;
+    let cells = parent.cells()?;
     let mut cpus = ArrayVec::new();
     for place in parent.children().filter(is_cpu) {
-        let cpu = cpu(&place, psci)?;
+        let cpu = cpu(&place, cells, psci)?;
         if cpus.iter().any(|other: &Cpu| other.mpidr == cpu.mpidr) {
             return Err(place.error(BoardProblem::DuplicateCpu(cpu.mpidr.get())));
         }
@@ -70,11 +71,15 @@ fn is_cpu(place: &Place<'_>) -> bool {
     named && place.enabled()
 }
 
-fn cpu(place: &Place<'_>, psci: Option<Conduit>) -> Result<Cpu, BoardError> {
+fn cpu(
+    place: &Place<'_>,
+    cells: (usize, usize),
+    psci: Option<Conduit>,
+) -> Result<Cpu, BoardError> {
     if place.value("reg").is_none() {
         return Err(place.error(BoardProblem::Missing("reg")));
     }
-    let affinity = place.unit()?.filter(|raw| raw & !Mpidr::MASK == 0);
+    let affinity = place.unit(cells)?.filter(|raw| raw & !Mpidr::MASK == 0);
     let affinity = affinity.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
     let start = match place.string("enable-method") {
         "psci" if psci.is_some() => CpuStart::Psci,
@@ -102,7 +107,7 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
 }
 
 /// The interrupts of the generic timer, whose node is at `place`.
-pub(super) fn timer<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
+pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
     let lines = Interrupts::of(tree, place)?;
@@ -116,7 +121,7 @@ pub(super) fn timer<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Tim
 
 /// The overflow interrupt of the performance monitors at `place`, where it is a PPI (Linux `arm/pmu.yaml`). Trees that give each core an SPI
 /// of its own have none that a virtual machine's tree could name.
-pub(super) fn pmu<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Option<u32>, BoardError> {
+pub(super) fn pmu<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Option<u32>, BoardError> {
     let first = Interrupts::of(tree, place)?.next().transpose()?.flatten();
     let intid = first.map(|line| line.intid);
     Ok(intid.filter(|intid| PPIS.contains(intid)))

@@ -107,7 +107,7 @@ impl<'t> Iterator for Devices<'t> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let place = self.walk.find(is_device)?;
-        Some(read(self.tree, &place))
+        Some(read(&self.tree, &place))
     }
 }
 
@@ -121,7 +121,7 @@ pub fn device<'t>(tree: &'t [u8], path: &str) -> Result<DeviceInfo<'t>, BoardErr
         node: NodePath::from(path),
         problem: BoardProblem::NoSuchNode,
     };
-    read(tree, &tree.find(path).ok_or_else(missing)?)
+    read(&tree, &tree.find(path).ok_or_else(missing)?)
 }
 
 /// Iterates over all nodes with registers or interrupts, CPUs and memory excepted.
@@ -130,10 +130,8 @@ pub fn device<'t>(tree: &'t [u8], path: &str) -> Result<DeviceInfo<'t>, BoardErr
 /// `Damaged` and its like if `tree` is no device tree; items fail one by one.
 pub fn devices(tree: &[u8]) -> Result<Devices<'_>, BoardError> {
     let (tree, _) = Survey::of(tree)?;
-    Ok(Devices {
-        tree,
-        walk: tree.walk(),
-    })
+    let walk = tree.walk();
+    Ok(Devices { tree, walk })
 }
 
 fn is_device(place: &Place<'_>) -> bool {
@@ -142,7 +140,7 @@ fn is_device(place: &Place<'_>) -> bool {
     marked && !NO_DEVICES.contains(&place.top_base_name())
 }
 
-fn read<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardError> {
+fn read<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardError> {
     let mut info = DeviceInfo {
         path: place.path(),
         compatible: place.string("compatible"),

@@ -29,7 +29,7 @@ pub(super) fn is_gic(place: &Place<'_>) -> bool {
 }
 
 /// The board's GIC, whose node is at `place`.
-pub(super) fn gic<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
+pub(super) fn gic<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("GICv2 or GICv3"));
     let place = place.ok_or_else(lacks)?;
     let maintenance = maintenance(tree, place)?;
@@ -40,7 +40,7 @@ pub(super) fn gic<'t>(tree: Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, 
     }
 }
 
-fn maintenance(tree: Tree<'_>, place: &Place<'_>) -> Result<u32, BoardError> {
+fn maintenance(tree: &Tree<'_>, place: &Place<'_>) -> Result<u32, BoardError> {
     let missing = || place.error(BoardProblem::Missing("interrupts"));
     let first = Interrupts::of_gic(tree, place)?
         .next()

@@ -18,7 +18,7 @@ pub(super) type Line = Option<Interrupt>;
 /// The interrupts of a node, in order; after an error none follow.
 #[derive(Clone)]
 pub(super) struct Interrupts<'p, 't> {
-    tree: Tree<'t>,
+    tree: &'p Tree<'t>,
     place: &'p Place<'t>,
     rest: &'t [u8],
     /// The controller of all of them; each names its own where this is `None`.
@@ -27,14 +27,14 @@ pub(super) struct Interrupts<'p, 't> {
 
 /// What is to know about an interrupt controller.
 #[derive(Clone, Copy)]
-struct Controller {
+pub(super) struct Controller {
     cells: usize,
     is_gic: bool,
 }
 
 impl<'p, 't> Interrupts<'p, 't> {
     /// The interrupts `place` names by `interrupts-extended` or else `interrupts`.
-    pub(super) fn of(tree: Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
+    pub(super) fn of(tree: &'p Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
         let (rest, controller) = match place.value("interrupts-extended") {
             Some(list) => (list, None),
             None => match place.value("interrupts") {
@@ -51,7 +51,7 @@ impl<'p, 't> Interrupts<'p, 't> {
     }
 
     /// The interrupts the GIC at `place` has itself: they arrive at no other.
-    pub(super) fn of_gic(tree: Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
+    pub(super) fn of_gic(tree: &'p Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
         Ok(Self {
             tree,
             place,
@@ -110,7 +110,8 @@ impl Iterator for Interrupts<'_, '_> {
 }
 
 impl Controller {
-    fn read(place: &Place<'_>) -> Result<Self, BoardError> {
+    /// Reads what is to know about the controller at `place`.
+    pub(super) fn read(place: &Place<'_>) -> Result<Self, BoardError> {
         const NAME: &str = "#interrupt-cells";
         let malformed = || place.error(BoardProblem::Malformed(NAME));
         let cells = place.cell(NAME)?.and_then(|c| usize::try_from(c).ok());
@@ -123,41 +124,61 @@ impl Controller {
     }
 }
 
-/// The controller a node's `interrupts` go to.
-fn inherited(tree: Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError> {
-    Controller::read(&controller(tree, place)?)
+/// Where a node's `interrupts` go to.
+enum Way<'t> {
+    /// The node with this phandle.
+    Handle(&'t [u8]),
+    /// This node above it.
+    Above(Place<'t>),
 }
 
-/// The node a node's `interrupts` go to: what the nearest `interrupt-parent` at or above it names, or the first node above
-/// it that is a controller.
-pub(super) fn controller<'t>(tree: Tree<'t>, place: &Place<'t>) -> Result<Place<'t>, BoardError> {
-    let mut here = *place;
-    loop {
-        if let Some(handle) = here.value("interrupt-parent") {
-            return find(tree, place, handle);
+impl<'t> Way<'t> {
+    /// What the nearest `interrupt-parent` at or above `place` names, or the first node above it that is a controller.
+    fn of(place: &Place<'t>) -> Result<Self, BoardError> {
+        for depth in (0..=place.depth()).rev() {
+            let first = place.first_at(depth);
+            if depth < place.depth() && place.value_from(first, "#interrupt-cells").is_some() {
+                return Ok(Self::Above(place.above(depth)));
+            }
+            if let Some(handle) = place.value_from(first, "interrupt-parent") {
+                return Ok(Self::Handle(handle));
+            }
         }
-        let Some(parent) = here.parent() else {
-            return Err(place.error(BoardProblem::NoController));
-        };
-        if parent.value("#interrupt-cells").is_some() {
-            return Ok(parent);
-        }
-        here = parent;
+        Err(place.error(BoardProblem::NoController))
     }
 }
 
-fn named(tree: Tree<'_>, place: &Place<'_>, handle: &[u8]) -> Result<Controller, BoardError> {
-    Controller::read(&find(tree, place, handle)?)
+/// The controller a node's `interrupts` go to.
+fn inherited(tree: &Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError> {
+    match Way::of(place)? {
+        Way::Handle(handle) => named(tree, place, handle),
+        Way::Above(place) => Controller::read(&place),
+    }
 }
 
-fn find<'t>(tree: Tree<'t>, place: &Place<'_>, handle: &[u8]) -> Result<Place<'t>, BoardError> {
+/// The node a node's `interrupts` go to.
+pub(super) fn controller<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Place<'t>, BoardError> {
+    match Way::of(place)? {
+        Way::Handle(handle) => find(tree, place, handle),
+        Way::Above(place) => Ok(place),
+    }
+}
+
+fn named(tree: &Tree<'_>, place: &Place<'_>, handle: &[u8]) -> Result<Controller, BoardError> {
+    match cell(handle).and_then(|handle| tree.controller(handle)) {
+        Some(controller) => Ok(controller),
+        None => Controller::read(&find(tree, place, handle)?),
+    }
+}
+
+fn find<'t>(tree: &Tree<'t>, place: &Place<'_>, handle: &[u8]) -> Result<Place<'t>, BoardError> {
     let found = cell(handle).and_then(|handle| tree.phandle(handle));
     found.ok_or_else(|| place.error(BoardProblem::NoController))
 }
 
 /// The interrupts a bus takes in for what lies behind it (`interrupt-map`, 2.4.3), in the map's order.
 pub(super) fn mapped<'p, 't>(
-    tree: Tree<'t>,
+    tree: &'p Tree<'t>,
     place: &'p Place<'t>,
 ) -> Result<Mapped<'p, 't>, BoardError> {
     let map = place.value("interrupt-map").unwrap_or_default();

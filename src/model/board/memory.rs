@@ -14,7 +14,7 @@ const RESERVATION_BLOCK: &str = "/memreserve/";
 /// All RAM, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
 /// like RAM.
 pub(super) fn ram(
-    tree: Tree<'_>,
+    tree: &Tree<'_>,
     nodes: Option<(u32, u32)>,
 ) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
     let root = tree.root();
@@ -77,7 +77,7 @@ fn union(a: Range, b: Range) -> Option<Range> {
 
 /// The reservation block's ranges, then the fixed ones of `/reserved-memory`, if there is such a `node`.
 pub(super) fn reserved<'t>(
-    tree: Tree<'t>,
+    tree: &Tree<'t>,
     node: Option<&Place<'t>>,
 ) -> Result<ArrayVec<Reserved<'t>, MAX_RESERVED>, BoardError> {
     let root = tree.root();

@@ -253,17 +253,17 @@ impl<'t> Board<'t> {
         Ok(Self {
             model: root.string("model"),
             compatible: root.string("compatible"),
-            ram: memory::ram(tree, survey.memory)?,
-            reserved: memory::reserved(tree, reserved.as_ref())?,
+            ram: memory::ram(&tree, survey.memory)?,
+            reserved: memory::reserved(&tree, reserved.as_ref())?,
             cpus: cpus::cpus(&root, cpus.as_ref(), psci)?,
             psci,
             power: power::power(manager.as_ref(), psci)?,
-            gic: gic::gic(tree, gic.as_ref())?,
-            timer: cpus::timer(tree, timer.as_ref())?,
+            gic: gic::gic(&tree, gic.as_ref())?,
+            timer: cpus::timer(&tree, timer.as_ref())?,
             pmu: pmu
                 .as_ref()
-                .map_or(Ok(None), |place| cpus::pmu(tree, place))?,
-            console: chosen::console(tree, &survey)?,
+                .map_or(Ok(None), |place| cpus::pmu(&tree, place))?,
+            console: chosen::console(&tree, &survey)?,
             initrd: chosen::initrd(chosen.as_ref())?,
             bootargs: chosen.map_or("", |chosen| chosen.string("bootargs")),
         })
@@ -333,7 +333,7 @@ impl Board<'_> {
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
     let (tree, survey) = Survey::of(tree).ok()?;
-    let (_, console) = chosen::without_interrupt(tree, &survey).ok()??;
+    let (_, console) = chosen::without_interrupt(&tree, &survey).ok()??;
     Some(console)
 }
 

@@ -577,7 +577,7 @@ fn a_console_that_leads_nowhere_is_none() {
 fn timer_of(bytes: &[u8]) -> Result<Timer, BoardError> {
     let tree = Tree::new(bytes).unwrap();
     let place = tree.walk().find(|place| place.is_any(cpus::TIMER_KINDS));
-    cpus::timer(tree, place.as_ref())
+    cpus::timer(&tree, place.as_ref())
 }
 
 #[test]
@@ -629,7 +629,7 @@ fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
         });
         let tree = Tree::new(&bytes).unwrap();
         let place = tree.walk().find(|place| place.is_any(cpus::PMU_KINDS));
-        cpus::pmu(tree, &place.unwrap()).unwrap()
+        cpus::pmu(&tree, &place.unwrap()).unwrap()
     };
     assert_eq!(pmu(&[1, 7, 4]), Some(23));
     // The Raspberry Pi 4's: an SPI a core.

@@ -3,6 +3,7 @@
 //! Invariant: a [`Tree`] has at most [`MAX_NODES`] nodes, none deeper than [`MAX_DEPTH`], so every walk ends,
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
+use super::interrupts::Controller;
 use super::{BoardError, BoardProblem, NodePath};
 use crate::words::{FlatTree, Pa, Range, Shape, Text, Token, reservations};
 
@@ -24,12 +25,19 @@ const DEFAULT_ADDRESS_CELLS: usize = 2;
 const DEFAULT_SIZE_CELLS: usize = 1;
 
 /// A sound tree of bounded size.
-#[derive(Clone, Copy)]
 pub(super) struct Tree<'t> {
     bytes: &'t [u8],
     flat: FlatTree<'t>,
-    /// The node that most references lead to, and its phandle.
-    favourite: Option<(u32, Place<'t>)>,
+    /// The node that most references lead to.
+    favourite: Option<Favourite<'t>>,
+}
+
+/// A node that is found by its phandle without a search.
+struct Favourite<'t> {
+    handle: u32,
+    place: Place<'t>,
+    /// What it is as an interrupt controller, if it is one.
+    controller: Option<Controller>,
 }
 
 impl<'t> Tree<'t> {
@@ -58,12 +66,12 @@ impl<'t> Tree<'t> {
     }
 
     /// The root.
-    pub(super) fn root(self) -> Place<'t> {
+    pub(super) fn root(&self) -> Place<'t> {
         Place::root(self.flat)
     }
 
     /// Visits every node in the tree's order.
-    pub(super) fn walk(self) -> Walk<'t> {
+    pub(super) fn walk(&self) -> Walk<'t> {
         Walk {
             at: None,
             place: self.root(),
@@ -71,11 +79,11 @@ impl<'t> Tree<'t> {
     }
 
     /// The node whose `phandle` is `handle`.
-    pub(super) fn phandle(self, handle: u32) -> Option<Place<'t>> {
-        if let Some((own, place)) = self.favourite
-            && own == handle
+    pub(super) fn phandle(&self, handle: u32) -> Option<Place<'t>> {
+        if let Some(favourite) = &self.favourite
+            && favourite.handle == handle
         {
-            return Some(place);
+            return Some(favourite.place);
         }
         let mut place = self.root();
         let mut at = place.first;
@@ -101,11 +109,21 @@ impl<'t> Tree<'t> {
         let handle = PHANDLES
             .iter()
             .find_map(|name| self.flat.find(place.first, name));
-        self.favourite = handle.and_then(cell).map(|handle| (handle, *place));
+        self.favourite = handle.and_then(cell).map(|handle| Favourite {
+            handle,
+            place: *place,
+            controller: Controller::read(place).ok(),
+        });
+    }
+
+    /// The interrupt controller whose `phandle` is `handle`, where it is known.
+    pub(super) fn controller(&self, handle: u32) -> Option<Controller> {
+        let favourite = self.favourite.as_ref();
+        favourite.filter(|own| own.handle == handle)?.controller
     }
 
     /// The node at `path`; a unit address may be left out where that names one node only.
-    pub(super) fn find(self, path: &str) -> Option<Place<'t>> {
+    pub(super) fn find(&self, path: &str) -> Option<Place<'t>> {
         let mut place = self.root();
         for name in path.strip_prefix('/')?.split('/').filter(|s| !s.is_empty()) {
             place = place.child(name)?;
@@ -114,7 +132,7 @@ impl<'t> Tree<'t> {
     }
 
     /// The memory reservation block's address and size pairs.
-    pub(super) fn reservations(self) -> impl Iterator<Item = (u64, u64)> + 't {
+    pub(super) fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + 't {
         reservations(self.bytes)
     }
 }
@@ -240,14 +258,23 @@ impl<'t> Place<'t> {
 
     /// The node above this one, or this one, that has `depth` nodes between it and the root, itself included.
     pub(super) fn above(&self, depth: usize) -> Self {
-        let mut above = *self;
-        if depth < self.depth {
-            above.depth = depth;
-            let own = above.names().last();
-            let root = self.flat.root().first();
-            above.first = own.map_or(root, |name| self.flat.after_name(*name).unwrap_or(root));
+        let first = self.first_at(depth);
+        let depth = depth.min(self.depth);
+        Self {
+            depth,
+            first,
+            ..*self
         }
-        above
+    }
+
+    /// Where the first property of the node is that [`Self::above`] gives.
+    pub(super) fn first_at(&self, depth: usize) -> u32 {
+        if depth >= self.depth {
+            return self.first;
+        }
+        let root = self.flat.root().first();
+        let own = depth.checked_sub(1).and_then(|last| self.below.get(last));
+        own.map_or(root, |name| self.flat.after_name(*name).unwrap_or(root))
     }
 
     /// The nodes below this one.
@@ -340,6 +367,11 @@ impl<'t> Place<'t> {
         self.flat.find(self.first, name.as_bytes())
     }
 
+    /// The value of a property of the node whose properties begin at `first`, this one or one above it.
+    pub(super) fn value_from(&self, first: u32, name: &str) -> Option<&'t [u8]> {
+        self.flat.find(first, name.as_bytes())
+    }
+
     /// The strings of a property; none if it is missing, or from where it is no text.
     pub(super) fn strings(&self, name: &str) -> impl Iterator<Item = &'t str> + use<'t> {
         strings(self.value(name).unwrap_or_default())
@@ -378,14 +410,17 @@ impl<'t> Place<'t> {
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        (1..=self.depth).all(|depth| match self.above(depth).value("status") {
-            None => true,
-            Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
+        self.names().iter().all(|name| {
+            let first = self.flat.after_name(*name);
+            match first.and_then(|first| self.flat.find(first, b"status")) {
+                None => true,
+                Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
+            }
         })
     }
 
     /// `#address-cells` and `#size-cells` for this node's children.
-    fn cells(&self) -> Result<(usize, usize), BoardError> {
+    pub(super) fn cells(&self) -> Result<(usize, usize), BoardError> {
         Ok((
             self.cell_count("#address-cells", DEFAULT_ADDRESS_CELLS)?,
             self.cell_count("#size-cells", DEFAULT_SIZE_CELLS)?,
@@ -422,9 +457,8 @@ impl<'t> Place<'t> {
         }))
     }
 
-    /// The first cells of `reg` as one number: a CPU's MPIDR.
-    pub(super) fn unit(&self) -> Result<Option<u64>, BoardError> {
-        let (address, size) = self.parent().map_or(Ok((0, 0)), |parent| parent.cells())?;
+    /// The first cells of `reg` as one number, where the parent has so many cells for an address and a size: a CPU's MPIDR.
+    pub(super) fn unit(&self, (address, size): (usize, usize)) -> Result<Option<u64>, BoardError> {
         let first = self.groups("reg", address + size)?.next();
         Ok(first
             .and_then(|entry| entry.get(..address * CELL))
