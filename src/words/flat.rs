@@ -401,6 +401,21 @@ impl<'t> FlatTree<'t> {
         own.is_some_and(|own| is(own, name))
     }
 
+    /// Whether two properties have the same value, as far as that is seen at a glance.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_alike(self, one: Property, other: Property) -> bool {
+        let Words::Aligned(words) = self.words else {
+            return false;
+        };
+        let last = one.length.div_ceil(CELL_BYTES);
+        let (ones, others) = (one.value, other.value);
+        one.length == other.length
+            && (0..last).all(|at| {
+                words.cell(ones.wrapping_add(at)) == words.cell(others.wrapping_add(at))
+            })
+    }
+
     /// A property's value.
     #[inline(always)]
     #[must_use]

@@ -18,20 +18,29 @@ const KINDS: [&[&str]; 5] = [
     cpus::TIMER_KINDS,
     cpus::PMU_KINDS,
 ];
-/// A bit for each first byte that one of the kinds looked for has: most nodes have another.
-const INITIALS: u128 = {
-    let mut bytes = initials(chosen::UART_KINDS);
-    let mut list = 0;
-    while list < KINDS.len() {
-        bytes |= initials(KINDS[list]);
-        list += 1;
-    }
-    bytes
-};
+/// A set made of each of the kinds' texts.
+macro_rules! of_kinds {
+    ($set:ident) => {{
+        let mut bits = $set(chosen::UART_KINDS);
+        let mut list = 0;
+        while list < KINDS.len() {
+            bits |= $set(KINDS[list]);
+            list += 1;
+        }
+        bits
+    }};
+}
+
+/// A bit for each first byte, and for each length, that one of the kinds looked for has: most nodes have others.
+const INITIALS: u128 = of_kinds!(initials);
+const LENGTHS: u128 = of_kinds!(lengths);
 /// The names of the root's children that are looked for, in the order of [`Survey::tops`].
 const TOPS: [&str; 4] = ["chosen", "aliases", "cpus", "reserved-memory"];
 /// A bit for each first byte of these, and of RAM's.
 const TOP_INITIALS: u128 = initials(&TOPS) | initials(&[MEMORY]);
+
+/// Where no name is: the strings are smaller.
+const NOWHERE: u32 = u32::MAX;
 
 /// A bit for the first byte of each.
 const fn initials(texts: &[&str]) -> u128 {
@@ -42,6 +51,17 @@ const fn initials(texts: &[&str]) -> u128 {
         text += 1;
     }
     bytes
+}
+
+/// A bit for the length of each.
+const fn lengths(texts: &[&str]) -> u128 {
+    let mut lengths = 0;
+    let mut text = 0;
+    while text < texts.len() {
+        lengths |= 1 << texts[text].len();
+        text += 1;
+    }
+    lengths
 }
 
 /// Whether `byte` may be in such a set.
@@ -70,8 +90,10 @@ struct Surveyor<'t> {
     started: bool,
     /// Where in the strings `compatible` is, and the last name that was neither that nor another that is looked for: what is
     /// called alike mostly begins at the same place.
-    compatible: Option<u32>,
-    other: Option<u32>,
+    compatible: u32,
+    other: u32,
+    /// The last `compatible` that named nothing that is looked for: nodes of a kind mostly come in a row.
+    dull: Option<Property>,
 }
 
 impl<'t> Survey<'t> {
@@ -86,8 +108,9 @@ impl<'t> Survey<'t> {
             },
             place: None,
             started: false,
-            compatible: None,
-            other: None,
+            compatible: NOWHERE,
+            other: NOWHERE,
+            dull: None,
         };
         let tree = FlatTree::read_with(bytes, &mut surveyor);
         let mut tree = Tree::bounded(bytes, tree)?;
@@ -117,9 +140,9 @@ impl<'t> Visitor<'t> for Surveyor<'t> {
 
     #[inline(always)]
     fn property(&mut self, flat: &FlatTree<'t>, property: Property) {
-        let name = Some(property.name_at());
+        let name = property.name_at();
         if name == self.compatible {
-            self.kind(flat.value(property));
+            self.kind(flat, property);
         } else if name != self.other && matches!(flat.initial(property), b'c' | b'd') {
             self.look(flat, property);
         }
@@ -161,10 +184,10 @@ impl<'t> Surveyor<'t> {
     #[cold]
     #[inline(never)]
     fn look(&mut self, flat: &FlatTree<'t>, property: Property) {
-        let name = Some(property.name_at());
+        let name = property.name_at();
         if flat.is_named(property, b"compatible") {
             self.compatible = name;
-            self.kind(flat.value(property));
+            self.kind(flat, property);
         } else if flat.is_named(property, b"device_type") {
             let is_top = self.place.as_ref().is_some_and(|place| place.depth() == 1);
             if is_top && compatibles(flat.value(property)).any(|own| own == MEMORY.as_bytes()) {
@@ -178,16 +201,24 @@ impl<'t> Surveyor<'t> {
     /// Notes a node by its `compatible`: strings, each with a zero at its end.
     #[cold]
     #[inline(never)]
-    fn kind(&mut self, value: &[u8]) {
+    fn kind(&mut self, flat: &FlatTree<'t>, property: Property) {
+        if self.dull.is_some_and(|dull| flat.is_alike(dull, property)) {
+            return;
+        }
+        let value = flat.value(property);
         if value.last() != Some(&0) {
             return;
         }
+        self.dull = Some(property);
         let mut first = 0;
         for (at, byte) in value.iter().enumerate() {
             if *byte == 0 {
                 let own = value.get(first..at).unwrap_or_default();
-                if may_be(own.first().copied().unwrap_or(0), INITIALS) {
+                let initial = own.first().copied().unwrap_or(0);
+                let length = u8::try_from(own.len()).unwrap_or(0);
+                if may_be(initial, INITIALS) && may_be(length, LENGTHS) {
                     self.note(own);
+                    self.dull = None;
                 }
                 first = at + 1;
             }
