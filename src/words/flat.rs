@@ -411,9 +411,8 @@ impl<'t> FlatTree<'t> {
         let last = one.length.div_ceil(CELL_BYTES);
         let (ones, others) = (one.value, other.value);
         one.length == other.length
-            && (0..last).all(|at| {
-                words.cell(ones.wrapping_add(at)) == words.cell(others.wrapping_add(at))
-            })
+            && (0..last)
+                .all(|at| words.cell(ones.wrapping_add(at)) == words.cell(others.wrapping_add(at)))
     }
 
     /// A property's value.

@@ -71,11 +71,7 @@ fn is_cpu(place: &Place<'_>) -> bool {
     named && place.enabled()
 }
 
-fn cpu(
-    place: &Place<'_>,
-    cells: (usize, usize),
-    psci: Option<Conduit>,
-) -> Result<Cpu, BoardError> {
+fn cpu(place: &Place<'_>, cells: (usize, usize), psci: Option<Conduit>) -> Result<Cpu, BoardError> {
     if place.value("reg").is_none() {
         return Err(place.error(BoardProblem::Missing("reg")));
     }
