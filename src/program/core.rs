@@ -102,12 +102,9 @@ pub extern "C" fn main(cpu: u64) -> ! {
     let Some(shared) = partition.vcpu(vcpu) else {
         rest(host, cpu)
     };
-    let Some(guest) = Guest::new(here, hardware) else {
-        rest(host, cpu)
-    };
     let mut core = Core {
         context,
-        guest,
+        guest: Guest::new(here, shared, hardware),
         power: &shared.power,
         prepared: false,
         unloaded: false,

@@ -9,7 +9,7 @@ use crate::arm::list_register::GicVersion;
 use crate::arm::registers::{INSTRUCTION, Registers};
 use crate::arm::syndrome::{self, Class, Syndrome, fault_ipa};
 use crate::behaviour::here::Here;
-use crate::behaviour::partition::Partition;
+use crate::behaviour::partition::{Partition, Vcpu};
 use crate::behaviour::{hypercall, mmio, sysreg};
 use crate::edge::context::{Calls, Context};
 use crate::edge::gic::{FIRST_PPI, HostGic, Interface, POSTED, RUNG, SPECIAL, SystemRegisters, V2};
@@ -119,16 +119,16 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The vCPU of `here` on the core of `hardware`; `None` if the partition has no such vCPU.
+    /// The vCPU of `here`, `vcpu`, on the core of `hardware`.
     #[must_use]
-    pub fn new(here: Here<'static, 'static>, hardware: Hardware) -> Option<Self> {
+    pub fn new(here: Here<'static, 'static>, vcpu: &Vcpu, hardware: Hardware) -> Self {
         let partition = here.partition;
-        let trails = partition.vcpu(here.vcpu)?.statistics.trails;
+        let trails = vcpu.statistics.trails;
         let gic = &hardware.host.gic;
         let per_second = init::counter_frequency();
         let whole = per_second.is_multiple_of(1000);
         let limit = partition.plan.heartbeat_ms.filter(|_| whole).unwrap_or(0);
-        Some(Self {
+        Self {
             acknowledged: 0,
             calls: Calls {
                 trail: trails.of(Deed::Called),
@@ -159,7 +159,7 @@ impl Guest {
             lines: [None; MAX_CHANNELS],
             bell_page: NO_PAGE,
             bell: 0,
-        })
+        }
     }
 
     /// Learns how the partition's cores are reached, those that are up, until all are.
