@@ -81,6 +81,36 @@ memcpy:
     b       6b
     .size memcpy, . - memcpy
 
+// Copies memory that may overlap. In: x0 = to, x1 = from, x2 = bytes. Out: x0 as it was. Clobbers x1-x11.
+    .global memmove
+    .type memmove, %function
+memmove:
+    sub     x3, x0, x1              // memcpy stores nothing it has yet to load where the copy lies below, or past the end
+    cmp     x3, x2
+    b.hs    memcpy
+    add     x3, x0, x2              // else from the end
+    add     x1, x1, x2
+    orr     x4, x3, x1
+    tst     x4, #7
+    b.ne    3f
+1:  subs    x2, x2, #16
+    b.lo    2f
+    ldp     x4, x5, [x1, #-16]!
+    stp     x4, x5, [x3, #-16]!
+    b       1b
+2:  and     x2, x2, #15             // how many are left
+    tbz     x2, #3, 3f
+    ldr     x4, [x1, #-8]!
+    str     x4, [x3, #-8]!
+    sub     x2, x2, #8
+3:  cbz     x2, 4f
+    ldrb    w4, [x1, #-1]!
+    strb    w4, [x3, #-1]!
+    sub     x2, x2, #1
+    b       3b
+4:  ret
+    .size memmove, . - memmove
+
 // Fills memory with a byte. In: x0 = at, w1 = byte, x2 = bytes. Out: x0 as it was. Clobbers x1-x4.
     .global memset
     .type memset, %function
