@@ -6,9 +6,11 @@ use thiserror::Error;
 use crate::words::limits::MAX_VCPUS;
 use crate::words::{Ipa, Nodes, PAGE_SIZE, PartitionId};
 
+mod fixed;
 mod writer;
 
-use writer::Writer;
+use fixed::{Aligned, Name, Part, part};
+use writer::{CELL, Writer};
 
 /// The GIC's phandle.
 pub const GIC: u32 = 1;
@@ -26,6 +28,10 @@ const EDGE: u32 = 1;
 const HIGH: u32 = 4;
 /// First bit of a GICv2 PPI's mask of CPUs.
 const PPI_CPUS_SHIFT: u32 = 8;
+/// Bytes of a 64-bit number.
+const LONG: usize = 2 * CELL;
+/// Bytes of an interrupt specifier.
+const SPECIFIER: usize = 3 * CELL;
 /// INTIDs past the last SPI.
 const INTID_END: u32 = 1020;
 
@@ -119,20 +125,11 @@ pub fn write(
 }
 
 fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>, devices: &Devices<'_>) -> Result<(), TreeError> {
-    w.begin(format_args!(""));
-    w.strings("compatible", &["bulkhead,machine-1.0"]);
-    w.strings("model", &["Bulkhead partition"]);
-    w.cells("#address-cells", &[2]);
-    w.cells("#size-cells", &[2]);
-    w.cells("interrupt-parent", &[GIC]);
     chosen(w, tree);
     memory(w, tree);
     cpus(w, tree);
-    psci(w);
     timer(w, tree)?;
     gic(w, tree);
-    clock(w);
-    uart(w, tree)?;
     if let Some(intid) = tree.pmu {
         pmu(w, tree, intid)?;
     }
@@ -147,50 +144,70 @@ fn root(w: &mut Writer<'_>, tree: &GuestTree<'_>, devices: &Devices<'_>) -> Resu
     Ok(())
 }
 
+/// The root's beginning, up to `chosen`.
 fn chosen(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
-    let path = format_args!("/pl011@{:x}", layout::UART_BASE);
-    w.begin(format_args!("aliases"));
-    w.text("serial0", path);
-    w.end();
-    w.begin(format_args!("chosen"));
-    w.strings("bootargs", &[tree.bootargs]);
-    w.text("stdout-path", path);
+    w.part(part!(
+        Part::new()
+            .begin("")
+            .strings("compatible", &["bulkhead,machine-1.0"])
+            .strings("model", &["Bulkhead partition"])
+            .cells("#address-cells", &[2])
+            .cells("#size-cells", &[2])
+            .cells("interrupt-parent", &[GIC])
+            .begin("aliases")
+            .path("serial0", "pl011", layout::UART_BASE)
+            .end()
+            .begin("chosen")
+    ));
+    w.string(const { Name::of("bootargs") }, tree.bootargs);
+    w.part(part!(Part::new().path(
+        "stdout-path",
+        "pl011",
+        layout::UART_BASE
+    )));
     if let Some((start, size)) = tree.initrd {
-        w.longs("linux,initrd-start", &[start.get()]);
-        w.longs("linux,initrd-end", &[start.get().saturating_add(size)]);
+        w.part(part!(Part::new().property("linux,initrd-start", LONG)));
+        w.longs(&[start.get()]);
+        w.part(part!(Part::new().property("linux,initrd-end", LONG)));
+        w.longs(&[start.get().saturating_add(size)]);
     }
     w.end();
 }
 
 fn memory(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
-    w.begin(format_args!("memory@{:x}", layout::RAM_BASE));
-    w.strings("device_type", &["memory"]);
-    w.longs("reg", &[layout::RAM_BASE, tree.memory]);
+    w.part(part!(
+        Part::new()
+            .begin_at("memory", layout::RAM_BASE)
+            .strings("device_type", &["memory"])
+            .property("reg", 2 * LONG)
+            .longs(&[layout::RAM_BASE])
+    ));
+    w.longs(&[tree.memory]);
     w.end();
 }
 
 fn cpus(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
-    w.begin(format_args!("cpus"));
-    w.cells("#address-cells", &[1]);
-    w.cells("#size-cells", &[0]);
+    w.part(part!(
+        Part::new()
+            .begin("cpus")
+            .cells("#address-cells", &[1])
+            .cells("#size-cells", &[0])
+    ));
     for vcpu in 0..tree.vcpus {
-        w.begin(format_args!("cpu@{vcpu:x}"));
-        w.strings("device_type", &["cpu"]);
-        w.strings("compatible", &["arm,armv8"]);
-        w.cells("reg", &[u32::from(vcpu)]);
-        w.strings("enable-method", &["psci"]);
-        w.end();
+        w.begin("cpu", Some(u64::from(vcpu)));
+        w.part(part!(
+            Part::new()
+                .strings("device_type", &["cpu"])
+                .strings("compatible", &["arm,armv8"])
+                .property("reg", CELL)
+        ));
+        w.cells(&[u32::from(vcpu)]);
+        w.part(part!(Part::new().strings("enable-method", &["psci"]).end()));
     }
     w.end();
 }
 
-fn psci(w: &mut Writer<'_>) {
-    w.begin(format_args!("psci"));
-    w.strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
-    w.strings("method", &["hvc"]);
-    w.end();
-}
-
+/// `psci` and `timer`.
 fn timer(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
     let intids = [
         layout::TIMER_SECURE_INTID,
@@ -200,74 +217,95 @@ fn timer(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
     ];
     let [secure, physical, virt, hypervisor] = intids.map(|intid| specifier(tree, intid, HIGH));
     let interrupts = [secure?, physical?, virt?, hypervisor?];
-    w.begin(format_args!("timer"));
-    w.strings("compatible", &["arm,armv8-timer"]);
-    w.cells("interrupts", interrupts.as_flattened());
-    w.flag("always-on");
-    w.end();
+    w.part(part!(
+        Part::new()
+            .begin("psci")
+            .strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])
+            .strings("method", &["hvc"])
+            .end()
+            .begin("timer")
+            .strings("compatible", &["arm,armv8-timer"])
+            .property("interrupts", 4 * SPECIFIER)
+    ));
+    w.cells(interrupts.as_flattened());
+    w.part(part!(Part::new().flag("always-on").end()));
     Ok(())
 }
 
+/// The interrupt controller, the UART's clock and the UART.
 fn gic(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
-    let distributor = [layout::GICD_BASE, layout::GICD_SIZE];
     let (kind, second) = match tree.gic {
-        GuestGic::V2 => ("arm,cortex-a15-gic", [layout::GICC_BASE, layout::GICC_SIZE]),
+        GuestGic::V2 => (
+            part!(intc("arm,cortex-a15-gic", layout::GICC_BASE)),
+            layout::GICC_SIZE,
+        ),
         GuestGic::V3 => (
-            "arm,gic-v3",
-            [
-                layout::GICR_BASE,
-                layout::GICR_STRIDE * u64::from(tree.vcpus),
-            ],
+            part!(intc("arm,gic-v3", layout::GICR_BASE)),
+            layout::GICR_STRIDE * u64::from(tree.vcpus),
         ),
     };
-    w.begin(format_args!("intc@{:x}", layout::GICD_BASE));
-    w.strings("compatible", &[kind]);
-    w.cells("#interrupt-cells", &[3]);
-    w.cells("#address-cells", &[0]);
-    w.flag("interrupt-controller");
-    w.longs("reg", [distributor, second].as_flattened());
-    w.cells("phandle", &[GIC]);
-    w.end();
+    w.part(kind);
+    w.longs(&[second]);
+    w.part(part!(
+        Part::new()
+            .cells("phandle", &[GIC])
+            .end()
+            .begin("apb-pclk")
+            .strings("compatible", &["fixed-clock"])
+            .cells("#clock-cells", &[0])
+            .cells("clock-frequency", &[CLOCK_HERTZ])
+            .strings("clock-output-names", &["clk24mhz"])
+            .cells("phandle", &[CLOCK])
+            .end()
+            .begin_at("pl011", layout::UART_BASE)
+            .strings("compatible", &["arm,pl011", "arm,primecell"])
+            .property("reg", 2 * LONG)
+            .longs(&[layout::UART_BASE, layout::UART_SIZE])
+            .cells("interrupts", &[SPI.0, layout::UART_INTID - SPI.1, HIGH])
+            .cells("clocks", &[CLOCK, CLOCK])
+            .strings("clock-names", &["uartclk", "apb_pclk"])
+            .end()
+    ));
 }
 
-fn clock(w: &mut Writer<'_>) {
-    w.begin(format_args!("apb-pclk"));
-    w.strings("compatible", &["fixed-clock"]);
-    w.cells("#clock-cells", &[0]);
-    w.cells("clock-frequency", &[CLOCK_HERTZ]);
-    w.strings("clock-output-names", &["clk24mhz"]);
-    w.cells("phandle", &[CLOCK]);
-    w.end();
-}
-
-fn uart(w: &mut Writer<'_>, tree: &GuestTree<'_>) -> Result<(), TreeError> {
-    let interrupt = specifier(tree, layout::UART_INTID, HIGH)?;
-    w.begin(format_args!("pl011@{:x}", layout::UART_BASE));
-    w.strings("compatible", &["arm,pl011", "arm,primecell"]);
-    w.longs("reg", &[layout::UART_BASE, layout::UART_SIZE]);
-    w.cells("interrupts", &interrupt);
-    w.cells("clocks", &[CLOCK, CLOCK]);
-    w.strings("clock-names", &["uartclk", "apb_pclk"]);
-    w.end();
-    Ok(())
+/// An interrupt controller's node up to the size of its second range of registers, which is at `second`.
+const fn intc<const N: usize>(kind: &str, second: u64) -> Part<N> {
+    Part::new()
+        .begin_at("intc", layout::GICD_BASE)
+        .strings("compatible", &[kind])
+        .cells("#interrupt-cells", &[3])
+        .cells("#address-cells", &[0])
+        .flag("interrupt-controller")
+        .property("reg", 4 * LONG)
+        .longs(&[layout::GICD_BASE, layout::GICD_SIZE, second])
 }
 
 fn pmu(w: &mut Writer<'_>, tree: &GuestTree<'_>, intid: u32) -> Result<(), TreeError> {
     let interrupt = specifier(tree, intid, HIGH)?;
-    w.begin(format_args!("pmu"));
-    w.strings("compatible", &["arm,armv8-pmuv3"]);
-    w.cells("interrupts", &interrupt);
+    w.part(part!(
+        Part::new()
+            .begin("pmu")
+            .strings("compatible", &["arm,armv8-pmuv3"])
+            .property("interrupts", SPECIFIER)
+    ));
+    w.cells(&interrupt);
     w.end();
     Ok(())
 }
 
 fn hypervisor(w: &mut Writer<'_>, tree: &GuestTree<'_>) {
-    let kinds = ["bulkhead,hypervisor-1.0", "bulkhead,hypervisor"];
-    w.begin(format_args!("hypervisor"));
-    w.strings("compatible", &kinds);
-    w.strings("method", &["hvc"]);
-    w.cells("bulkhead,partition-id", &[u32::from(tree.id.get())]);
-    w.strings("bulkhead,partition", &[tree.name]);
+    w.part(part!(
+        Part::new()
+            .begin("hypervisor")
+            .strings(
+                "compatible",
+                &["bulkhead,hypervisor-1.0", "bulkhead,hypervisor"]
+            )
+            .strings("method", &["hvc"])
+            .property("bulkhead,partition-id", CELL)
+    ));
+    w.cells(&[u32::from(tree.id.get())]);
+    w.string(const { Name::of("bulkhead,partition") }, tree.name);
     w.end();
 }
 
@@ -280,16 +318,23 @@ fn channel(
     let interrupt = specifier(tree, channel.intid, EDGE)?;
     let doorbell = channel.ipa.checked_add(channel.size);
     let doorbell = doorbell.ok_or(TreeError::Channel(channel.ipa))?;
-    let reg = [channel.ipa.get(), channel.size, doorbell.get(), PAGE_SIZE];
-    w.begin(format_args!("channel@{:x}", channel.ipa));
-    w.strings("compatible", &["bulkhead,channel-1.0", "generic-uio"]);
-    w.longs("reg", &reg);
-    w.strings("reg-names", &["memory", "doorbell"]);
-    w.cells("interrupts", &interrupt);
-    w.strings("label", &[channel.name]);
-    w.strings("linux,uio-name", &[channel.name]);
+    w.begin("channel", Some(channel.ipa.get()));
+    w.part(part!(
+        Part::new()
+            .strings("compatible", &["bulkhead,channel-1.0", "generic-uio"])
+            .property("reg", 4 * LONG)
+    ));
+    w.longs(&[channel.ipa.get(), channel.size, doorbell.get(), PAGE_SIZE]);
+    w.part(part!(
+        Part::new()
+            .strings("reg-names", &["memory", "doorbell"])
+            .property("interrupts", SPECIFIER)
+    ));
+    w.cells(&interrupt);
+    w.string(const { Name::of("label") }, channel.name);
+    w.string(const { Name::of("linux,uio-name") }, channel.name);
     if !channel.writable {
-        w.flag("bulkhead,read-only");
+        w.part(part!(Part::new().flag("bulkhead,read-only")));
     }
     w.end();
     Ok(())

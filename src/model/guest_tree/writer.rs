@@ -3,19 +3,19 @@
 //! The structure block grows from the front; names of properties gather at the buffer's end and move behind
 //! the structure block at last. A writer that runs out of room stays silent and gives nothing in the end.
 
+use super::fixed::{Name, STRINGS};
 use crate::words::{Nodes, lower_half};
 use arrayvec::ArrayVec;
-use core::fmt;
 
 const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
 const LAST_COMPATIBLE_VERSION: u32 = 16;
-const BEGIN_NODE: u32 = 1;
-const END_NODE: u32 = 2;
-const PROP: u32 = 3;
+pub(super) const BEGIN_NODE: u32 = 1;
+pub(super) const END_NODE: u32 = 2;
+pub(super) const PROP: u32 = 3;
 const END: u32 = 9;
 /// Bytes of a token or cell.
-const CELL: usize = size_of::<u32>();
+pub(super) const CELL: usize = size_of::<u32>();
 /// Bytes of the header: ten cells.
 const HEADER: usize = 10 * CELL;
 /// Bytes of the reservation block: its terminator alone.
@@ -25,8 +25,22 @@ const STRUCTURE: usize = HEADER + RESERVATIONS;
 /// Room for the names of properties.
 const STRINGS_ROOM: usize = 4096;
 
-/// Names that are written once; the trees here have fifty.
+/// Names that are written once; the nodes of devices here have fifty.
 const MAX_KNOWN: usize = 128;
+
+/// Hexadecimal digits.
+pub(super) const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// How many hexadecimal digits `at` is written with.
+pub(super) const fn digits(at: u64) -> usize {
+    let bits = u64::BITS - (at | 1).leading_zeros();
+    bits.div_ceil(4) as usize
+}
+
+/// A length or offset as a cell: [`Writer::finish`] finds what does not fit one.
+pub(super) const fn narrow(size: usize) -> u32 {
+    lower_half(size as u64)
+}
 
 /// A tree being written.
 pub(super) struct Writer<'o> {
@@ -35,7 +49,7 @@ pub(super) struct Writer<'o> {
     limit: usize,
     /// End of the structure so far.
     length: usize,
-    /// Bytes of names so far.
+    /// Bytes of names so far, behind [`STRINGS`].
     strings: usize,
     /// Where in them names are, and their bytes.
     known: ArrayVec<(u16, u8), MAX_KNOWN>,
@@ -54,81 +68,109 @@ impl<'o> Writer<'o> {
             known: ArrayVec::new(),
             full: false,
         };
-        writer.put(&[0; STRUCTURE]);
+        writer.part(&[0; STRUCTURE]);
         writer
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        let end = self.length.saturating_add(bytes.len());
-        let room = self.out.get_mut(..self.limit);
-        match room.and_then(|room| room.get_mut(self.length..end)) {
-            Some(room) if !self.full => {
-                room.copy_from_slice(bytes);
-                self.length = end;
-            }
-            _ => self.full = true,
+    /// The next `size` bytes of the structure; none if there are not so many.
+    fn take(&mut self, size: usize) -> &mut [u8] {
+        let start = self.length;
+        let end = start.saturating_add(size);
+        if end > self.limit {
+            self.full = true;
+            return &mut [];
+        }
+        self.length = end;
+        self.out.get_mut(start..end).unwrap_or_default()
+    }
+
+    /// Whole cells, composed by the compiler.
+    pub(super) fn part(&mut self, part: &[u8]) {
+        let room = self.take(part.len());
+        if room.len() == part.len() {
+            room.copy_from_slice(part);
         }
     }
 
-    /// What [`Writer::put`] does, without a copying loop: most of a tree are cells.
-    #[inline(never)]
-    fn cell(&mut self, cell: u32) {
-        let room = self.out.get_mut(self.length..self.limit);
-        match room.and_then(<[u8]>::first_chunk_mut) {
-            Some(room) if !self.full => {
-                *room = cell.to_be_bytes();
-                self.length += CELL;
-            }
-            _ => self.full = true,
+    /// Cells.
+    pub(super) fn cells(&mut self, cells: &[u32]) {
+        let room = self.take(size_of_val(cells));
+        let (places, _) = room.as_chunks_mut();
+        for (place, cell) in places.iter_mut().zip(cells) {
+            *place = cell.to_be_bytes();
         }
     }
 
-    /// Fills up to the next cell.
-    fn align(&mut self) {
-        let gap = self.length.next_multiple_of(CELL) - self.length;
-        self.put([0; CELL].get(..gap).unwrap_or_default());
+    /// 64-bit numbers, two cells each.
+    pub(super) fn longs(&mut self, longs: &[u64]) {
+        let room = self.take(size_of_val(longs));
+        let (places, _) = room.as_chunks_mut();
+        for (place, long) in places.iter_mut().zip(longs) {
+            *place = long.to_be_bytes();
+        }
     }
 
-    /// Opens a node.
-    pub(super) fn begin(&mut self, name: fmt::Arguments<'_>) {
-        self.cell(BEGIN_NODE);
-        // Formatting fails only where `put` has already noted that there is no room.
-        let _ = fmt::Write::write_fmt(self, name);
-        self.put(&[0]);
-        self.align();
+    /// The next cells that `size` bytes need, the last of them zero.
+    fn take_padded(&mut self, size: usize) -> &mut [u8] {
+        let room = self.take(size.next_multiple_of(CELL));
+        if let Some(last) = room.last_chunk_mut() {
+            *last = [0; CELL];
+        }
+        room
+    }
+
+    /// Opens a node: `name@at`, or `name` alone.
+    pub(super) fn begin(&mut self, name: &str, at: Option<u64>) {
+        self.cells(&[BEGIN_NODE]);
+        let unit = at.map_or(0, |at| 1 + digits(at));
+        let room = self.take_padded(name.len() + unit + 1);
+        let Some((text, unit)) = room
+            .get_mut(..name.len() + unit)
+            .and_then(|room| room.split_at_mut_checked(name.len()))
+        else {
+            return;
+        };
+        text.copy_from_slice(name.as_bytes());
+        let (Some(mut left), Some((sign, digits))) = (at, unit.split_first_mut()) else {
+            return;
+        };
+        *sign = b'@';
+        for place in digits.iter_mut().rev() {
+            *place = DIGITS[(left & 0xf) as usize];
+            left >>= 4;
+        }
     }
 
     /// Closes the node opened last.
     pub(super) fn end(&mut self) {
-        self.cell(END_NODE);
+        self.cells(&[END_NODE]);
     }
 
-    /// Begins a property of `length` bytes.
-    fn property(&mut self, name: &str, length: usize) {
-        let offset = self.intern(name);
-        self.cell(PROP);
-        self.size(length);
-        self.size(offset);
-    }
-
-    /// A length or offset as a cell.
-    fn size(&mut self, size: usize) {
-        match u32::try_from(size) {
-            Ok(size) => self.cell(size),
-            Err(_) => self.full = true,
+    /// A property: a value, and zeros up to `length` bytes, fewer than a cell.
+    fn value(&mut self, name: Name, value: &[u8], length: usize) {
+        self.cells(&[PROP, narrow(length), name.0]);
+        let room = self.take_padded(length);
+        if let Some(room) = room.get_mut(..value.len()) {
+            room.copy_from_slice(value);
         }
     }
 
-    /// The offset of `name` in the strings block, added there if it is new.
-    fn intern(&mut self, name: &str) -> usize {
+    /// A property of one string.
+    pub(super) fn string(&mut self, name: Name, string: &str) {
+        self.value(name, string.as_bytes(), string.len() + 1);
+    }
+
+    /// The place of `name` in the strings block, added there if it is new.
+    fn intern(&mut self, name: &str) -> Name {
         let names = self.out.get_mut(self.limit..).unwrap_or_default();
+        let names = names.get_mut(STRINGS.len()..).unwrap_or_default();
         let size = name.len();
         for (offset, length) in &self.known {
             let offset = usize::from(*offset);
             if usize::from(*length) == size
                 && names.get(offset..offset + size) == Some(name.as_bytes())
             {
-                return offset;
+                return Name(narrow(STRINGS.len() + offset));
             }
         }
         let offset = self.strings;
@@ -145,111 +187,58 @@ impl<'o> Writer<'o> {
             // One that finds no room here is written again when it comes again.
             let _ = self.known.try_push((at, length));
         }
-        offset
-    }
-
-    /// A property without a value.
-    pub(super) fn flag(&mut self, name: &str) {
-        self.property(name, 0);
-    }
-
-    /// A property of 32-bit cells.
-    pub(super) fn cells(&mut self, name: &str, cells: &[u32]) {
-        self.property(name, size_of_val(cells));
-        for cell in cells {
-            self.cell(*cell);
-        }
-    }
-
-    /// A property of 64-bit numbers, two cells each.
-    pub(super) fn longs(&mut self, name: &str, longs: &[u64]) {
-        self.property(name, size_of_val(longs));
-        for long in longs {
-            self.cell(lower_half(*long >> u32::BITS));
-            self.cell(lower_half(*long));
-        }
-    }
-
-    /// A property of strings.
-    pub(super) fn strings(&mut self, name: &str, strings: &[&str]) {
-        self.property(name, strings.iter().map(|string| string.len() + 1).sum());
-        for string in strings {
-            self.put(string.as_bytes());
-            self.put(&[0]);
-        }
-        self.align();
-    }
-
-    /// A property of one string, composed here: its length is known afterwards.
-    pub(super) fn text(&mut self, name: &str, text: fmt::Arguments<'_>) {
-        self.property(name, 0);
-        let start = self.length;
-        let _ = fmt::Write::write_fmt(self, text);
-        self.put(&[0]);
-        let length = u32::try_from(self.length - start).unwrap_or(0);
-        let field = start
-            .checked_sub(2 * CELL)
-            .and_then(|at| self.out.get_mut(at..at + CELL));
-        if let Some(field) = field {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-        self.align();
+        Name(narrow(STRINGS.len() + offset))
     }
 
     /// Ends the tree and gives its length, if all of it had room.
     pub(super) fn finish(mut self) -> Option<usize> {
-        self.cell(END);
-        let names = self.limit..self.limit.checked_add(self.strings)?;
+        self.cells(&[END]);
+        let start = self.limit.checked_add(STRINGS.len())?;
+        let names = start..start.checked_add(self.strings)?;
         if self.full || names.end > self.out.len() {
             return None;
         }
-        let end = self.length + self.strings;
-        self.out.copy_within(names.clone(), self.length);
+        let strings = self.length..self.length + STRINGS.len();
+        let end = strings.end + self.strings;
+        self.out.copy_within(names.clone(), strings.end);
+        self.out.get_mut(strings)?.copy_from_slice(STRINGS);
         // Nothing is left behind of what only had a place on the way.
         let left = self.out.get_mut(names.start.max(end)..names.end);
         left.unwrap_or_default().fill(0);
         let header = [
             MAGIC,
             u32::try_from(end).ok()?,
-            u32::try_from(STRUCTURE).ok()?,
-            u32::try_from(self.length).ok()?,
-            u32::try_from(HEADER).ok()?,
+            narrow(STRUCTURE),
+            narrow(self.length),
+            narrow(HEADER),
             VERSION,
             LAST_COMPATIBLE_VERSION,
             0,
-            u32::try_from(self.strings).ok()?,
-            u32::try_from(self.length - STRUCTURE).ok()?,
+            narrow(end - self.length),
+            narrow(self.length - STRUCTURE),
         ];
-        for (place, field) in self.out.chunks_exact_mut(CELL).zip(header) {
-            place.copy_from_slice(&field.to_be_bytes());
+        let (places, _) = self.out.as_chunks_mut();
+        for (place, field) in places.iter_mut().zip(header) {
+            *place = field.to_be_bytes();
         }
         Some(end)
     }
 }
 
-impl fmt::Write for Writer<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.put(text.as_bytes());
-        Ok(())
-    }
-}
-
 impl Nodes for Writer<'_> {
     fn begin(&mut self, name: &str, at: Option<u64>) {
-        match at {
-            Some(at) => Writer::begin(self, format_args!("{name}@{at:x}")),
-            None => Writer::begin(self, format_args!("{name}")),
-        }
+        Writer::begin(self, name, at);
     }
 
     fn property(&mut self, name: &str, value: &[u8]) {
-        Writer::property(self, name, value.len());
-        self.put(value);
-        self.align();
+        let name = self.intern(name);
+        self.value(name, value, value.len());
     }
 
     fn cells(&mut self, name: &str, cells: &[u32]) {
-        Writer::cells(self, name, cells);
+        let name = self.intern(name);
+        Writer::cells(self, &[PROP, narrow(size_of_val(cells)), name.0]);
+        Writer::cells(self, cells);
     }
 
     fn end(&mut self) {
