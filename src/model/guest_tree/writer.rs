@@ -85,6 +85,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Whole cells, composed by the compiler.
+    #[inline(never)]
     pub(super) fn part(&mut self, part: &[u8]) {
         let room = self.take(part.len());
         if room.len() == part.len() {
@@ -93,6 +94,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Cells.
+    #[inline(never)]
     pub(super) fn cells(&mut self, cells: &[u32]) {
         let room = self.take(size_of_val(cells));
         let (places, _) = room.as_chunks_mut();
@@ -102,6 +104,7 @@ impl<'o> Writer<'o> {
     }
 
     /// 64-bit numbers, two cells each.
+    #[inline(never)]
     pub(super) fn longs(&mut self, longs: &[u64]) {
         let room = self.take(size_of_val(longs));
         let (places, _) = room.as_chunks_mut();
