@@ -139,11 +139,17 @@ pub const fn pa_size_field(bits: u8) -> u64 {
     }
 }
 
-/// TCR_EL2 with E2H = 0 (D24.2.193): 48-bit addresses from TTBR0_EL2 (T0SZ 16), walks cacheable and inner shareable,
+/// TCR_EL2 with E2H = 0 (D24.2.193): addresses of `bits` from TTBR0_EL2 (T0SZ), walks cacheable and inner shareable,
 /// 4 KiB granule, RES1 bits 31 and 23.
 #[must_use]
-pub const fn tcr_el2(pa_bits: u8) -> u64 {
-    1 << 31 | 1 << 23 | pa_size_field(pa_bits) << 16 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 16
+pub const fn tcr_el2(pa_bits: u8, bits: u8) -> u64 {
+    1 << 31
+        | 1 << 23
+        | pa_size_field(pa_bits) << 16
+        | 0b11 << 12
+        | 0b01 << 10
+        | 0b01 << 8
+        | (64 - bits as u64)
 }
 
 #[cfg(test)]

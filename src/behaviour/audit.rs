@@ -137,9 +137,9 @@ pub enum Finding {
     Execute(u64),
     /// A core whose own translation is not the one that was looked at.
     #[error(
-        "the hypervisor's translation on this core is another: tables at {0:#x}, SCTLR_EL2 {1:#x}"
+        "the hypervisor's translation on this core is another: tables at {0:#x}, TCR_EL2 {1:#x}, SCTLR_EL2 {2:#x}"
     )]
-    Regime(u64, u64),
+    Regime(u64, u64, u64),
     /// Memory that the hypervisor may both write and execute.
     #[error("the hypervisor may write and execute {0:#x}")]
     WriteExecute(u64),
@@ -307,21 +307,17 @@ pub fn signalled(
     }
 }
 
-/// Shows that the calling core translates by the tables at `root`: `ttbr` is its TTBR0_EL2, `sctlr` its SCTLR_EL2, where
-/// the MMU must be on and writable memory never executable.
+/// Shows that the calling core translates by the tables at `root`, and gives the tree it walks: `ttbr` is its TTBR0_EL2, `tcr`
+/// its TCR_EL2, `sctlr` its SCTLR_EL2, where the MMU must be on and writable memory never executable.
 ///
 /// # Errors
 /// [`Finding::Regime`].
-pub fn regime(ttbr: u64, sctlr: u64, root: Pa) -> Result<(), Finding> {
+pub fn regime(ttbr: u64, tcr: u64, sctlr: u64, root: Pa) -> Result<Tree, Finding> {
     /// SCTLR_EL2.M and WXN (D24.2.177).
     const NEEDED: u64 = 1 | 1 << 19;
-    /// TTBR0_EL2.BADDR.
-    const ADDRESS: u64 = 0x0000_ffff_ffff_fffe;
-    if ttbr & ADDRESS == root.get() && sctlr & NEEDED == NEEDED {
-        Ok(())
-    } else {
-        Err(Finding::Regime(ttbr, sctlr))
-    }
+    let tree = Tree::of_el2(ttbr, tcr);
+    let tree = tree.filter(|tree| tree.root() == root && sctlr & NEEDED == NEEDED);
+    tree.ok_or(Finding::Regime(ttbr, tcr, sctlr))
 }
 
 /// Shows that nothing in EL2's own tables is both writable and executable, and nothing executable but its code, `text`;

@@ -58,18 +58,22 @@ static BLOCKS: [PerCore<Block>; MAX_CPUS] = [const {
     }))
 }; MAX_CPUS];
 
-/// The pages that must stay unmapped: one below each stack of each core.
+/// Stacks of a core.
+pub const GUARDS: usize = 3;
+
+/// The pages that must stay unmapped: one below each stack of each core, core after core.
 pub fn guard_pages() -> impl Iterator<Item = Range> {
     STACKS.iter().flat_map(|stacks| {
         let stacks = stacks.0.get();
         let base = stacks.addr() as u64;
-        [
+        let guards: [usize; GUARDS] = [
             core::mem::offset_of!(Stacks, guard_main),
             core::mem::offset_of!(Stacks, guard_fast),
             core::mem::offset_of!(Stacks, guard_fault),
-        ]
-        .into_iter()
-        .filter_map(move |offset| Range::new(Pa::new(base + offset as u64), PAGE_SIZE))
+        ];
+        guards
+            .into_iter()
+            .filter_map(move |offset| Range::new(Pa::new(base + offset as u64), PAGE_SIZE))
     })
 }
 

@@ -283,10 +283,14 @@ fn pointer_authentication() {
     write_register!("s3_0_c2_c3_1", 0); // APGAKeyHi_EL1
 }
 
-/// TTBR0_EL2 and SCTLR_EL2 of the calling core.
+/// TTBR0_EL2, TCR_EL2 and SCTLR_EL2 of the calling core.
 #[must_use]
-pub fn own_regime() -> (u64, u64) {
-    (read_register!("ttbr0_el2"), read_register!("sctlr_el2"))
+pub fn own_regime() -> (u64, u64, u64) {
+    (
+        read_register!("ttbr0_el2"),
+        read_register!("tcr_el2"),
+        read_register!("sctlr_el2"),
+    )
 }
 
 /// The bits of physical address the core has.

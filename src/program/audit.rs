@@ -8,7 +8,6 @@ use crate::behaviour::partition::Partition;
 use crate::edge::memory::TableView;
 use crate::edge::{boot, init};
 use crate::model::share::MAX_INTERRUPTS;
-use crate::model::translation::Tree;
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayVec;
@@ -127,9 +126,9 @@ pub fn run() -> Result<Summary, Finding> {
         let view = TableView;
         summary.mapped += audit::tables(one.plan.id, &one.stage2, &view, &one.tables, &grants)?;
     }
-    let (ttbr, sctlr) = init::own_regime();
-    audit::regime(ttbr, sctlr, known.own_root)?;
-    summary.own = audit::own(&Tree::of_el2(known.own_root), &TableView, boot::text())?;
+    let (ttbr, tcr, sctlr) = init::own_regime();
+    let own = audit::regime(ttbr, tcr, sctlr, known.own_root)?;
+    summary.own = audit::own(&own, &TableView, boot::text())?;
     Ok(summary)
 }
 

@@ -33,10 +33,12 @@ pub fn build(
     tree: Range,
     pa_bits: u8,
 ) -> Result<Regime, MapError> {
-    let root = Tree::new_el2(pages)?;
-    for piece in pieces(board, tree) {
+    let pieces = pieces(board, tree);
+    let top = pieces.iter().map(|piece| piece.range.end()).max();
+    let own = Tree::new_el2(pages, top.unwrap_or_default())?;
+    for piece in pieces {
         let range = piece.range;
-        root.map(
+        own.map(
             pages,
             range.base().get(),
             range.base(),
@@ -45,8 +47,8 @@ pub fn build(
         )?;
     }
     Ok(Regime {
-        ttbr: root.root().get(),
-        tcr: control::tcr_el2(pa_bits),
+        ttbr: own.root().get(),
+        tcr: own.tcr(pa_bits),
         mair: control::MAIR_EL2,
     })
 }
@@ -60,7 +62,9 @@ fn pieces(board: &Board<'_>, tree: Range) -> ArrayVec<Piece, MAX_PIECES> {
         let _ = holes.try_push(hole);
     }
     let room = holes.remaining_capacity();
-    holes.extend(cores::guard_pages().take(room));
+    // No core runs on the stacks behind those of the board's own.
+    let guards = cores::guard_pages().take(board.cpus.len() * cores::GUARDS);
+    holes.extend(guards.take(room));
     sort_by_key(&mut holes, |hole| hole.base());
     let ram = board.ram.iter().chain(board.initrd.iter()).chain([&tree]);
     let mut covered: ArrayVec<Range, MAX_PIECES> = ArrayVec::new();

@@ -1,6 +1,7 @@
 //! The audit finds every single damaged bit that means something; constants are written again from the manual (D8.3).
 
 use super::*;
+use crate::arm::control::tcr_el2;
 use crate::model::translation::{TableMemory, Tree};
 use proptest::prelude::*;
 
@@ -187,7 +188,7 @@ fn an_interrupt_that_is_enabled_comes_to_its_owners_cores_alone() {
 #[test]
 fn el2_memory_that_can_be_written_and_executed_is_found() {
     let mut memory = Fake(Vec::new());
-    let tree = Tree::new_el2(&mut memory).unwrap();
+    let tree = Tree::new_el2(&mut memory, Pa::new(0x10_0000)).unwrap();
     let map = |memory: &mut Fake, at: u64, leaf: u64| {
         tree.map(memory, at, Pa::new(at), 0x1000, leaf).unwrap();
     };
@@ -204,7 +205,7 @@ fn el2_memory_that_can_be_written_and_executed_is_found() {
 #[test]
 fn el2_memory_that_can_be_executed_is_its_code_alone() {
     let mut memory = Fake(Vec::new());
-    let tree = Tree::new_el2(&mut memory).unwrap();
+    let tree = Tree::new_el2(&mut memory, Pa::new(0x10_0000)).unwrap();
     let read_execute = 1 << 10 | 1 << 7;
     tree.map(&mut memory, 0x1000, Pa::new(0x1000), 0x2000, read_execute)
         .unwrap();
@@ -216,14 +217,22 @@ fn el2_memory_that_can_be_executed_is_its_code_alone() {
 #[test]
 fn a_core_that_translates_by_other_tables_or_may_execute_what_it_writes_is_found() {
     let root = Pa::new(0x4030_0000);
+    let (small, large) = (tcr_el2(40, 39), tcr_el2(40, 48));
     // M is bit 0, WXN bit 19; CnP, bit 0 of TTBR0_EL2, does not matter.
-    assert_eq!(regime(0x4030_0001, 1 << 19 | 1, root), Ok(()));
-    for (ttbr, sctlr) in [
-        (0x4030_1000, 1 << 19 | 1),
-        (0x4030_0000, 1),
-        (0x4030_0000, 1 << 19),
+    for tcr in [small, large] {
+        let tree = regime(0x4030_0001, tcr, 1 << 19 | 1, root).unwrap();
+        assert_eq!((tree.root(), tree.tcr(40)), (root, tcr));
+    }
+    for (ttbr, tcr, sctlr) in [
+        (0x4030_1000, small, 1 << 19 | 1),
+        (0x4030_0000, small, 1),
+        (0x4030_0000, small, 1 << 19),
+        // A granule of 64 KiB, and fewer addresses.
+        (0x4030_0000, small | 1 << 14, 1 << 19 | 1),
+        (0x4030_0000, small + 1, 1 << 19 | 1),
     ] {
-        assert_eq!(regime(ttbr, sctlr, root), Err(Finding::Regime(ttbr, sctlr)));
+        let found = regime(ttbr, tcr, sctlr, root).unwrap_err();
+        assert_eq!(found, Finding::Regime(ttbr, tcr, sctlr));
     }
 }
 

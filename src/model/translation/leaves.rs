@@ -122,8 +122,9 @@ fn next_used(entries: &[u64], index: usize) -> usize {
         return index;
     }
     let (groups, _) = rest.as_chunks::<GROUP>();
-    let is_empty = |group: &&[u64; GROUP]| together(group) == 0;
-    let empty = groups.iter().take_while(is_empty).count() * GROUP;
+    let (pairs, _) = groups.as_chunks();
+    let is_empty = |[one, other]: &&[_; 2]| together(one) | together(other) == 0;
+    let empty = pairs.iter().take_while(is_empty).count() * 2 * GROUP;
     let mut rest = rest.iter().skip(empty);
     let used = rest.position(|entry| *entry != 0);
     used.map_or(entries.len(), |at| index + empty + at)
@@ -136,20 +137,22 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
     let most = most.map_or(usize::MAX, |more| {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
-    /// Entries that are looked at together.
-    const FEW: usize = 4;
     let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
     let mut expected = descriptor;
     let mut count = 0;
-    let (groups, _) = entries.as_chunks::<FEW>();
-    for [first, second, third, fourth] in groups {
+    let (groups, _) = entries.as_chunks();
+    for [a, b, c, d, e, f, g, h] in groups {
         let next = |times| expected.wrapping_add(step.wrapping_mul(times));
-        let differs = |entry: &u64, times| entry ^ next(times);
-        if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
+        let is = |entry: &u64, times| *entry == next(times);
+        let (first, last) = (
+            is(a, 0) && is(b, 1) && is(c, 2) && is(d, 3),
+            is(e, 4) && is(f, 5) && is(g, 6) && is(h, 7),
+        );
+        if !(first && last) {
             break;
         }
-        expected = next(FEW as u64);
-        count += FEW;
+        expected = next(GROUP as u64);
+        count += GROUP;
     }
     for entry in entries.iter().skip(count) {
         if *entry != expected {

@@ -80,27 +80,43 @@ const fn entry_size(level: u8) -> u64 {
 }
 
 impl Tree {
-    /// Makes an EL2 stage-1 tree for 48-bit addresses, whose walk starts at level 0.
+    /// Makes an EL2 stage-1 tree for the addresses below `top`: of 39 bits if they are that few, whose walk starts at level 1,
+    /// or else of 48, whose walk starts at level 0.
     ///
     /// # Errors
     /// `NoMemory` if the root cannot be had.
-    pub fn new_el2(memory: &mut impl TableMemory) -> Result<Self, MapError> {
+    pub fn new_el2(memory: &mut impl TableMemory, top: Pa) -> Result<Self, MapError> {
         let root = memory.allocate().ok_or(MapError::NoMemory)?;
+        let (bits, start_level) = if top.get() <= 1 << 39 {
+            (39, 1)
+        } else {
+            (48, 0)
+        };
         Ok(Self {
             root,
-            bits: 48,
-            start_level: 0,
+            bits,
+            start_level,
         })
     }
 
-    /// The EL2 stage-1 tree whose root is at `root`, as [`Self::new_el2`] has made it.
+    /// The EL2 stage-1 tree that a core walks whose TTBR0_EL2 and TCR_EL2 these are: `None` if it is none of
+    /// [`Self::new_el2`]'s.
     #[must_use]
-    pub const fn of_el2(root: Pa) -> Self {
-        Self {
-            root,
-            bits: 48,
-            start_level: 0,
-        }
+    pub const fn of_el2(ttbr: u64, tcr: u64) -> Option<Self> {
+        /// TTBR0_EL2.BADDR.
+        const BADDR: u64 = 0x0000_ffff_ffff_fffe;
+        /// TCR_EL2.T0SZ and TG0, of which 0 is the 4 KiB granule.
+        const T0SZ_AND_TG0: u64 = 0b11 << 14 | 0x3f;
+        let (bits, start_level) = match tcr & T0SZ_AND_TG0 {
+            25 => (39, 1),
+            16 => (48, 0),
+            _ => return None,
+        };
+        Some(Self {
+            root: Pa::new(ttbr & BADDR),
+            bits,
+            start_level,
+        })
     }
 
     /// Makes a stage-2 tree over `root`, whose walk starts at level 1. `bits` of intermediate physical address, 31 to
@@ -134,6 +150,12 @@ impl Tree {
     #[must_use]
     pub const fn root(&self) -> Pa {
         self.root
+    }
+
+    /// TCR_EL2 for this tree, EL2's own, on a core with `pa_bits` of physical address.
+    #[must_use]
+    pub const fn tcr(&self, pa_bits: u8) -> u64 {
+        crate::arm::control::tcr_el2(pa_bits, self.bits)
     }
 
     /// VTCR_EL2 for this tree on a core with `pa_bits` of physical address (D24.2.202): walks cacheable and inner
@@ -315,15 +337,14 @@ fn together(group: &[u64; GROUP]) -> u64 {
     a | b | c | d | e | f | g | h
 }
 
-/// Writes leaves where none is, each `step` further than the one before.
+/// Writes leaves where nothing is, each `step` further than the one before.
 fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
     let (groups, rest) = entries.as_chunks_mut::<GROUP>();
-    let mapped = groups.iter().any(|group| together(group) & VALID != 0);
-    if mapped || rest.iter().any(|entry| entry & VALID != 0) {
-        return Err(MapError::Mapped);
-    }
     let mut leaf = leaf;
     for group in groups {
+        if together(group) != 0 {
+            return Err(MapError::Mapped);
+        }
         let next = |times| leaf.wrapping_add(step.wrapping_mul(times));
         *group = [
             next(0),
@@ -338,6 +359,9 @@ fn put(entries: &mut [u64], leaf: u64, step: u64) -> Result<(), MapError> {
         leaf = next(GROUP as u64);
     }
     for entry in rest {
+        if *entry != 0 {
+            return Err(MapError::Mapped);
+        }
         *entry = leaf;
         leaf = leaf.wrapping_add(step);
     }
