@@ -6,9 +6,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::tree::{MAX_DEPTH, at_root, root};
+use super::tree::{at_root, tree};
 use super::{BundleError, BundleProblem, Digest};
-use crate::words::FlatNode;
+use crate::words::{FlatTree, Token};
 
 /// Opens a node.
 const NODE: [u8; 1] = [1];
@@ -24,35 +24,35 @@ const NUL: [u8; 1] = [0];
 /// # Errors
 /// `Damaged` and its like if `bundle` is no device tree of a bundle's shape.
 pub fn digest(bundle: &[u8]) -> Result<Digest, BundleError> {
-    digest_of(&root(bundle)?)
+    digest_of(tree(bundle)?)
 }
 
-/// The digest of the plan whose root is `root`.
-pub(super) fn digest_of(root: &FlatNode<'_>) -> Result<Digest, BundleError> {
+/// The digest of the plan that is `tree`.
+pub(super) fn digest_of(tree: FlatTree<'_>) -> Result<Digest, BundleError> {
     let mut hash = Sha256::new();
-    node(&mut hash, root, MAX_DEPTH)?;
-    Ok(hash.finalize().into())
-}
-
-fn node(hash: &mut Sha256, place: &FlatNode<'_>, depth: usize) -> Result<(), BundleError> {
-    let own = place.raw_name();
-    hash.update(NODE);
-    hash.update(own);
-    hash.update(NUL);
-    for (name, bytes) in place.properties() {
-        let covers_itself = own.is_empty() && name == b"digest";
-        if !covers_itself {
-            let payload = is_payload(own) && name == b"data";
-            value(hash, name, bytes, payload)?;
+    // The name of the node opened last, whose properties come before any node in it.
+    let mut own = &b""[..];
+    let mut at = 0;
+    while let Some(token) = tree.next(&mut at) {
+        match token {
+            Token::Begin(name) => {
+                own = tree.name(name);
+                hash.update(NODE);
+                hash.update(own);
+                hash.update(NUL);
+            }
+            Token::Property(property) => {
+                let covers_itself = own.is_empty() && tree.is_named(property, b"digest");
+                if !covers_itself {
+                    let payload = is_payload(own) && tree.is_named(property, b"data");
+                    let (name, bytes) = (tree.property_name(property), tree.value(property));
+                    value(&mut hash, name, bytes, payload)?;
+                }
+            }
+            Token::End => hash.update(END),
         }
     }
-    for child in place.children() {
-        let below = depth.checked_sub(1);
-        let below = below.ok_or_else(|| at_root(BundleProblem::TooDeep(MAX_DEPTH)))?;
-        node(hash, &child, below)?;
-    }
-    hash.update(END);
-    Ok(())
+    Ok(hash.finalize().into())
 }
 
 /// Whether a node of this name holds a payload.

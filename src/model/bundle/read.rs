@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::digest::digest_of;
-use super::tree::{Place, root};
+use super::tree::{Place, tree};
 use super::{
     BundleError, BundleProblem, COMPATIBLE, ChannelPlan, Format, OnCrash, Payload, Plan, System,
 };
@@ -24,11 +24,12 @@ impl<'b> System<'b> {
     /// # Errors
     /// Names the node and the reason.
     pub fn read(bundle: &'b [u8]) -> Result<Self, BundleError> {
-        let root = Place::root(root(bundle)?);
+        let tree = tree(bundle)?;
+        let root = Place::root(tree);
         if !root.strings("compatible")?.any(|kind| kind == COMPATIBLE) {
             return Err(root.error(BundleProblem::NotABundle));
         }
-        if root.array("digest")? != digest_of(&root.node)? {
+        if root.array("digest")? != digest_of(tree)? {
             return Err(root.error(BundleProblem::Digest));
         }
         let mut system = Self {
@@ -46,7 +47,7 @@ impl<'b> System<'b> {
 }
 
 fn partitions<'b>(
-    root: &Place<'b>,
+    root: &Place<'_, 'b>,
     plans: &mut ArrayVec<Plan<'b>, MAX_PARTITIONS>,
 ) -> Result<(), BundleError> {
     const PARENT: &str = "partitions";
@@ -68,7 +69,7 @@ fn partitions<'b>(
 }
 
 /// Checks that `place` is called `kind@index`.
-fn numbered(place: &Place<'_>, kind: &str, index: usize) -> Result<u8, BundleError> {
+fn numbered(place: &Place<'_, '_>, kind: &str, index: usize) -> Result<u8, BundleError> {
     let unit = place
         .node
         .name()
@@ -82,14 +83,14 @@ fn numbered(place: &Place<'_>, kind: &str, index: usize) -> Result<u8, BundleErr
 fn push<T, const N: usize>(
     list: &mut ArrayVec<T, N>,
     item: T,
-    place: &Place<'_>,
+    place: &Place<'_, '_>,
     what: &'static str,
 ) -> Result<(), BundleError> {
     list.try_push(item)
         .map_err(|_| place.error(BundleProblem::TooMany { what, room: N }))
 }
 
-fn plan<'b>(place: &Place<'b>, id: PartitionId, count: usize) -> Result<Plan<'b>, BundleError> {
+fn plan<'b>(place: &Place<'_, 'b>, id: PartitionId, count: usize) -> Result<Plan<'b>, BundleError> {
     let kernel = place.child("kernel");
     let kernel = kernel.ok_or_else(|| place.error(BundleProblem::NoNode("kernel")))?;
     Ok(Plan {
@@ -112,7 +113,7 @@ fn plan<'b>(place: &Place<'b>, id: PartitionId, count: usize) -> Result<Plan<'b>
     })
 }
 
-fn cpus(place: &Place<'_>) -> Result<ArrayVec<CpuId, MAX_VCPUS>, BundleError> {
+fn cpus(place: &Place<'_, '_>) -> Result<ArrayVec<CpuId, MAX_VCPUS>, BundleError> {
     const NAME: &str = "cpus";
     let mut cpus = ArrayVec::new();
     for word in place.words(NAME)? {
@@ -129,11 +130,11 @@ fn cpus(place: &Place<'_>) -> Result<ArrayVec<CpuId, MAX_VCPUS>, BundleError> {
     Ok(cpus)
 }
 
-fn malformed(place: &Place<'_>, name: &'static str) -> BundleError {
+fn malformed(place: &Place<'_, '_>, name: &'static str) -> BundleError {
     place.error(BundleProblem::Malformed(name))
 }
 
-fn memory(place: &Place<'_>) -> Result<u64, BundleError> {
+fn memory(place: &Place<'_, '_>) -> Result<u64, BundleError> {
     const NAME: &str = "memory-size";
     let size = place.long(NAME)?;
     let size = size.ok_or_else(|| place.error(BundleProblem::Missing(NAME)))?;
@@ -144,7 +145,7 @@ fn memory(place: &Place<'_>) -> Result<u64, BundleError> {
     Ok(size)
 }
 
-fn payload<'b>(place: &Place<'b>) -> Result<Payload<'b>, BundleError> {
+fn payload<'b>(place: &Place<'_, 'b>) -> Result<Payload<'b>, BundleError> {
     let data = place.needed("data")?;
     if data.is_empty() {
         return Err(malformed(place, "data"));
@@ -155,7 +156,7 @@ fn payload<'b>(place: &Place<'b>) -> Result<Payload<'b>, BundleError> {
     })
 }
 
-fn format(kernel: &Place<'_>) -> Result<Format, BundleError> {
+fn format(kernel: &Place<'_, '_>) -> Result<Format, BundleError> {
     const NAME: &str = "format";
     match kernel.string(NAME)? {
         "image" => Ok(Format::Image),
@@ -165,7 +166,7 @@ fn format(kernel: &Place<'_>) -> Result<Format, BundleError> {
     }
 }
 
-fn bootargs<'b>(place: &Place<'b>) -> Result<&'b str, BundleError> {
+fn bootargs<'b>(place: &Place<'_, 'b>) -> Result<&'b str, BundleError> {
     const NAME: &str = "bootargs";
     let bootargs = place.string(NAME)?;
     if bootargs.len() > MAX_BOOTARGS {
@@ -174,14 +175,14 @@ fn bootargs<'b>(place: &Place<'b>) -> Result<&'b str, BundleError> {
     Ok(bootargs)
 }
 
-fn address(place: &Place<'_>, name: &'static str) -> Result<Option<Ipa>, BundleError> {
+fn address(place: &Place<'_, '_>, name: &'static str) -> Result<Option<Ipa>, BundleError> {
     match place.long(name)? {
         Some(raw) if raw >= IPA_LIMIT => Err(malformed(place, name)),
         raw => Ok(raw.map(Ipa::new)),
     }
 }
 
-fn on_crash(place: &Place<'_>) -> Result<OnCrash, BundleError> {
+fn on_crash(place: &Place<'_, '_>) -> Result<OnCrash, BundleError> {
     const NAME: &str = "on-crash";
     const LIMIT: &str = "restart-limit";
     const WINDOW: &str = "restart-window-ms";
@@ -201,7 +202,7 @@ fn on_crash(place: &Place<'_>) -> Result<OnCrash, BundleError> {
     }
 }
 
-fn heartbeat(place: &Place<'_>) -> Result<Option<u32>, BundleError> {
+fn heartbeat(place: &Place<'_, '_>) -> Result<Option<u32>, BundleError> {
     const NAME: &str = "heartbeat-ms";
     match place.word(NAME)? {
         Some(0) => Err(malformed(place, NAME)),
@@ -209,7 +210,7 @@ fn heartbeat(place: &Place<'_>) -> Result<Option<u32>, BundleError> {
     }
 }
 
-fn manage(place: &Place<'_>, count: usize) -> Result<u32, BundleError> {
+fn manage(place: &Place<'_, '_>, count: usize) -> Result<u32, BundleError> {
     let mut bits = 0;
     for id in place.words("manage")? {
         let id = existing(place, "manage", id, count)?;
@@ -222,7 +223,7 @@ fn manage(place: &Place<'_>, count: usize) -> Result<u32, BundleError> {
 
 /// The partition with identifier `id`, if there is one.
 fn existing(
-    place: &Place<'_>,
+    place: &Place<'_, '_>,
     property: &'static str,
     id: u32,
     count: usize,
@@ -232,7 +233,7 @@ fn existing(
         .ok_or_else(|| place.error(BundleProblem::NoSuchPartition { property, id }))
 }
 
-fn devices<'b>(place: &Place<'b>) -> Result<ArrayVec<&'b str, MAX_DEVICES>, BundleError> {
+fn devices<'b>(place: &Place<'_, 'b>) -> Result<ArrayVec<&'b str, MAX_DEVICES>, BundleError> {
     const NAME: &str = "devices";
     let mut devices = ArrayVec::new();
     for path in place.strings(NAME)? {
@@ -245,7 +246,7 @@ fn devices<'b>(place: &Place<'b>) -> Result<ArrayVec<&'b str, MAX_DEVICES>, Bund
 }
 
 fn channels<'b>(
-    root: &Place<'b>,
+    root: &Place<'_, 'b>,
     count: usize,
     channels: &mut ArrayVec<ChannelPlan<'b>, MAX_CHANNELS>,
 ) -> Result<(), BundleError> {
@@ -264,7 +265,7 @@ fn channels<'b>(
     Ok(())
 }
 
-fn channel<'b>(place: &Place<'b>, count: usize) -> Result<ChannelPlan<'b>, BundleError> {
+fn channel<'b>(place: &Place<'_, 'b>, count: usize) -> Result<ChannelPlan<'b>, BundleError> {
     let from = end(place, "from", count)?;
     let to = end(place, "to", count)?;
     if from == to {
@@ -285,7 +286,11 @@ fn channel<'b>(place: &Place<'b>, count: usize) -> Result<ChannelPlan<'b>, Bundl
 }
 
 /// One end of a channel.
-fn end(place: &Place<'_>, name: &'static str, count: usize) -> Result<PartitionId, BundleError> {
+fn end(
+    place: &Place<'_, '_>,
+    name: &'static str,
+    count: usize,
+) -> Result<PartitionId, BundleError> {
     let id = place.word(name)?;
     let id = id.ok_or_else(|| place.error(BundleProblem::Missing(name)))?;
     existing(place, name, id, count)

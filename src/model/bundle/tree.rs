@@ -5,7 +5,7 @@ use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{FlatNode, FlatTree};
 
 /// Levels below the root: `partitions`, a partition, its kernel.
-pub(super) const MAX_DEPTH: usize = 3;
+const MAX_DEPTH: usize = 3;
 /// The root, `partitions`, `channels`, and a partition with two payloads each.
 const MAX_NODES: usize = 3 + 3 * MAX_PARTITIONS + MAX_CHANNELS;
 /// Longest name of a partition or channel: what the console prefixes lines with.
@@ -13,8 +13,8 @@ const MAX_LABEL: usize = 31;
 /// Bytes of a cell.
 const CELL: usize = size_of::<u32>();
 
-/// The root of a sound bundle; what lies past `totalsize` is ignored.
-pub(super) fn root(bundle: &[u8]) -> Result<FlatNode<'_>, BundleError> {
+/// The tree of a sound bundle; what lies past `totalsize` is ignored.
+pub(super) fn tree(bundle: &[u8]) -> Result<FlatTree<'_>, BundleError> {
     let (tree, shape) = FlatTree::read(bundle).ok_or_else(|| at_root(BundleProblem::Damaged))?;
     if shape.depth > MAX_DEPTH {
         return Err(at_root(BundleProblem::TooDeep(MAX_DEPTH)));
@@ -22,7 +22,7 @@ pub(super) fn root(bundle: &[u8]) -> Result<FlatNode<'_>, BundleError> {
     if shape.nodes > MAX_NODES {
         return Err(at_root(BundleProblem::TooManyNodes(MAX_NODES)));
     }
-    Ok(tree.root())
+    Ok(tree)
 }
 
 /// The root's error.
@@ -33,40 +33,34 @@ pub(super) fn at_root(problem: BundleProblem) -> BundleError {
     }
 }
 
-/// A node, and its path for errors.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'b> {
+/// A node, and the one above it, whose names are the path in an error.
+pub(super) struct Place<'p, 'b> {
     pub(super) node: FlatNode<'b>,
-    pub(super) path: NodePath,
+    above: Option<&'p Place<'p, 'b>>,
 }
 
-impl<'b> Place<'b> {
+impl<'b> Place<'_, 'b> {
     /// The bundle's root.
-    pub(super) fn root(node: FlatNode<'b>) -> Self {
+    pub(super) fn root(tree: FlatTree<'b>) -> Self {
         Self {
-            node,
-            path: NodePath::from("/"),
+            node: tree.root(),
+            above: None,
         }
     }
 
     /// The nodes below.
-    pub(super) fn children(&self) -> impl Iterator<Item = Self> + use<'b> {
-        let place = *self;
-        self.node.children().map(move |node| place.at(node))
+    pub(super) fn children(&self) -> impl Iterator<Item = Place<'_, 'b>> {
+        self.node.children().map(|node| self.at(node))
     }
 
     /// `node`, which is one below.
-    fn at(&self, node: FlatNode<'b>) -> Self {
-        let mut path = self.path;
-        if path.as_str() != "/" {
-            path.push("/");
-        }
-        path.push(node.name());
-        Self { node, path }
+    fn at(&self, node: FlatNode<'b>) -> Place<'_, 'b> {
+        let above = Some(self);
+        Place { node, above }
     }
 
     /// The node below called `wanted`.
-    pub(super) fn child(&self, wanted: &str) -> Option<Self> {
+    pub(super) fn child(&self, wanted: &str) -> Option<Place<'_, 'b>> {
         let mut nodes = self.node.children();
         let node = nodes.find(|child| child.is_called(wanted))?;
         Some(self.at(node))
@@ -75,9 +69,18 @@ impl<'b> Place<'b> {
     /// This node's error.
     pub(super) fn error(&self, problem: BundleProblem) -> BundleError {
         BundleError {
-            node: self.path,
+            node: self.path(),
             problem,
         }
+    }
+
+    fn path(&self) -> NodePath {
+        // What is below the root is below its name, which is empty, not its path.
+        let above = self.above.filter(|above| above.above.is_some());
+        let mut path = above.map_or(NodePath::new(), Self::path);
+        path.push("/");
+        path.push(self.node.name());
+        path
     }
 
     fn malformed(&self, property: &'static str) -> BundleError {
@@ -106,10 +109,10 @@ impl<'b> Place<'b> {
         value.map_err(|_| self.malformed(name))
     }
 
-    /// A property of `N` bytes.
+    /// A property of `N` bytes it needs.
     pub(super) fn array<const N: usize>(&self, name: &'static str) -> Result<[u8; N], BundleError> {
-        self.needed(name)?;
-        self.bytes(name)?.ok_or_else(|| self.malformed(name))
+        let value = self.needed(name)?.try_into();
+        value.map_err(|_| self.malformed(name))
     }
 
     /// A 32-bit number, if the node has it.
@@ -138,14 +141,10 @@ impl<'b> Place<'b> {
         }))
     }
 
-    /// One string.
+    /// One string it needs.
     pub(super) fn string(&self, name: &'static str) -> Result<&'b str, BundleError> {
-        self.needed(name)?;
-        let mut strings = self.strings(name)?;
-        match (strings.next(), strings.next()) {
-            (Some(string), None) => Ok(string),
-            _ => Err(self.malformed(name)),
-        }
+        let text = text(self.needed(name)?).filter(|text| !text.as_bytes().contains(&0));
+        text.ok_or_else(|| self.malformed(name))
     }
 
     /// A list of strings, empty if the node has none.
@@ -155,11 +154,7 @@ impl<'b> Place<'b> {
     ) -> Result<impl Iterator<Item = &'b str> + use<'b>, BundleError> {
         let text = match self.value(name) {
             None => None,
-            Some(value) => {
-                let text = core::str::from_utf8(value).ok();
-                let text = text.and_then(|text| text.strip_suffix('\0'));
-                Some(text.ok_or_else(|| self.malformed(name))?)
-            }
+            Some(value) => Some(text(value).ok_or_else(|| self.malformed(name))?),
         };
         Ok(text.into_iter().flat_map(|text| text.split('\0')))
     }
@@ -172,4 +167,9 @@ impl<'b> Place<'b> {
         }
         Ok(label)
     }
+}
+
+/// Strings with a zero after each, but the last.
+fn text(value: &[u8]) -> Option<&str> {
+    core::str::from_utf8(value).ok()?.strip_suffix('\0')
 }

@@ -137,22 +137,20 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
     let most = most.map_or(usize::MAX, |more| {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
+    /// Entries that are looked at together.
+    const FEW: usize = 4;
     let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
     let mut expected = descriptor;
     let mut count = 0;
-    let (groups, _) = entries.as_chunks();
-    for [a, b, c, d, e, f, g, h] in groups {
+    let (groups, _) = entries.as_chunks::<FEW>();
+    for [first, second, third, fourth] in groups {
         let next = |times| expected.wrapping_add(step.wrapping_mul(times));
-        let is = |entry: &u64, times| *entry == next(times);
-        let (first, last) = (
-            is(a, 0) && is(b, 1) && is(c, 2) && is(d, 3),
-            is(e, 4) && is(f, 5) && is(g, 6) && is(h, 7),
-        );
-        if !(first && last) {
+        let differs = |entry: &u64, times| entry ^ next(times);
+        if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
             break;
         }
-        expected = next(GROUP as u64);
-        count += GROUP;
+        expected = next(FEW as u64);
+        count += FEW;
     }
     for entry in entries.iter().skip(count) {
         if *entry != expected {
