@@ -215,6 +215,27 @@ fn leaves_that_follow_each_other_are_given_as_one() {
 }
 
 #[test]
+fn el2_begins_at_level_0_only_where_something_lies_at_2_to_the_39_or_above() {
+    let leaf = el2_leaf(Memory::Normal, Access::ReadWrite);
+    for (top, tables, bits) in [(1 << 39, 2, 39), ((1 << 39) + GIB, 3, 48)] {
+        let mut fake = Fake::new(10);
+        let tree = Tree::new_el2(&mut fake, Pa::new(top)).unwrap();
+        let last = top - 2 * MIB;
+        tree.map(&mut fake, last, Pa::new(last), 2 * MIB, leaf)
+            .unwrap();
+        assert_eq!(fake.tables.len(), tables);
+        let found = tree.look_up(&fake, last + 5).map(|(to, _)| to);
+        assert_eq!(found, Some(Pa::new(last + 5)));
+        // T0SZ, with the rest as for other trees.
+        assert_eq!(tree.tcr(40), 0x8082_3500 | (64 - bits));
+        let read = Tree::of_el2(tree.root().get(), tree.tcr(40)).unwrap();
+        assert_eq!(read.look_up(&fake, last), tree.look_up(&fake, last));
+        let beyond = tree.map(&mut fake, 1 << bits, Pa::new(1 << bits), 4096, leaf);
+        assert_eq!(beyond, Err(MapError::TooHigh));
+    }
+}
+
+#[test]
 fn el2_has_nothing_writable_and_executable() {
     for access in [
         Access::ReadOnly,
