@@ -28,5 +28,16 @@ copy_blocks:
     subs    x2, x2, #64
     b.ne    1b
     ret
+
+// Zeroes memory. In: x0 = address, a multiple of 16, x1 = bytes, a multiple of 256 and not 0. Clobbers x0, x1 and v0.
+    .global zero_blocks
+zero_blocks:
+    movi    v0.2d, #0
+1:  .rept 8
+    stp     q0, q0, [x0], #32
+    .endr
+    subs    x1, x1, #256
+    b.ne    1b
+    ret
     .arch_extension nosimd
     .arch_extension nofp

@@ -1,8 +1,9 @@
 //! Work on much memory, in V registers.
 //!
-//! EL2 keeps nothing in V registers, and a guest's are reset before it runs: for the loader, on a core whose vCPU is not
-//! started. Beside them, what the compiler itself calls to copy and to fill memory: in general registers (copy.S).
+//! EL2 keeps nothing in V registers, and a guest's are reset before it runs: for boot and the loader, on a core whose vCPU is
+//! not started. Beside them, what the compiler itself calls to copy and to fill memory: in general registers (copy.S).
 
+use crate::words::{PAGE_BYTES, Pa};
 use core::arch::global_asm;
 
 global_asm!(include_str!("bulk.S"));
@@ -11,6 +12,7 @@ global_asm!(include_str!("copy.S"));
 unsafe extern "C" {
     fn is_not_zero(at: *const u8, size: usize) -> u32;
     fn copy_blocks(to: *mut u8, from: *const u8, size: usize);
+    fn zero_blocks(at: *mut u8, size: usize);
 }
 
 /// Bytes the routines do at a time.
@@ -24,6 +26,15 @@ const BLOCK: usize = 64;
 pub unsafe fn is_zero(at: u64, size: usize) -> bool {
     // SAFETY: by this function's contract; the routine only reads.
     size == 0 || unsafe { is_not_zero(at as *const u8, size) } == 0
+}
+
+/// Zeroes the page at `at`.
+///
+/// # Safety
+/// It is RAM that is mapped writable (or the MMU is off), and nobody else uses it.
+pub unsafe fn zero_page(at: Pa) {
+    // SAFETY: by this function's contract; a page is a multiple of 256 bytes.
+    unsafe { zero_blocks(at.get() as *mut u8, PAGE_BYTES) };
 }
 
 /// Copies `from` to `to`.

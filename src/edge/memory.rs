@@ -47,7 +47,7 @@ impl TableMemory for TablePages {
         self.left = self.left.checked_sub(1)?;
         self.next = page.checked_add(PAGE_SIZE)?;
         // SAFETY: the page is one of ours, and nobody else's by the contract of `new`.
-        unsafe { core::ptr::write_bytes(page.get() as *mut u64, 0, ENTRIES) };
+        unsafe { super::bulk::zero_page(page) };
         Some(page)
     }
 
