@@ -77,6 +77,7 @@ impl BoardUart {
     }
 
     /// Gives a byte to the FIFO; `false` if it is full.
+    #[inline(always)]
     pub fn try_write(&mut self, byte: u8) -> bool {
         match self {
             Self::Pl011(uart) => {

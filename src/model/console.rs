@@ -392,8 +392,13 @@ impl Console {
 
     /// Moves what `me` has to show to the UART as far as that is possible `now`, without waiting for anybody.
     ///
-    /// `out` gives the UART a byte, or false if it is full; it is called under the console lock only.
-    pub fn serve(&self, me: Speaker, now: Milliseconds, mut out: impl FnMut(u8) -> bool) -> Served {
+    /// `out` gives the UART bytes until it is full, and says how many it took; it is called under the console lock only.
+    pub fn serve(
+        &self,
+        me: Speaker,
+        now: Milliseconds,
+        mut out: impl FnMut(&[u8]) -> usize,
+    ) -> Served {
         let mut service = Service::new(self, me, now);
         while service.step(&mut out) {}
         service.served
@@ -434,7 +439,7 @@ impl<'a> Service<'a> {
     }
 
     /// Takes one step; gives whether there is another.
-    fn step(&mut self, out: &mut impl FnMut(u8) -> bool) -> bool {
+    fn step(&mut self, out: &mut impl FnMut(&[u8]) -> usize) -> bool {
         let console = self.console;
         self.stage = match core::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Announce => {

@@ -87,7 +87,8 @@ impl ::log::Log for ConsoleLog {
             // Without it, lines may mix: better than none.
             let _producer = LOG.lock();
             let ring = CONSOLE.ring(Speaker::Hypervisor);
-            line.bytes().chain(*b"\n").all(|byte| ring.push(byte));
+            let whole = ring.push_all(line.as_bytes()) == line.len();
+            let _ = whole && ring.push(b'\n');
         }
         serve(Speaker::Hypervisor);
     }
@@ -209,20 +210,25 @@ pub fn let_output_go_on() {
 
 /// Moves a speaker's output to the UART as far as that is possible now.
 pub fn serve(speaker: Speaker) {
-    let served = CONSOLE.serve(speaker, timer::now(), |byte| {
-        // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
-        UART.lock().is_none_or(|mut uart| {
-            if LAST_WORDS.load(Ordering::Relaxed) != 0 && !MID_LINE.load(Ordering::Relaxed) {
-                return false;
-            }
-            let room = uart.as_mut().is_none_or(|uart| uart.try_write(byte));
-            if room {
-                MID_LINE.store(byte != b'\n', Ordering::Relaxed);
-            }
-            room
-        })
-    });
-    finish(served);
+    finish(CONSOLE.serve(speaker, timer::now(), transmit));
+}
+
+/// Gives `bytes` to the UART until it is full, or last words are to be said; gives how many it took.
+#[inline(never)]
+fn transmit(bytes: &[u8]) -> usize {
+    // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only.
+    let Some(mut uart) = UART.lock() else {
+        return bytes.len();
+    };
+    let took = |byte: &&u8| {
+        let goes = LAST_WORDS.load(Ordering::Relaxed) == 0 || MID_LINE.load(Ordering::Relaxed);
+        let took = goes && uart.as_mut().is_none_or(|uart| uart.try_write(**byte));
+        if took {
+            MID_LINE.store(**byte != b'\n', Ordering::Relaxed);
+        }
+        took
+    };
+    bytes.iter().take_while(took).count()
 }
 
 fn finish(served: Served) {

@@ -144,8 +144,9 @@ fn console_write(
     if !(1..=bulkhead::CONSOLE_WRITE_MAX).contains(&count) {
         return Err(CallError::InvalidParameter);
     }
-    let bytes = (2..=7).flat_map(|index| call.argument(index).to_le_bytes());
-    let bytes = bytes.take(usize::try_from(count).unwrap_or(0));
+    let bytes = [2, 3, 4, 5, 6, 7].map(|index| call.argument(index).to_le_bytes());
+    let most = usize::try_from(count).unwrap_or(0);
+    let bytes = bytes.as_flattened().get(..most).unwrap_or_default();
     let taken = console::print(here, board, bytes);
     machine.console_written();
     Ok([taken, 0, 0])

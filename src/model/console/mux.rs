@@ -2,19 +2,20 @@
 //!
 //! Invariant: bytes of two speakers never share a line of output, and every line begins with its speaker's tag.
 
-use super::plain::Plain;
+use super::plain::{Plain, is_graphic};
 use super::{Milliseconds, Ring, SPEAKERS, Speaker, Speakers};
 use arrayvec::ArrayVec;
 
 /// Bytes of a line after which a speaker out of focus must end it.
-pub const PIECE: usize = LIMIT as usize;
-const LIMIT: u32 = 240;
+pub const PIECE: usize = 240;
 /// Bytes a speaker may take from its ring before others have their turn.
 pub const QUANTUM: usize = 256;
 /// Bytes of a name a tag shows.
 const NAME: usize = 32;
+/// Bytes of a tag: the name in brackets and a space.
+const TAG: usize = NAME + 3;
 /// Bytes of an unfinished line that can be shown again.
-const SHOWN: usize = PIECE + NAME + 3;
+const SHOWN: usize = PIECE + TAG;
 /// What is staged at most: a line shown again; or the ends of two lines, a carriage return, a tag and a byte.
 const STAGED: usize = SHOWN + 8;
 
@@ -43,7 +44,7 @@ enum Line {
         rests: Option<Rest>,
     },
     /// In a piece that lies in its speaker's ring completely.
-    Whole { speaker: Speaker, left: u32 },
+    Whole { speaker: Speaker, left: usize },
 }
 
 /// When an unfinished line rests.
@@ -89,11 +90,12 @@ pub struct Pumped {
 /// What a speaker left behind.
 #[derive(Clone, Debug)]
 struct Voice {
-    name: ArrayVec<u8, NAME>,
+    /// What its lines begin with.
+    tag: ArrayVec<u8, TAG>,
     /// A carriage return has been taken and not been shown.
     carriage_return: bool,
     /// Bytes of the ring that are known not to end a line.
-    scanned: u32,
+    scanned: usize,
     /// Its partition has stopped: what is there is all there will be of the line.
     ended: bool,
     /// Its last piece ended without a line end: one that follows is not a line of its own.
@@ -103,7 +105,7 @@ struct Voice {
 impl Voice {
     const fn new() -> Self {
         Self {
-            name: ArrayVec::new_const(),
+            tag: ArrayVec::new_const(),
             carriage_return: false,
             scanned: 0,
             ended: false,
@@ -171,7 +173,8 @@ impl Mux {
     pub fn set_name(&mut self, speaker: Speaker, name: &str) {
         let printable = |byte: u8| if byte.is_ascii_graphic() { byte } else { b'?' };
         if let Some(voice) = self.voices.get_mut(speaker.index()) {
-            voice.name = name.bytes().take(NAME).map(printable).collect();
+            let name = name.bytes().take(NAME).map(printable);
+            voice.tag = b"[".iter().copied().chain(name).chain(*b"] ").collect();
         }
     }
 
@@ -195,14 +198,14 @@ impl Mux {
     }
 
     /// Moves bytes of `me`, whose ring is `ring`, to `out` until there are none, `out` takes no more, or the quantum is
-    /// used up at the end of a line. `now` is the time.
+    /// used up at the end of a line. `out` gives how many it took. `now` is the time.
     pub fn pump(
         &mut self,
         me: Speaker,
         focus: Speaker,
         now: Milliseconds,
         ring: &Ring,
-        out: &mut impl FnMut(u8) -> bool,
+        out: &mut impl FnMut(&[u8]) -> usize,
     ) -> Pumped {
         self.now = now;
         let state = self.advance(me, focus, ring, out);
@@ -214,7 +217,7 @@ impl Mux {
         me: Speaker,
         focus: Speaker,
         ring: &Ring,
-        out: &mut impl FnMut(u8) -> bool,
+        out: &mut impl FnMut(&[u8]) -> usize,
     ) -> State {
         if !self.flush(out) {
             return State::Blocked;
@@ -222,6 +225,12 @@ impl Mux {
         self.follow_focus(focus);
         let mut taken = 0;
         loop {
+            // The byte that uses up the quantum, or ends the piece, is for the step.
+            let most = (QUANTUM - 1).saturating_sub(taken);
+            let Some(passed) = self.pass_text(me, ring, most, out) else {
+                return State::Blocked;
+            };
+            taken += passed;
             let step = self.step(me, focus, ring);
             if !self.flush(out) {
                 return State::Blocked;
@@ -256,7 +265,12 @@ impl Mux {
     }
 
     /// Decides whose turn it is, and puts the prompt back if it is nobody's.
-    fn hand_over(&mut self, me: Speaker, state: State, out: &mut impl FnMut(u8) -> bool) -> Pumped {
+    fn hand_over(
+        &mut self,
+        me: Speaker,
+        state: State,
+        out: &mut impl FnMut(&[u8]) -> usize,
+    ) -> Pumped {
         let mine = Speakers::only(me);
         let pumped = |state, kick| Pumped {
             state,
@@ -300,6 +314,48 @@ impl Mux {
         if self.resume.is_some_and(|speaker| speaker != focus) {
             self.resume = None;
         }
+    }
+
+    /// Passes on what `me` has of text in the middle of its line, at most `most` bytes, as steps would do one by one; gives
+    /// how many, or none if the UART is full.
+    fn pass_text(
+        &mut self,
+        me: Speaker,
+        ring: &Ring,
+        most: usize,
+        out: &mut impl FnMut(&[u8]) -> usize,
+    ) -> Option<usize> {
+        let voice = self.voices.get(me.index());
+        let most = match self.line {
+            _ if !self.begun || voice.is_none_or(|voice| voice.carriage_return) => 0,
+            Line::Whole { speaker, left } if speaker == me => left.saturating_sub(1),
+            Line::Partial { speaker, .. } if speaker == me && self.plain == Plain::Text => {
+                most.min(self.shown.remaining_capacity())
+            }
+            _ => 0,
+        };
+        if most == 0 {
+            return Some(0);
+        }
+        // Nothing is staged here: what ends a line, or shows it again, has been flushed by now.
+        let text = ring.waiting(0).take(most);
+        self.staged
+            .extend(text.take_while(|byte| is_graphic(*byte)));
+        if self.staged.is_empty() {
+            return Some(0);
+        }
+        self.sent = out(&self.staged);
+        // As a step leaves it: the byte under way is taken, those behind it are not.
+        self.staged.truncate(self.sent + 1);
+        let passed = self.staged.len();
+        ring.skip(passed);
+        if let Line::Whole { left, .. } = &mut self.line {
+            *left = left.saturating_sub(passed);
+        } else {
+            let _ = self.shown.try_extend_from_slice(&self.staged);
+            self.spoke(me);
+        }
+        self.is_flushed().then_some(passed)
     }
 
     /// Takes the next byte of `me`, if it may speak and has one.
@@ -346,20 +402,21 @@ impl Mux {
 
     /// Gives the length of the piece at the front of the ring: a line, [`PIECE`] bytes of one, or all a stopped
     /// partition has left.
-    fn piece(&mut self, me: Speaker, ring: &Ring) -> Option<u32> {
+    fn piece(&mut self, me: Speaker, ring: &Ring) -> Option<usize> {
         let voice = self.voices.get_mut(me.index())?;
-        while voice.scanned < LIMIT {
-            match ring.peek(voice.scanned) {
-                Some(b'\n') => return Some(voice.scanned + 1),
-                Some(_) => voice.scanned += 1,
-                None => return (voice.ended && voice.scanned > 0).then_some(voice.scanned),
+        let mut scanned = voice.scanned;
+        for byte in ring.waiting(scanned).take(PIECE.saturating_sub(scanned)) {
+            if byte == b'\n' {
+                return Some(scanned + 1);
             }
+            scanned += 1;
         }
-        Some(LIMIT)
+        voice.scanned = scanned;
+        (scanned >= PIECE || voice.ended && scanned > 0).then_some(scanned)
     }
 
     /// Takes a byte of the piece that is out in part.
-    fn continue_piece(&mut self, me: Speaker, left: u32, ring: &Ring) -> Step {
+    fn continue_piece(&mut self, me: Speaker, left: usize, ring: &Ring) -> Step {
         let left = left.saturating_sub(1);
         self.line = Line::Whole { speaker: me, left };
         let mut line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
@@ -388,21 +445,24 @@ impl Mux {
             return Step::Took { line_ends: false };
         }
         self.voice(me, |voice| voice.scanned = 0);
+        let line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
+        if self.begun {
+            self.spoke(me);
+        }
+        Step::Took { line_ends }
+    }
+
+    /// Notes that `me`, which is in focus, has gone on with its line.
+    fn spoke(&mut self, me: Speaker) {
+        let spoke = self.now;
         let begun = match self.line {
             Line::Partial {
                 rests: Some(rest), ..
             } => rest.begun,
-            _ => self.now,
+            _ => spoke,
         };
-        let line_ends = ring.pop().is_some_and(|byte| self.show(me, byte));
-        self.line = if self.begun {
-            let spoke = self.now;
-            let rests = Some(Rest { begun, spoke });
-            Line::Partial { speaker: me, rests }
-        } else {
-            Line::Closed
-        };
-        Step::Took { line_ends }
+        let rests = Some(Rest { begun, spoke });
+        self.line = Line::Partial { speaker: me, rests };
     }
 
     /// Gives whether a stopped partition's last byte is out, once.
@@ -461,8 +521,10 @@ impl Mux {
             self.plain = Plain::Text;
         }
         if anew || self.shown.is_full() {
-            let tag: ArrayVec<u8, SHOWN> = self.tag(me).collect();
-            self.shown = tag;
+            self.shown.clear();
+            if let Some(voice) = self.voices.get(me.index()) {
+                let _ = self.shown.try_extend_from_slice(&voice.tag);
+            }
         }
         if self.plain.keeps(byte) {
             let _ = self.shown.try_push(byte);
@@ -490,41 +552,34 @@ impl Mux {
     }
 
     fn stage_tag(&mut self, me: Speaker) {
-        let tag: ArrayVec<u8, { NAME + 3 }> = self.tag(me).collect();
-        self.stage(&tag);
+        if let Some(voice) = self.voices.get(me.index()) {
+            let _ = self.staged.try_extend_from_slice(&voice.tag);
+        }
         self.begun = true;
-    }
-
-    /// The tag of `me`: its name in brackets and a space.
-    fn tag(&self, me: Speaker) -> impl Iterator<Item = u8> + '_ {
-        let name = self
-            .voices
-            .get(me.index())
-            .map(|voice| voice.name.as_slice());
-        b"[".iter()
-            .chain(name.unwrap_or_default())
-            .chain(b"] ")
-            .copied()
     }
 
     /// Puts bytes behind what the UART is to get. There is always room: see [`STAGED`].
     fn stage(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            let _ = self.staged.try_push(*byte);
-        }
+        let _ = self.staged.try_extend_from_slice(bytes);
     }
 
     /// Gives the staged bytes to the UART; gives whether it took them all.
-    fn flush(&mut self, out: &mut impl FnMut(u8) -> bool) -> bool {
-        while let Some(byte) = self.staged.get(self.sent) {
-            if !out(*byte) {
-                return false;
-            }
-            self.sent += 1;
+    #[inline(always)]
+    fn flush(&mut self, out: &mut impl FnMut(&[u8]) -> usize) -> bool {
+        if let Some(rest) = self.staged.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.sent += out(rest);
         }
-        self.staged.clear();
-        self.sent = 0;
-        true
+        self.is_flushed()
+    }
+
+    /// Whether the UART has taken all that was staged.
+    fn is_flushed(&mut self) -> bool {
+        let all = self.sent >= self.staged.len();
+        if all {
+            self.staged.clear();
+            self.sent = 0;
+        }
+        all
     }
 
     fn voice(&mut self, me: Speaker, change: impl FnOnce(&mut Voice)) {
@@ -551,7 +606,7 @@ impl Mux {
     #[cfg(test)]
     pub(super) fn take_names(&mut self, other: Self) {
         for (voice, old) in self.voices.iter_mut().zip(other.voices) {
-            voice.name = old.name;
+            voice.tag = old.tag;
         }
     }
 }

@@ -22,11 +22,15 @@ const SUBSTITUTE: u8 = 0x1a;
 const ESC: u8 = 0x1b;
 const DELETE: u8 = 0x7f;
 
+/// Whether a byte is a character or of one: text where text may stand, and text may stand behind it.
+pub(super) const fn is_graphic(byte: u8) -> bool {
+    byte >= b' ' && byte != DELETE
+}
+
 impl Plain {
     /// Takes the next byte; gives whether it is text, or moves within it.
     pub fn keeps(&mut self, byte: u8) -> bool {
-        let keeps = *self == Self::Text
-            && (matches!(byte, BACKSPACE | TAB) || byte >= b' ' && byte != DELETE);
+        let keeps = *self == Self::Text && (matches!(byte, BACKSPACE | TAB) || is_graphic(byte));
         *self = self.after(byte);
         keeps
     }

@@ -48,22 +48,45 @@ impl<const N: usize> ByteRing<N> {
         true
     }
 
-    /// Consumer: reads the byte `distance` behind the oldest without taking it.
-    pub fn peek(&self, distance: u32) -> Option<u8> {
+    /// Producer: appends `bytes` as far as there is room; gives how many. Each is there as soon as it is written, for
+    /// [`ByteRing::said`] to tell what is overwritten.
+    pub fn push_all(&self, bytes: &[u8]) -> usize {
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        let head = self.head.load(Ordering::Acquire);
+        let room = Self::CAPACITY.saturating_sub(tail.wrapping_sub(head)) as usize;
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        for byte in taken {
+            self.slot(tail)
+                .inspect(|slot| slot.store(*byte, Ordering::Relaxed));
+            tail = tail.wrapping_add(1);
+            self.tail.store(tail, Ordering::Release);
+        }
+        taken.len()
+    }
+
+    /// Consumer: reads the bytes that wait, from the one `distance` behind the oldest on, without taking them.
+    pub fn waiting(&self, distance: usize) -> impl Iterator<Item = u8> + '_ {
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Acquire);
-        (distance < tail.wrapping_sub(head))
-            .then(|| self.slot(head.wrapping_add(distance)))
-            .flatten()
-            .map(|slot| slot.load(Ordering::Relaxed))
+        (distance..tail.wrapping_sub(head) as usize).filter_map(move |distance| {
+            let slot = self.bytes.get((head as usize + distance) % N)?;
+            Some(slot.load(Ordering::Relaxed))
+        })
     }
 
     /// Consumer: takes the oldest byte.
     pub fn pop(&self) -> Option<u8> {
-        let byte = self.peek(0)?;
-        let head = self.head.load(Ordering::Relaxed);
-        self.head.store(head.wrapping_add(1), Ordering::Release);
+        let byte = self.waiting(0).next()?;
+        self.skip(1);
         Some(byte)
+    }
+
+    /// Consumer: takes the `count` oldest bytes, which it has read.
+    #[allow(clippy::cast_possible_truncation)] // no more than the ring holds
+    pub fn skip(&self, count: usize) {
+        let head = self.head.load(Ordering::Relaxed);
+        self.head
+            .store(head.wrapping_add(count as u32), Ordering::Release);
     }
 
     /// Bytes waiting.

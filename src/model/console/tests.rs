@@ -50,9 +50,9 @@ fn settle_at(
     let mut waiting = Vec::new();
     let mut rounds = 0;
     while let Some(next) = pending.pop() {
-        let served = console.serve(next, now, |byte| {
-            output.push(byte);
-            true
+        let served = console.serve(next, now, |bytes| {
+            output.extend(bytes);
+            bytes.len()
         });
         assert!(!served.blocked);
         waiting.extend(served.again.map(|at| (next, at)));
@@ -138,9 +138,9 @@ fn control_sequences_of_a_prompt_are_not_sent_again() {
 /// Serves `speaker` once, at `now`.
 fn serve(console: &Console, speaker: Speaker, now: Milliseconds) -> (String, Served) {
     let mut output = Vec::new();
-    let served = console.serve(speaker, now, |byte| {
-        output.push(byte);
-        true
+    let served = console.serve(speaker, now, |bytes| {
+        output.extend(bytes);
+        bytes.len()
     });
     (String::from_utf8(output).unwrap(), served)
 }
@@ -334,12 +334,11 @@ fn a_line_stuck_in_the_uart_is_ended_when_its_partition_stops() {
     let console = console();
     push(&console, CONTROL, "abcdef\nnext\n");
     let mut output = Vec::new();
-    let served = console.serve(CONTROL, 0, |byte| {
-        let room = output.len() < "[control] abc".len();
-        if room {
-            output.push(byte);
-        }
-        room
+    let served = console.serve(CONTROL, 0, |bytes| {
+        let room = "[control] abc".len() - output.len();
+        let taken = &bytes[..room.min(bytes.len())];
+        output.extend(taken);
+        taken.len()
     });
     assert!(served.blocked);
     assert_eq!(console.unblock(), Speakers::only(CONTROL));
@@ -365,8 +364,8 @@ fn a_full_ring_refuses_and_loses_nothing() {
     assert!(!ring.push(9));
     assert_eq!((ring.len(), ring.space()), (8, 0));
     assert_eq!(ring.pop(), Some(1));
-    assert_eq!(ring.peek(6), Some(8));
-    assert_eq!(ring.peek(7), None);
+    assert_eq!(ring.waiting(6).next(), Some(8));
+    assert_eq!(ring.waiting(7).next(), None);
     assert!(ring.push(9));
     assert_eq!(ring.history().collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
     while ring.pop().is_some() {}
@@ -581,13 +580,11 @@ impl<'a> Board<'a> {
             }
             return;
         };
-        let mut out = |byte| {
-            if *room == 0 {
-                return false;
-            }
-            *room -= 1;
-            output.push(byte);
-            true
+        let mut out = |bytes: &[u8]| {
+            let taken = &bytes[..bytes.len().min(*room)];
+            *room -= taken.len();
+            output.extend(taken);
+            taken.len()
         };
         if service.step(&mut out) {
             return;
@@ -789,9 +786,9 @@ fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
     };
     let shown = |speaker| {
         let mut shown = Vec::new();
-        let _ = console.serve(speaker, 0, |byte| {
-            shown.push(byte);
-            true
+        let _ = console.serve(speaker, 0, |bytes| {
+            shown.extend(bytes);
+            bytes.len()
         });
         String::from_utf8(shown).unwrap()
     };
