@@ -62,7 +62,7 @@ fn touched<const N: usize>(ring: &ByteRing<N>) {
 
 /// What a core does that has pushed a byte: whom it kicks.
 fn serve(waiters: &Waiters, lock: &AtomicBool, rings: &[ByteRing<2>; 2], me: u8) -> Vec<u8> {
-    let speaker = |id: u8| Speaker::Partition(PartitionId::new(id));
+    let speaker = |id: u8| Speaker::partition(PartitionId::new(id));
     rings[usize::from(me)].push(1);
     waiters.set(speaker(me));
     // A compare-exchange that fails is a load, of any value that a load may see; loom's sees the newest.

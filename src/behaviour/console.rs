@@ -37,7 +37,7 @@ pub fn read(
     machine: &mut impl Machine,
     offset: u64,
 ) -> u32 {
-    let ring = console.ring(Speaker::Partition(id(here)));
+    let ring = console.ring(Speaker::partition(id(here)));
     let mut uart = here.partition.uart();
     let value = uart.read(offset, ring.space() >= ROOM);
     if offset & !3 == DR {
@@ -57,7 +57,7 @@ pub fn write(
     offset: u64,
     value: u32,
 ) -> Stored {
-    let ring = console.ring(Speaker::Partition(id(here)));
+    let ring = console.ring(Speaker::partition(id(here)));
     let mut uart = here.partition.uart();
     if offset & !3 == DR && ring.space() == 0 {
         drop(uart);
@@ -77,7 +77,7 @@ pub fn write(
 
 /// Puts `bytes` into the partition's output as far as there is room; gives how many.
 pub fn print(here: &Here<'_, '_>, console: &Console, bytes: &[u8]) -> u64 {
-    let ring = console.ring(Speaker::Partition(id(here)));
+    let ring = console.ring(Speaker::partition(id(here)));
     let _producer = here.partition.uart();
     ring.push_all(bytes) as u64
 }
@@ -92,7 +92,7 @@ pub fn take_typed(here: &Here<'_, '_>, console: &Console) -> Option<u8> {
 
 /// Brings what was typed to the guest, and tells it of room for output. For the partition's own cores.
 pub fn refresh(here: &Here<'_, '_>, console: &Console, machine: &mut impl Machine) {
-    let ring = console.ring(Speaker::Partition(id(here)));
+    let ring = console.ring(Speaker::partition(id(here)));
     let mut uart = here.partition.uart();
     if uart.awaits_drain() && ring.space() >= ROOM {
         uart.drained();

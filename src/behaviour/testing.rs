@@ -358,7 +358,7 @@ impl Bench {
 
     /// What the guest has printed and nobody has shown yet.
     pub fn output(&self) -> Vec<u8> {
-        let ring = self.console.ring(Speaker::Partition(PartitionId::new(ID)));
+        let ring = self.console.ring(Speaker::partition(PartitionId::new(ID)));
         std::iter::from_fn(|| ring.pop()).collect()
     }
 

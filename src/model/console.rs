@@ -49,6 +49,7 @@ pub use ring::ByteRing;
 use crate::words::limits::MAX_PARTITIONS;
 use crate::words::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use crate::words::{PartitionId, patience};
+use core::num::NonZeroU8;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// A time, from any moment on that is the same for all cores.
@@ -64,47 +65,62 @@ pub type InputQueue = ByteRing<ROOM>;
 
 /// Those who may speak: the partitions, the hypervisor, the monitor, and what a partition said before.
 pub const SPEAKERS: usize = MAX_PARTITIONS + 3;
+/// The index of the first that is no partition.
+#[allow(clippy::cast_possible_truncation)] // asserted right here
+const FIRST_OWN: u8 = {
+    assert!(SPEAKERS <= 32);
+    MAX_PARTITIONS as u8
+};
 
-/// One who speaks on the console. None is 0, so that 0 is nobody: a new console is all zeros, and not in the image's file.
+/// One who speaks on the console: a mark and its index. None is 0, so that 0 is nobody: a new console is all zeros, and
+/// not in the image's file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Speaker {
-    /// The hypervisor's log.
-    Hypervisor = 1,
-    /// The monitor.
-    Monitor,
-    /// What a partition said before, shown again under its name.
-    Replay,
-    /// A partition.
-    Partition(PartitionId),
-}
+pub struct Speaker(NonZeroU8);
 
 impl Speaker {
-    /// Its index, below [`SPEAKERS`] for every partition there can be: partitions first.
+    /// The hypervisor's log.
+    pub const HYPERVISOR: Self = Self::with_index(FIRST_OWN);
+    /// The monitor.
+    pub const MONITOR: Self = Self::with_index(FIRST_OWN + 1);
+    /// What a partition said before, shown again under its name.
+    pub const REPLAY: Self = Self::with_index(FIRST_OWN + 2);
+
+    /// What makes 0 no speaker.
+    const MARK: u8 = 1 << 7;
+    const INDEX: u8 = 31;
+
+    /// A partition.
     #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Self::Hypervisor => MAX_PARTITIONS,
-            Self::Monitor => MAX_PARTITIONS + 1,
-            Self::Replay => MAX_PARTITIONS + 2,
-            Self::Partition(id) => id.index(),
+    pub const fn partition(id: PartitionId) -> Self {
+        Self::with_index(id.get())
+    }
+
+    /// Which partition it is, if it is one.
+    #[must_use]
+    pub const fn as_partition(self) -> Option<PartitionId> {
+        let index = self.0.get() & Self::INDEX;
+        if index < FIRST_OWN {
+            Some(PartitionId::new(index))
+        } else {
+            None
         }
     }
 
-    const fn from_index(index: u8) -> Self {
-        if (index as usize) < MAX_PARTITIONS {
-            Self::Partition(PartitionId::new(index))
-        } else if index as usize == Self::Monitor.index() {
-            Self::Monitor
-        } else if index as usize == Self::Replay.index() {
-            Self::Replay
-        } else {
-            Self::Hypervisor
+    /// Its index, below [`SPEAKERS`] for every partition there can be: partitions first.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        (self.0.get() & Self::INDEX) as usize
+    }
+
+    const fn with_index(index: u8) -> Self {
+        match NonZeroU8::new(Self::MARK | index) {
+            Some(marked) => Self(marked),
+            None => Self(NonZeroU8::MIN),
         }
     }
 
     const fn bit(self) -> u32 {
-        1 << (self.index() & 31)
+        1 << (self.0.get() & Self::INDEX)
     }
 }
 
@@ -167,7 +183,7 @@ impl Speakers {
 /// The speaker of the lowest bit of `set`.
 fn first_of(set: u32) -> Option<Speaker> {
     let lowest = u8::try_from(set.trailing_zeros()).ok()?;
-    (set != 0).then(|| Speaker::from_index(lowest))
+    (set != 0).then(|| Speaker::with_index(lowest))
 }
 
 /// Speakers who want to be kicked, set and taken by any core.
@@ -324,9 +340,9 @@ impl Console {
     #[must_use]
     pub fn front(&self) -> Speaker {
         if self.monitor.load(Ordering::Acquire) {
-            Speaker::Monitor
+            Speaker::MONITOR
         } else {
-            Speaker::Partition(self.focus())
+            Speaker::partition(self.focus())
         }
     }
 
@@ -335,14 +351,14 @@ impl Console {
         self.monitor.store(open, Ordering::Release);
     }
 
-    /// Has [`Speaker::Replay`] say again what `speaker` has said and the ring still has, under `name`, unless it is still at
+    /// Has [`Speaker::REPLAY`] say again what `speaker` has said and the ring still has, under `name`, unless it is still at
     /// another. Waits for the console lock; call [`Console::serve`] next. One caller at a time.
     pub fn replay(&self, speaker: Speaker, name: &str) {
-        let replay = self.ring(Speaker::Replay);
-        if speaker == Speaker::Replay || !replay.is_empty() {
+        let replay = self.ring(Speaker::REPLAY);
+        if speaker == Speaker::REPLAY || !replay.is_empty() {
             return;
         }
-        self.change(|mux| mux.set_name(Speaker::Replay, name));
+        self.change(|mux| mux.set_name(Speaker::REPLAY, name));
         let mut said = self.ring(speaker).said().peekable();
         // The ring's oldest byte is seldom a line's first.
         let cut = self.ring(speaker).has_wrapped();

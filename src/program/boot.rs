@@ -142,8 +142,8 @@ fn open_console(board: &Board<'_>) {
             *place = uart;
         }
     }
-    state::CONSOLE.name(Speaker::Hypervisor, "bulkhead");
-    state::CONSOLE.name(Speaker::Monitor, "monitor");
+    state::CONSOLE.name(Speaker::HYPERVISOR, "bulkhead");
+    state::CONSOLE.name(Speaker::MONITOR, "monitor");
     system::open_log();
 }
 

@@ -35,7 +35,7 @@ fn say_line(arguments: fmt::Arguments<'_>) {
     let mut line: ArrayString<LINE> = ArrayString::new();
     let _ = line.write_fmt(arguments);
     print(&mut line.bytes().chain(*b"\n"));
-    system::serve(Speaker::Monitor);
+    system::serve(Speaker::MONITOR);
 }
 
 /// Says a line.
@@ -47,7 +47,7 @@ use say;
 #[inline(never)]
 fn print(bytes: &mut dyn Iterator<Item = u8>) {
     let _producer = OUTPUT.lock();
-    let ring = CONSOLE.ring(Speaker::Monitor);
+    let ring = CONSOLE.ring(Speaker::MONITOR);
     for byte in bytes {
         ring.push(byte);
     }
@@ -122,7 +122,7 @@ fn carry_out(command: Command) {
         Command::Memory => show::memory(),
         Command::Audit => show::audit(),
         Command::Interrupts => partitions().for_each(show::interrupts),
-        Command::Log => CONSOLE.replay(Speaker::Hypervisor, "log"),
+        Command::Log => CONSOLE.replay(Speaker::HYPERVISOR, "log"),
         Command::Fault(what) => fail(&what),
         Command::Help => HELP.iter().for_each(|line| say!("{line}")),
     }

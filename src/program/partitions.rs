@@ -86,7 +86,7 @@ pub fn make(
     for (plan, memory) in system.partitions.iter().zip(memory) {
         let partition = one(plan, memory, board, host, &mut free)?;
         own_interrupts(partition, host);
-        state::CONSOLE.name(Speaker::Partition(plan.id), plan.name);
+        state::CONSOLE.name(Speaker::partition(plan.id), plan.name);
         if let Some(slot) = made.get_mut(plan.id.index()) {
             *slot = Some(partition);
         }

@@ -72,9 +72,9 @@ pub fn drain() {
 }
 
 fn is_drained() -> bool {
-    let own = state::partitions().map(|partition| Speaker::Partition(partition.plan.id));
+    let own = state::partitions().map(|partition| Speaker::partition(partition.plan.id));
     let mut drained = true;
-    for speaker in own.chain([Speaker::Hypervisor, Speaker::Monitor]) {
+    for speaker in own.chain([Speaker::HYPERVISOR, Speaker::MONITOR]) {
         system::serve(speaker);
         drained &= CONSOLE.ring(speaker).is_empty();
     }

@@ -86,11 +86,11 @@ impl ::log::Log for ConsoleLog {
         {
             // Without it, lines may mix: better than none.
             let _producer = LOG.lock();
-            let ring = CONSOLE.ring(Speaker::Hypervisor);
+            let ring = CONSOLE.ring(Speaker::HYPERVISOR);
             let whole = ring.push_all(line.as_bytes()) == line.len();
             let _ = whole && ring.push(b'\n');
         }
-        serve(Speaker::Hypervisor);
+        serve(Speaker::HYPERVISOR);
     }
 
     fn flush(&self) {}
@@ -152,15 +152,15 @@ pub fn choose_console_core() {
 
 /// A core that can speak for `speaker`.
 fn core_of(speaker: Speaker) -> Option<CpuId> {
-    match speaker {
-        Speaker::Partition(id) => state::partition(id)?.cpus.first().copied(),
-        Speaker::Hypervisor | Speaker::Monitor | Speaker::Replay => Some(console_core()),
+    match speaker.as_partition() {
+        Some(id) => state::partition(id)?.cpus.first().copied(),
+        None => Some(console_core()),
     }
 }
 
 /// Moves a partition's output to the UART.
 pub fn serve_partition(id: PartitionId) {
-    serve(Speaker::Partition(id));
+    serve(Speaker::partition(id));
 }
 
 /// How many cores say their last words: nobody else's go between.
@@ -298,7 +298,7 @@ pub fn uart_interrupt() {
             timer::set(at);
         }
         if taken.queued {
-            kick(Speakers::only(Speaker::Partition(CONSOLE.focus())));
+            kick(Speakers::only(Speaker::partition(CONSOLE.focus())));
         }
         // Carried out without the lock: it takes its time.
         if command && !monitor::run() {
@@ -310,12 +310,12 @@ pub fn uart_interrupt() {
     }
     set_uart_interrupts(false);
     kick(CONSOLE.unblock());
-    serve(Speaker::Monitor);
+    serve(Speaker::MONITOR);
 }
 
 /// Moves on what the core that has the console speaks for.
 pub fn serve_console() {
-    for speaker in [Speaker::Hypervisor, Speaker::Monitor, Speaker::Replay] {
+    for speaker in [Speaker::HYPERVISOR, Speaker::MONITOR, Speaker::REPLAY] {
         serve(speaker);
     }
     monitor::go_on();
@@ -343,9 +343,9 @@ pub fn set_focus(id: PartitionId) {
         Some(partition) => {
             CONSOLE.set_focus(id);
             log::info!("focus: {}", partition.plan.name);
-            CONSOLE.replay(Speaker::Partition(id), partition.plan.name);
-            serve(Speaker::Replay);
-            kick(Speakers::only(Speaker::Partition(id)));
+            CONSOLE.replay(Speaker::partition(id), partition.plan.name);
+            serve(Speaker::REPLAY);
+            kick(Speakers::only(Speaker::partition(id)));
         }
         None => log::info!("there is no partition {id}"),
     }
@@ -376,7 +376,7 @@ pub fn kick_all(partition: &Partition<'_>) {
 
 /// Says that a partition has stopped, and what follows.
 pub fn stopped(partition: &Partition<'_>, next: Next) {
-    let speaker = Speaker::Partition(partition.plan.id);
+    let speaker = Speaker::partition(partition.plan.id);
     CONSOLE.release(speaker);
     serve(speaker);
     let (_, reason) = partition.life.now();

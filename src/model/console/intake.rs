@@ -314,13 +314,13 @@ mod tests {
     fn while_the_monitor_is_open_no_key_reaches_a_guest_and_its_prompt_comes_first() {
         let mut board = Board::new(b"a\x1dlist 0\rb");
         board.send();
-        assert_eq!(board.console.front(), Speaker::Monitor);
+        assert_eq!(board.console.front(), Speaker::MONITOR);
         board.intake.close(&board.console);
         board.terminal.extend(*b"c\x1d3d");
         board.send();
         assert_eq!(
             board.console.front(),
-            Speaker::Partition(PartitionId::new(0))
+            Speaker::partition(PartitionId::new(0))
         );
         board.drain(10);
         assert_eq!(board.read, b"acd");

@@ -282,9 +282,10 @@ impl Mux {
             State::Parked => self.parked = self.parked.with(mine),
             State::Idle | State::More => self.parked = self.parked.without(mine),
         }
-        if state == State::Parked || !self.is_open() {
+        let open_at = self.open_at();
+        if state == State::Parked || open_at.is_none_or(|at| at > self.now) {
             // Behind an unfinished line: whoever parks, and whoever leaves such a line to those parked, comes again.
-            let again = self.open_at().filter(|_| !self.parked.is_empty());
+            let again = open_at.filter(|_| !self.parked.is_empty());
             let kick = Speakers::NONE;
             return Pumped { state, kick, again };
         }
@@ -386,7 +387,9 @@ impl Mux {
     /// Begins a piece, breaking into the resting line of the focus if there is one.
     fn begin_piece(&mut self, me: Speaker, ring: &Ring) -> Step {
         let Some(left) = self.piece(me, ring) else {
-            self.forget_end(me, ring);
+            if ring.is_empty() {
+                self.forget_end(me);
+            }
             return Step::Nothing;
         };
         if let Line::Partial { speaker, .. } = self.line {
@@ -434,7 +437,7 @@ impl Mux {
     /// Takes a byte of the focus, which is shown as it comes.
     fn continue_line(&mut self, me: Speaker, ring: &Ring) -> Step {
         if ring.is_empty() {
-            if self.forget_end(me, ring) && self.line != Line::Closed {
+            if self.forget_end(me) && self.line != Line::Closed {
                 self.close();
                 self.shown.clear();
             }
@@ -465,13 +468,10 @@ impl Mux {
         self.line = Line::Partial { speaker: me, rests };
     }
 
-    /// Gives whether a stopped partition's last byte is out, once.
-    fn forget_end(&mut self, me: Speaker, ring: &Ring) -> bool {
-        let mut ended = false;
-        if ring.is_empty() {
-            self.voice(me, |voice| ended = core::mem::take(&mut voice.ended));
-        }
-        ended
+    /// The ring of `me` is empty: gives whether that is a stopped partition's last byte, once.
+    fn forget_end(&mut self, me: Speaker) -> bool {
+        let voice = self.voices.get_mut(me.index());
+        voice.is_some_and(|voice| core::mem::take(&mut voice.ended))
     }
 
     /// Stages what one byte of `me` becomes: NUL nothing, a line end CR LF, a lone carriage return itself and the tag

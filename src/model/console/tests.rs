@@ -3,10 +3,10 @@
 use super::*;
 use proptest::prelude::*;
 
-const LINUX: Speaker = Speaker::Partition(PartitionId::new(0));
-const CONTROL: Speaker = Speaker::Partition(PartitionId::new(1));
-const SENSOR: Speaker = Speaker::Partition(PartitionId::new(2));
-const LOG: Speaker = Speaker::Hypervisor;
+const LINUX: Speaker = Speaker::partition(PartitionId::new(0));
+const CONTROL: Speaker = Speaker::partition(PartitionId::new(1));
+const SENSOR: Speaker = Speaker::partition(PartitionId::new(2));
+const LOG: Speaker = Speaker::HYPERVISOR;
 
 fn console() -> Box<Console> {
     let console = Box::new(Console::new());
@@ -796,7 +796,7 @@ fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
     shown(LINUX);
     say("three\n");
     console.replay(LINUX, "linux");
-    assert_eq!(shown(Speaker::Replay), "[linux] one\r\n[linux] two\r\n");
+    assert_eq!(shown(Speaker::REPLAY), "[linux] one\r\n[linux] two\r\n");
     assert_eq!(shown(LINUX), "[linux] three\r\n");
     for _ in 0..2 * ROOM / 11 {
         say("0123456789\n");
@@ -804,8 +804,8 @@ fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
     }
     console.replay(LINUX, "linux");
     let mut text = String::new();
-    while !console.ring(Speaker::Replay).is_empty() {
-        text += &shown(Speaker::Replay);
+    while !console.ring(Speaker::REPLAY).is_empty() {
+        text += &shown(Speaker::REPLAY);
     }
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.len() >= ROOM / 11 - 2, "{}", lines.len());

@@ -56,7 +56,7 @@ pub fn go_on() {
     let Some(mut dump) = DUMP.try_lock() else {
         return;
     };
-    let ring = CONSOLE.ring(Speaker::Monitor);
+    let ring = CONSOLE.ring(Speaker::MONITOR);
     while let Some(under_way) = dump.as_mut() {
         while ring.space() > ROOM {
             if !under_way.line() {
@@ -66,7 +66,7 @@ pub fn go_on() {
                 break;
             }
         }
-        system::serve(Speaker::Monitor);
+        system::serve(Speaker::MONITOR);
         if !ring.is_empty() {
             return;
         }
