@@ -54,6 +54,27 @@ fn bytes_of_a_ring_arrive_once_whole_and_in_order() {
     });
 }
 
+#[test]
+fn pieces_of_a_ring_arrive_once_whole_and_in_order() {
+    loom::model(|| {
+        let ring = Arc::new(ByteRing::<2>::new());
+        touched(&ring);
+        let producer = Arc::clone(&ring);
+        let producer = spawn(move || producer.push_all(&[1, 2, 3]));
+        let take = || {
+            let piece: Vec<u8> = ring.waiting(0..2).collect();
+            ring.skip(piece.len());
+            piece
+        };
+        let mut taken = take();
+        let pushed = producer.join().unwrap();
+        taken.extend(take());
+        let expected: Vec<u8> = (1..=3).take(pushed).collect();
+        assert!(pushed >= 2);
+        assert_eq!(taken, expected);
+    });
+}
+
 /// Uses every word of a ring before threads do: loom takes the first use for its making.
 fn touched<const N: usize>(ring: &ByteRing<N>) {
     (0..N).for_each(|_| assert!(ring.push(9)));

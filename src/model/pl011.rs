@@ -224,7 +224,8 @@ impl Pl011 {
     /// The level of UARTINTR: any interrupt raised and not masked (2.8).
     #[must_use]
     pub fn irq(&self) -> bool {
-        self.raw_interrupts() & self.imsc != 0
+        // A guest that polls lets none through.
+        self.imsc != 0 && self.raw_interrupts() & self.imsc != 0
     }
 
     const fn depth(&self) -> usize {

@@ -339,9 +339,8 @@ impl Mux {
             return Some(0);
         }
         // Nothing is staged here: what ends a line, or shows it again, has been flushed by now.
-        let text = ring.waiting(0).take(most);
-        self.staged
-            .extend(text.take_while(|byte| is_graphic(*byte)));
+        let text = ring.waiting(0..most).take_while(|byte| is_graphic(*byte));
+        self.staged.extend(text);
         if self.staged.is_empty() {
             return Some(0);
         }
@@ -408,7 +407,7 @@ impl Mux {
     fn piece(&mut self, me: Speaker, ring: &Ring) -> Option<usize> {
         let voice = self.voices.get_mut(me.index())?;
         let mut scanned = voice.scanned;
-        for byte in ring.waiting(scanned).take(PIECE.saturating_sub(scanned)) {
+        for byte in ring.waiting(scanned..PIECE) {
             if byte == b'\n' {
                 return Some(scanned + 1);
             }

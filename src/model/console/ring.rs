@@ -1,6 +1,7 @@
 //! A byte ring between one producer and one consumer, which also remembers what has left it.
 
 use crate::words::sync::{AtomicU8, AtomicU32, Ordering};
+use core::ops::Range;
 
 /// A queue of `N` bytes, `N` a power of two, for one producer and one consumer at a time.
 ///
@@ -64,11 +65,12 @@ impl<const N: usize> ByteRing<N> {
         taken.len()
     }
 
-    /// Consumer: reads the bytes that wait, from the one `distance` behind the oldest on, without taking them.
-    pub fn waiting(&self, distance: usize) -> impl Iterator<Item = u8> + '_ {
+    /// Consumer: reads the bytes that wait at these `distances` behind the oldest, without taking them.
+    pub fn waiting(&self, distances: Range<usize>) -> impl Iterator<Item = u8> + '_ {
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Acquire);
-        (distance..tail.wrapping_sub(head) as usize).filter_map(move |distance| {
+        let end = distances.end.min(tail.wrapping_sub(head) as usize);
+        (distances.start..end).filter_map(move |distance| {
             let slot = self.bytes.get((head as usize + distance) % N)?;
             Some(slot.load(Ordering::Relaxed))
         })
@@ -76,7 +78,7 @@ impl<const N: usize> ByteRing<N> {
 
     /// Consumer: takes the oldest byte.
     pub fn pop(&self) -> Option<u8> {
-        let byte = self.waiting(0).next()?;
+        let byte = self.waiting(0..1).next()?;
         self.skip(1);
         Some(byte)
     }

@@ -364,13 +364,73 @@ fn a_full_ring_refuses_and_loses_nothing() {
     assert!(!ring.push(9));
     assert_eq!((ring.len(), ring.space()), (8, 0));
     assert_eq!(ring.pop(), Some(1));
-    assert_eq!(ring.waiting(6).next(), Some(8));
-    assert_eq!(ring.waiting(7).next(), None);
+    assert_eq!(ring.waiting(6..7).next(), Some(8));
+    assert_eq!(ring.waiting(7..8).next(), None);
     assert!(ring.push(9));
     assert_eq!(ring.history().collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
     while ring.pop().is_some() {}
     assert!(ring.is_empty());
     assert_eq!(ring.history().count(), 8, "taken bytes stay readable");
+}
+
+#[test]
+fn a_ring_takes_of_many_bytes_what_it_has_room_for() {
+    let ring = ByteRing::<8>::new();
+    assert_eq!(ring.push_all(&[1, 2, 3, 4, 5, 6]), 6);
+    ring.skip(4);
+    assert_eq!(ring.push_all(&[7, 8, 9, 10, 11, 12, 13]), 6);
+    assert_eq!(ring.push_all(&[13]), 0);
+    let all = [5, 6, 7, 8, 9, 10, 11, 12];
+    assert_eq!(ring.waiting(0..100).collect::<Vec<_>>(), all);
+    assert_eq!(ring.waiting(2..5).collect::<Vec<_>>(), all[2..5]);
+    ring.skip(8);
+    assert!(ring.is_empty());
+}
+
+/// What the terminal gets if `speaker` says `text`, so many bytes at once, to a UART that takes so many at once; and a line of
+/// the log behind it.
+fn shown_by_pieces(speaker: Speaker, text: &[u8], said: usize, taken: usize) -> Vec<u8> {
+    let console = console();
+    let mut output = Vec::new();
+    let mut say = |speaker: Speaker, piece: &[u8], now| {
+        assert_eq!(console.ring(speaker).push_all(piece), piece.len());
+        loop {
+            let mut room = taken;
+            let served = console.serve(speaker, now, |bytes| {
+                let given = &bytes[..bytes.len().min(room)];
+                room -= given.len();
+                output.extend(given);
+                given.len()
+            });
+            if !served.blocked && !served.kick.contains(speaker) {
+                break;
+            }
+            let _ = console.unblock();
+        }
+    };
+    text.chunks(said).for_each(|piece| say(speaker, piece, 0));
+    say(LOG, b"log\n", LATE);
+    output
+}
+
+proptest! {
+    #![proptest_config(crate::words::effort::cases(1000))]
+    /// It is the same for the terminal how many bytes come at once, and how many the UART takes.
+    #[test]
+    fn what_is_shown_does_not_depend_on_how_it_comes(
+        text in prop::collection::vec(prop::sample::select(&b"aaaaaaabb \t\x7f\0\r\n\n\x1b[m]\x07\xc3"[..]), 0..400),
+        plain in 0_usize..300,
+        said in 1_usize..20,
+        taken in 1_usize..20,
+        focus: bool,
+    ) {
+        let speaker = if focus { LINUX } else { CONTROL };
+        let mut text = text;
+        text.splice(0..0, std::iter::repeat_n(b'x', plain.min(ROOM - text.len() - 1)));
+        let at_once = shown_by_pieces(speaker, &text, ROOM, ROOM);
+        prop_assert_eq!(&shown_by_pieces(speaker, &text, 1, ROOM), &at_once);
+        prop_assert_eq!(&shown_by_pieces(speaker, &text, said, taken), &at_once);
+    }
 }
 
 #[test]
