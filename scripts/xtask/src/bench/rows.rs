@@ -179,18 +179,18 @@ pub const ROWS: &[Row] = &[
         .target(400, 400)
         .peer(2604, "Bao"),
     row(27, "channel-4k", [400, 400]).shared().target(400, 400),
-    row(28, "console-byte", [1_460, 1_460]),
-    row(29, "console-64-bytes", [94_100, 94_100]),
-    row(30, "console-call-48", [15_700, 15_700]),
+    row(28, "console-byte", [1_220, 1_220]),
+    row(29, "console-64-bytes", [78_400, 78_400]),
+    row(30, "console-call-48", [3_960, 3_960]),
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
-    row(33, "restart", [70_500, 70_500]).apart().shared(),
-    row(BOOT, "boot", [295_500, 420_500])
+    row(33, "restart", [57_500, 58_500]).apart().shared(),
+    row(BOOT, "boot", [285_700, 420_500])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
-    row(11, "uart-flags-read", [715, 715]),
-    row(12, "uart-register-write", [735, 735]),
+    row(11, "uart-flags-read", [695, 695]),
+    row(12, "uart-register-write", [715, 715]),
     row(13, "id-register-read", [1_130, 1_130]),
 ];
 
