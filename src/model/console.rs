@@ -115,6 +115,7 @@ impl Speaker {
     const fn with_index(index: u8) -> Self {
         match NonZeroU8::new(Self::MARK | index) {
             Some(marked) => Self(marked),
+            // Never: it is marked.
             None => Self(NonZeroU8::MIN),
         }
     }

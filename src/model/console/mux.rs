@@ -16,8 +16,10 @@ const NAME: usize = 32;
 const TAG: usize = NAME + 3;
 /// Bytes of an unfinished line that can be shown again.
 const SHOWN: usize = PIECE + TAG;
-/// What is staged at most: a line shown again; or the ends of two lines, a carriage return, a tag and a byte.
+/// What is staged at most: a line shown again; the text of a quantum and a line's end; or the ends of two lines, a carriage
+/// return, a tag and a byte.
 const STAGED: usize = SHOWN + 8;
+const _: () = assert!(STAGED >= QUANTUM + 2 && QUANTUM >= PIECE);
 
 /// How long the focus must have been silent within its line before others break in: a guest that prints byte by byte
 /// takes far less from one to the next.
