@@ -216,8 +216,8 @@ pub fn serve(speaker: Speaker) {
 /// Gives `bytes` to the UART until it is full, or last words are to be said; gives how many it took.
 #[inline(never)]
 fn transmit(bytes: &[u8]) -> usize {
-    // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only. He waits for no
-    // more than the FIFO has room for, and than is staged at once.
+    // The console's lock is held: nobody else writes, and a receiver holds this lock for a few reads only. It waits for no
+    // more bytes than the FIFO has room for, and no more than are staged at once.
     let Some(mut uart) = UART.lock() else {
         return bytes.len();
     };
