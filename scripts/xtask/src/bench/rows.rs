@@ -185,7 +185,7 @@ pub const ROWS: &[Row] = &[
     row(31, "load-without-syndrome", [1_180, 1_180]),
     row(32, "more-than-list-registers", [5_500, 5_800]),
     row(33, "restart", [57_500, 58_500]).apart().shared(),
-    row(BOOT, "boot", [285_700, 411_000])
+    row(BOOT, "boot", [285_700, 410_000])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
