@@ -298,7 +298,7 @@ impl Bench {
         Self {
             partition,
             others: (0..MAX_PARTITIONS).map(|_| Once::new()).collect(),
-            console: Box::new(Console::new()),
+            console: Box::new(Console::default()),
             machine: Fake::new(version),
             registers: Registers {
                 pc: KERNEL + RAM + 0x1000,

@@ -1,5 +1,7 @@
-//! Values made at boot that stay: in memory that start-up does not zero, since each is written before anybody reads it.
+//! What is large and stays, in memory that start-up does not zero, since it is written before anybody reads it: values made at
+//! boot, and the console's rings.
 
+use crate::model::console::Rings;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +20,24 @@ unsafe impl Sync for Room {}
 // SAFETY: the section is for what boot.S does not zero, and a value is written before it is given away.
 #[unsafe(link_section = ".bss.stale")]
 static KEPT: Room = Room(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// Rings with anything in them.
+struct Stale(UnsafeCell<MaybeUninit<Rings>>);
+
+// SAFETY: whoever has them has them shared, and they are made of atomics alone.
+unsafe impl Sync for Stale {}
+
+// SAFETY: as `KEPT`: of a ring only its ends are read before they were written, which `Console::open` has set, and no byte.
+#[unsafe(link_section = ".bss.stale")]
+static RINGS: Stale = Stale(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// The console's rings, as they are found: `Console::open` is called before they are used.
+#[must_use]
+pub const fn rings() -> &'static Rings {
+    let rings: *const Rings = RINGS.0.get().cast();
+    // SAFETY: a static; atomics are only ever shared, and any bytes are values of theirs.
+    unsafe { &*rings }
+}
 
 /// How many bytes of the room are some value's.
 static USED: AtomicUsize = AtomicUsize::new(0);

@@ -254,10 +254,38 @@ pub struct Served {
     pub again: Option<Milliseconds>,
 }
 
+/// The rings of all. They are large, and need not be zero at first: see [`Console::open`].
+pub struct Rings {
+    outputs: [Ring; SPEAKERS],
+    inputs: [InputQueue; MAX_PARTITIONS],
+}
+
+impl Rings {
+    /// Empty ones.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            outputs: [const { Ring::new() }; SPEAKERS],
+            inputs: [const { InputQueue::new() }; MAX_PARTITIONS],
+        }
+    }
+}
+
+impl Default for Rings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where they are: in a static, for tests on the heap.
+#[cfg(not(any(test, fuzzing)))]
+type Place = &'static Rings;
+#[cfg(any(test, fuzzing))]
+type Place = Box<Rings>;
+
 /// The console: rings, queues, focus, and who may use the UART.
 pub struct Console {
-    rings: [Ring; SPEAKERS],
-    inputs: [InputQueue; MAX_PARTITIONS],
+    rings: Place,
     focus: AtomicU8,
     /// The monitor has the keyboard.
     monitor: AtomicBool,
@@ -270,9 +298,10 @@ pub struct Console {
     bereft: AtomicBool,
 }
 
+#[cfg(any(test, fuzzing))]
 impl Default for Console {
     fn default() -> Self {
-        Self::new()
+        Self::new(Box::default())
     }
 }
 
@@ -280,12 +309,11 @@ impl Default for Console {
 const MAX_ROUNDS: usize = ROOM / PIECE + 1;
 
 impl Console {
-    /// A console nobody has spoken on, partition 0 in focus.
+    /// A console nobody has spoken on, partition 0 in focus. [`Console::open`] is called first.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn new(rings: Place) -> Self {
         Self {
-            rings: [const { Ring::new() }; SPEAKERS],
-            inputs: [const { InputQueue::new() }; MAX_PARTITIONS],
+            rings,
             focus: AtomicU8::new(0),
             monitor: AtomicBool::new(false),
             mux: SpinMutex::new(Mux::new()),
@@ -296,18 +324,25 @@ impl Console {
         }
     }
 
+    /// Empties the rings, whatever was in their memory: before anybody speaks.
+    pub fn open(&self) {
+        self.rings.outputs.iter().for_each(Ring::clear);
+        self.rings.inputs.iter().for_each(InputQueue::clear);
+    }
+
     /// The output ring of `speaker`: its producer pushes here, under the speaker's own lock.
     #[must_use]
     pub fn ring(&self, speaker: Speaker) -> &Ring {
-        self.rings
+        let outputs = &self.rings.outputs;
+        outputs
             .get(speaker.index())
-            .unwrap_or(&self.rings[MAX_PARTITIONS])
+            .unwrap_or(&outputs[MAX_PARTITIONS])
     }
 
     /// The queue of bytes typed for `partition`, if there can be such a partition.
     #[must_use]
     pub fn input(&self, partition: PartitionId) -> Option<&InputQueue> {
-        self.inputs.get(partition.index())
+        self.rings.inputs.get(partition.index())
     }
 
     /// Says whether typed bytes wait for room. What the caller looks at afterwards is seen after this.

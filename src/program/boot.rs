@@ -25,6 +25,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
     if level == EL2 {
         cores::claim_for_boot();
     }
+    state::CONSOLE.open();
     let Some(bytes) = takeover::device_tree(Pa::new(tree)) else {
         mute()
     };

@@ -77,7 +77,7 @@ pub static LINKS: [Once<Link<'static>>; MAX_CHANNELS] = [const { Once::new() }; 
 pub static NOTHING: DirectTable = DirectTable::new();
 
 /// The console.
-pub static CONSOLE: Console = Console::new();
+pub static CONSOLE: Console = Console::new(keep::rings());
 
 /// The console's UART. Taken under the console's lock, or with a try.
 pub static UART: Common<Option<BoardUart>> = Common::new(None);

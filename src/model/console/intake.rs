@@ -175,7 +175,7 @@ mod tests {
     impl Board {
         fn new(typed: &[u8]) -> Self {
             Self {
-                console: Box::new(Console::new()),
+                console: Box::new(Console::default()),
                 intake: Intake::new(),
                 terminal: typed.iter().copied().collect(),
                 fifo: VecDeque::new(),
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_command_is_carried_out_before_the_next_key_is_taken() {
-        let console = Console::new();
+        let console = Console::default();
         let mut intake = Intake::new();
         let mut keys = b"\x1dl\r1".iter().copied();
         let taken = intake.take(
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn room_made_while_input_is_being_held_is_not_missed() {
         for _ in 0..times(200, 2) {
-            let console = Box::new(Console::new());
+            let console = Box::new(Console::default());
             let queue = console.input(PartitionId::new(0)).unwrap();
             while queue.push(1) {}
             let (held, wanted) = std::thread::scope(|scope| {

@@ -36,6 +36,13 @@ impl<const N: usize> ByteRing<N> {
         }
     }
 
+    /// Empties it, whatever is in its memory: while there is neither producer nor consumer. No byte of that memory is ever
+    /// given out.
+    pub fn clear(&self) {
+        self.head.store(0, Ordering::Relaxed);
+        self.tail.store(0, Ordering::Relaxed);
+    }
+
     /// Producer: appends `byte`; gives false, and changes nothing, if the ring is full.
     pub fn push(&self, byte: u8) -> bool {
         let tail = self.tail.load(Ordering::Relaxed);
@@ -118,13 +125,18 @@ impl<const N: usize> ByteRing<N> {
     /// While the producer goes on, it overwrites the oldest: those are left out.
     pub fn said(&self) -> impl Iterator<Item = u8> + '_ {
         let head = self.head.load(Ordering::Acquire);
-        (1..=Self::CAPACITY)
+        let held = if self.has_wrapped() {
+            Self::CAPACITY
+        } else {
+            head.min(Self::CAPACITY)
+        };
+        (1..=held)
             .rev()
             .map(move |back| head.wrapping_sub(back))
             .filter_map(|position| {
                 let byte = self.slot(position)?.load(Ordering::Relaxed);
                 let tail = self.tail.load(Ordering::Acquire);
-                // Never pushed, as NUL is for a console: or overwritten.
+                // A NUL is none for a console; overwritten meanwhile.
                 (byte != 0 && tail.wrapping_sub(position) <= Self::CAPACITY).then_some(byte)
             })
     }

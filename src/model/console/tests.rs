@@ -9,7 +9,7 @@ const SENSOR: Speaker = Speaker::partition(PartitionId::new(2));
 const LOG: Speaker = Speaker::HYPERVISOR;
 
 fn console() -> Box<Console> {
-    let console = Box::new(Console::new());
+    let console = Box::new(Console::default());
     console.name(LINUX, "linux");
     console.name(CONTROL, "control");
     console.name(SENSOR, "sensor");
@@ -356,6 +356,19 @@ fn a_line_stuck_in_the_uart_is_ended_when_its_partition_stops() {
 }
 
 #[test]
+fn a_ring_that_was_cleared_says_nothing_of_what_was_in_its_memory() {
+    let ring = ByteRing::<8>::new();
+    ring.push_all(b"before");
+    ring.skip(4);
+    ring.clear();
+    assert!(ring.is_empty() && !ring.has_wrapped());
+    assert_eq!((ring.pop(), ring.said().next()), (None, None));
+    ring.push_all(b"new");
+    ring.skip(2);
+    assert_eq!(ring.said().collect::<Vec<u8>>(), b"ne");
+}
+
+#[test]
 fn a_full_ring_refuses_and_loses_nothing() {
     let ring = ByteRing::<8>::new();
     for byte in 1..=8 {
@@ -695,7 +708,7 @@ fn reset(console: &Console) {
     *mux = Mux::new();
     mux.take_names(names);
     let _ = (console.busy.take(), console.blocked.take());
-    for ring in &console.rings {
+    for ring in &console.rings.outputs {
         while ring.pop().is_some() {}
     }
 }
@@ -838,7 +851,7 @@ proptest! {
 
 #[test]
 fn what_was_said_is_shown_again_under_its_name_and_what_was_not_is_not() {
-    let console = Box::new(Console::new());
+    let console = Box::new(Console::default());
     console.name(LINUX, "linux");
     let say = |text: &str| {
         text.bytes()
