@@ -295,34 +295,42 @@ impl<'t> FlatTree<'t> {
             return None;
         }
         loop {
-            let next = at.wrapping_add(1);
-            match words.cell(at)? {
-                // That its value lies in the block, the word behind it shows, which is looked at next.
-                PROP if open => {
-                    let property = words.property(&mut at)?;
-                    let first = self.strings.get(property.name as usize)?;
-                    let named = names || is_property_name(self.property_name(property));
-                    if *first == 0 || !named {
-                        return None;
-                    }
-                    visitor.property(self, property);
+            let token = words.cell(at)?;
+            // Most are properties. That its value lies in the block, the word behind it shows, which is looked at next.
+            if token == PROP {
+                let property = words.property(&mut at)?;
+                let first = self.strings.get(property.name as usize)?;
+                let named = names || is_property_name(self.property_name(property));
+                if !open || *first == 0 || !named {
+                    return None;
                 }
+                visitor.property(self, property);
+                continue;
+            }
+            at = at.wrapping_add(1);
+            match token {
                 BEGIN_NODE => {
-                    let length = node_name(self.words.bytes(next), depth == 0)?;
-                    at = next.wrapping_add(length / CELL_BYTES + 1);
+                    let name = at;
+                    let length = node_name(self.words.bytes(name), depth == 0)?;
+                    at = name.wrapping_add(length / CELL_BYTES + 1);
                     shape.nodes += 1;
                     shape.depth = shape.depth.max(depth);
                     (depth, open) = (depth + 1, true);
-                    visitor.begin(self, next, at);
+                    visitor.begin(self, name, at);
                 }
                 END_NODE => {
-                    (at, depth, open) = (next, depth - 1, false);
+                    (depth, open) = (depth - 1, false);
                     visitor.end();
                     if depth == 0 {
                         return (words.cell(at) == Some(END)).then_some(shape);
                     }
                 }
-                NOP => at = next,
+                // What was taken out of a tree is a run of them.
+                NOP => {
+                    while words.cell(at) == Some(NOP) {
+                        at = at.wrapping_add(1);
+                    }
+                }
                 _ => return None,
             }
         }
