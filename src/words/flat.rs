@@ -97,11 +97,8 @@ trait Cells: Copy {
         let length = self.cell(at.wrapping_add(1))?;
         let name = self.cell(at.wrapping_add(2))?;
         *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
-        Some(Property {
-            name,
-            value,
-            length,
-        })
+        let value = Value { at: value, length };
+        Some(Property { name, value })
     }
 
     /// Where the word after the name is that begins at `name`.
@@ -184,20 +181,19 @@ pub enum Token {
 /// A property's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property {
-    /// Where in the strings its name begins.
-    name: u32,
-    /// Where its value is, in words.
-    value: u32,
-    /// Bytes of its value.
-    length: u32,
+    /// Where in the strings its name begins: who begins there is called the same.
+    pub name: u32,
+    /// Its value's place.
+    pub value: Value,
 }
 
-impl Property {
-    /// Where in the strings its name begins: who begins there is called the same.
-    #[must_use]
-    pub const fn name_at(self) -> u32 {
-        self.name
-    }
+/// The place of a property's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Where it is, in words.
+    at: u32,
+    /// Bytes of it.
+    length: u32,
 }
 
 /// The header's fields (5.2), in their order.
@@ -405,30 +401,44 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn is_named(self, property: Property, name: &[u8]) -> bool {
-        let own = self.strings.get(property.name as usize..);
+        self.is_name(property.name, name)
+    }
+
+    /// Whether the property's name that begins at `at` in the strings is `name`.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_name(self, at: u32, name: &[u8]) -> bool {
+        let own = self.strings.get(at as usize..);
         own.is_some_and(|own| is(own, name))
     }
 
-    /// Whether two properties have the same value, as far as that is seen at a glance.
+    /// Whether two values are the same, as far as that is seen at a glance.
     #[inline(always)]
     #[must_use]
-    pub fn is_alike(self, one: Property, other: Property) -> bool {
+    pub fn is_alike(self, one: Value, other: Value) -> bool {
         let Words::Aligned(words) = self.words else {
             return false;
         };
         let last = one.length.div_ceil(CELL_BYTES);
-        let (ones, others) = (one.value, other.value);
         one.length == other.length
-            && (0..last)
-                .all(|at| words.cell(ones.wrapping_add(at)) == words.cell(others.wrapping_add(at)))
+            && (0..last).all(|word| {
+                words.cell(one.at.wrapping_add(word)) == words.cell(other.at.wrapping_add(word))
+            })
     }
 
     /// A property's value.
     #[inline(always)]
     #[must_use]
     pub fn value(self, property: Property) -> &'t [u8] {
-        let bytes = self.words.bytes(property.value);
-        bytes.get(..property.length as usize).unwrap_or_default()
+        self.bytes(property.value)
+    }
+
+    /// The bytes of a value.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes(self, value: Value) -> &'t [u8] {
+        let bytes = self.words.bytes(value.at);
+        bytes.get(..value.length as usize).unwrap_or_default()
     }
 
     /// The value of the property called `name` of the node whose first property is at `first`.

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::tree::{Place, Tree, compatibles, has};
 use super::{BoardError, chosen, cpus, gic, power};
-use crate::words::{FlatTree, Property, Visitor};
+use crate::words::{FlatTree, Property, Value, Visitor};
 
 /// Most UARTs that are remembered; one that is not is looked for.
 const MAX_UARTS: usize = 4;
@@ -93,7 +93,7 @@ struct Surveyor<'t> {
     compatible: u32,
     other: u32,
     /// The last `compatible` that named nothing that is looked for: nodes of a kind mostly come in a row.
-    dull: Option<Property>,
+    dull: Option<Value>,
 }
 
 impl<'t> Survey<'t> {
@@ -140,11 +140,11 @@ impl<'t> Visitor<'t> for Surveyor<'t> {
 
     #[inline(always)]
     fn property(&mut self, flat: &FlatTree<'t>, property: Property) {
-        let name = property.name_at();
+        let Property { name, value } = property;
         if name == self.compatible {
-            self.kind(flat, property);
+            self.kind(flat, value);
         } else if name != self.other && matches!(flat.initial(property), b'c' | b'd') {
-            self.look(flat, property);
+            self.look(flat, name, value);
         }
     }
 
@@ -183,14 +183,13 @@ impl<'t> Surveyor<'t> {
     /// Looks at a property whose name is not known by its place.
     #[cold]
     #[inline(never)]
-    fn look(&mut self, flat: &FlatTree<'t>, property: Property) {
-        let name = property.name_at();
-        if flat.is_named(property, b"compatible") {
+    fn look(&mut self, flat: &FlatTree<'t>, name: u32, value: Value) {
+        if flat.is_name(name, b"compatible") {
             self.compatible = name;
-            self.kind(flat, property);
-        } else if flat.is_named(property, b"device_type") {
+            self.kind(flat, value);
+        } else if flat.is_name(name, b"device_type") {
             let is_top = self.place.as_ref().is_some_and(|place| place.depth() == 1);
-            if is_top && compatibles(flat.value(property)).any(|own| own == MEMORY.as_bytes()) {
+            if is_top && compatibles(flat.bytes(value)).any(|own| own == MEMORY.as_bytes()) {
                 self.memory();
             }
         } else {
@@ -201,19 +200,19 @@ impl<'t> Surveyor<'t> {
     /// Notes a node by its `compatible`: strings, each with a zero at its end.
     #[cold]
     #[inline(never)]
-    fn kind(&mut self, flat: &FlatTree<'t>, property: Property) {
-        if self.dull.is_some_and(|dull| flat.is_alike(dull, property)) {
+    fn kind(&mut self, flat: &FlatTree<'t>, value: Value) {
+        if self.dull.is_some_and(|dull| flat.is_alike(dull, value)) {
             return;
         }
-        let value = flat.value(property);
-        if value.last() != Some(&0) {
+        let bytes = flat.bytes(value);
+        if bytes.last() != Some(&0) {
             return;
         }
-        self.dull = Some(property);
+        self.dull = Some(value);
         let mut first = 0;
-        for (at, byte) in value.iter().enumerate() {
+        for (at, byte) in bytes.iter().enumerate() {
             if *byte == 0 {
-                let own = value.get(first..at).unwrap_or_default();
+                let own = bytes.get(first..at).unwrap_or_default();
                 let initial = own.first().copied().unwrap_or(0);
                 let length = u8::try_from(own.len()).unwrap_or(0);
                 if may_be(initial, INITIALS) && may_be(length, LENGTHS) {
