@@ -454,12 +454,18 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     fn find_in(self, words: impl Cells, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
-        while let Some(Token::Property(property)) = words.token(&mut at) {
-            if self.is_named(property, name) {
-                return Some(property);
+        loop {
+            match words.cell(at)? {
+                PROP => {
+                    let property = words.property(&mut at)?;
+                    if self.is_named(property, name) {
+                        return Some(property);
+                    }
+                }
+                NOP => at = at.wrapping_add(1),
+                _ => return None,
             }
         }
-        None
     }
 
     /// The root.
