@@ -165,7 +165,7 @@ pub const ROWS: &[Row] = &[
         .target(400, 400)
         .peer(965, "hvisor"),
     // All that a core does of it, the reset for the next CPU_ON included, until it waits for that.
-    row(34, "cpu-off", [1_200, 1_175]).shared(),
+    row(34, "cpu-off", [1_175, 1_155]).shared(),
     row(24, "doorbell", [200, 200])
         .shared()
         .target(200, 200)
@@ -179,19 +179,19 @@ pub const ROWS: &[Row] = &[
         .target(400, 400)
         .peer(2604, "Bao"),
     row(27, "channel-4k", [400, 400]).shared().target(400, 400),
-    row(28, "console-byte", [1_220, 1_220]),
-    row(29, "console-64-bytes", [78_400, 78_400]),
+    row(28, "console-byte", [1_215, 1_215]),
+    row(29, "console-64-bytes", [78_100, 78_100]),
     row(30, "console-call-48", [3_960, 3_960]),
-    row(31, "load-without-syndrome", [1_180, 1_180]),
-    row(32, "more-than-list-registers", [5_500, 5_800]),
-    row(33, "restart", [57_500, 58_500]).apart().shared(),
-    row(BOOT, "boot", [285_700, 410_000])
+    row(31, "load-without-syndrome", [1_090, 1_090]),
+    row(32, "more-than-list-registers", [5_380, 5_680]),
+    row(33, "restart", [33_000, 34_000]).apart().shared(),
+    row(BOOT, "boot", [178_500, 276_500])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),
-    row(11, "uart-flags-read", [695, 695]),
-    row(12, "uart-register-write", [715, 715]),
-    row(13, "id-register-read", [1_130, 1_130]),
+    row(11, "uart-flags-read", [680, 680]),
+    row(12, "uart-register-write", [697, 697]),
+    row(13, "id-register-read", [1_120, 1_120]),
 ];
 
 /// The row called `name`, or of that number.

@@ -17,7 +17,7 @@ use crate::{build, check, workspace};
 /// Text and constants of the image may take so many bytes (performance.md).
 pub const TARGET: u64 = 96 * 1024;
 /// What they take today: may only be lowered.
-pub const HELD: u64 = 276_500;
+pub const HELD: u64 = 267_200;
 /// Bao's.
 const PEER: u64 = 72 * 1024;
 /// The manifest that is looked at if no other is named.
@@ -33,7 +33,7 @@ const PER_CORE: &[&str] = &[
     "bulkhead::edge::core::STACKS",
     "bulkhead::program::state::RECORDERS",
 ];
-const PER_PARTITION: &[&str] = &["bulkhead::program::state::PARTITIONS"];
+const PER_PARTITION: &[&str] = &["bulkhead::edge::keep::KEPT", "bulkhead::edge::keep::RINGS"];
 
 /// What to print.
 #[derive(clap::Args)]
