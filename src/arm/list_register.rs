@@ -77,8 +77,8 @@ const PRIORITY_SHIFT: u32 = 48;
 const PHYSICAL_SHIFT: u32 = 32;
 /// ICH_LR<n>_EL2.EOI, bit 41, when HW is zero.
 const EOI: u64 = 1 << 41;
-/// INTIDs of SGIs, PPIs and SPIs.
-const INTID_MASK: u64 = 0x3ff;
+/// INTIDs of SGIs, PPIs and SPIs: the VirtualID of both formats.
+pub const INTID_MASK: u64 = 0x3ff;
 /// GICH_LR<n>.CPUID: three bits.
 const SOURCE_MASK: u64 = 7;
 
@@ -93,7 +93,7 @@ const V2_PRIORITY_SHIFT: u32 = 23;
 /// GICH_LR<n>.PhysicalID; the source CPU of an SGI when HW is zero.
 const V2_PHYSICAL_SHIFT: u32 = 10;
 /// GICH_LR<n>'s EOI bit, when HW is zero.
-const V2_EOI: u64 = 1 << 19;
+pub const V2_EOI: u64 = 1 << 19;
 
 impl ListRegister {
     /// `value`, an SGI in GICH_LR<n>'s format, with `source` as the CPU it comes from (bits 12:10, IHI 0048B 5.3.11).

@@ -1,7 +1,7 @@
 //! A guest's registers while it runs on a core, the core's stacks, and the call into the guest.
 
 use super::gic::{GICH_EISR0, GICH_LR, SystemRegisters, V2};
-use crate::arm::list_register::GicVersion;
+use crate::arm::list_register::{GicVersion, INTID_MASK, V2_EOI};
 use crate::arm::registers::{PSTATE_BTYPE, PSTATE_SS, Registers};
 use crate::behaviour::heartbeat::Heartbeat;
 use crate::behaviour::hypercall::{OWN_FUNCTIONS, PSCI_FUNCTIONS};
@@ -132,6 +132,8 @@ global_asm!(
     heartbeat = const bulkhead::HEARTBEAT,
     heartbeat_note = const function(bulkhead::HEARTBEAT),
     listed = const offset_of!(Guest, hardware) + offset_of!(Hardware, listed),
+    lr_eoi = const V2_EOI.trailing_zeros(),
+    lr_intid = const INTID_MASK,
     v2 = const offset_of!(Context, v2),
     gich_eisr0 = const GICH_EISR0,
     gich_lr0 = const GICH_LR,

@@ -52,13 +52,14 @@
     b       leave
 .endm
 
-// The same where the controller is a GICv2: the end of an interrupt that the short path listed comes first.
+// The same where the controller is a GICv2: the end of an interrupt that the short path listed comes first, if its end
+// is told. (Where the hardware deactivates, the bit is one of the physical INTID's: GICH_EISR0 then says that none ended.)
 .macro interrupt_from_guest_v2 short
     .balign 0x80
     save_first
     ldr     x0, [sp, #{guest}]
     ldr     w1, [x0, #{listed}]
-    cbnz    w1, ended_v2
+    tbnz    w1, #{lr_eoi}, ended_v2
     save_volatile_rest
     bl      \short
     cbz     x0, resume
@@ -258,14 +259,14 @@ call_smc:
 
 // Ends the interrupt that the short path put into list register 0, where the hardware does not, if that is all that there
 // is maintenance for. The maintenance interrupt is a level: with its cause gone it need not be acknowledged. In: x0 = the
-// Guest, w1 = the INTID; x0 to x3 are saved.
+// Guest, w1 = what it was listed as; x0 to x3 are saved.
 ended_v2:
-    ldp     x2, x3, [sp, #{v2}]     // GICC_DIR, GICH
-    cbz     x3, 1f
-    ldr     w3, [x3, #{gich_eisr0}]
-    cmp     w3, #1
+    ldr     x3, [sp, #{v2} + 8]     // GICH
+    ldr     w2, [x3, #{gich_eisr0}]
+    cmp     w2, #1
     b.ne    1f
-    ldr     x3, [sp, #{v2} + 8]
+    ldr     x2, [sp, #{v2}]         // GICC_DIR
+    and     w1, w1, #{lr_intid}
     str     wzr, [x3, #{gich_lr0}]
     str     w1, [x2]
     str     wzr, [x0, #{listed}]

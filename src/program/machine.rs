@@ -41,7 +41,7 @@ pub struct Hardware {
     pub overflow: bool,
     /// The vCPU's number.
     pub vcpu: VcpuId,
-    /// The physical interrupt that the short path put into list register 0, if nobody has looked at that since; or 0.
+    /// What the short path put into GICH_LR0, a physical interrupt, if nobody has looked at that since; or 0.
     pub listed: u32,
     /// How much of the partition's RAM was written back for the set/way instruction the guest is at.
     pub maintained: u64,

@@ -581,9 +581,10 @@ pub fn interrupt<I: Interface>(guest: &mut Guest, interface: I) -> u64 {
     interface.drop_priority(iar);
     interface.write_list_register(0, value);
     if I::VERSION == GicVersion::V2 {
-        guest.hardware.listed = intid;
+        guest.hardware.listed = narrow(value);
     }
-    guest.injected.note(timer::ticks(), intid);
+    // Its INTID lies lowest in either format.
+    guest.injected.note(timer::ticks(), narrow(value));
     DONE
 }
 

@@ -18,7 +18,8 @@ const TIMES: u64 = u64::MAX >> TIME;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Deed {
-    /// An interrupt went into a list register; the detail is its INTID, with an SGI's source above it on a GICv2.
+    /// An interrupt went into a list register; the detail is that register's lower half: the INTID in ten bits, and above
+    /// it what a GICv2 has there, such as an SGI's source.
     Injected = 0,
     /// EL2 ended the interrupt a guest was done with; the detail is its INTID.
     Ended = 1,

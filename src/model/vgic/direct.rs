@@ -264,12 +264,12 @@ impl DirectTable {
     #[inline(always)]
     pub fn shared(&self, vcpu: VcpuId, intid: u32) -> u64 {
         // Nothing is ever ready in the first of the shared words, and beyond the last SPI.
-        let (word, bit) = (PRIVATE_SLOTS + (intid as usize >> 5 & 31), intid & 31);
-        if self.ready[word].load(Relaxed) >> bit & 1 == 0 {
+        let at = 32 * PRIVATE_SLOTS + (intid as usize & 0x3ff);
+        if self.ready[at / 32].load(Relaxed) >> (intid & 31) & 1 == 0 {
             return 0;
         }
         // Without the name of its vCPU it is the list register's value.
-        let template = self.templates[word][bit as usize].load(Relaxed);
+        let template = self.templates.as_flattened()[at].load(Relaxed);
         let value = template ^ u64::from(vcpu.get()) << TARGET_SHIFT;
         if value & TARGET_MASK == 0 { value } else { 0 }
     }

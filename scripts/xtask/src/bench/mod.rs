@@ -66,6 +66,9 @@ pub struct Arguments {
     /// Write the table, in Markdown, to this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "linux", "storms"])]
     markdown: Option<PathBuf>,
+    /// As on a GICv2 that deactivates by hardware, which QEMU's does not
+    #[arg(long, conflicts_with_all = ["gic", "board", "storms", "linux"])]
+    by_hardware: bool,
     /// Instead: what stands between the control loop's interrupt and its handler, beside a partition that does its worst
     #[arg(long, conflicts_with_all = ["profile", "linux"])]
     storms: bool,
@@ -166,9 +169,10 @@ fn profiles(counts: &Counts, row: &Row, machine: &str, listing: bool) -> anyhow:
 
 impl Arguments {
     fn machines(&self) -> Vec<test::Variant> {
-        match (self.storms, self.linux) {
-            (true, _) => test::beside_storms(),
-            (_, true) => test::linux_boots(),
+        match (self.storms, self.linux, self.by_hardware) {
+            (true, ..) => test::beside_storms(),
+            (_, true, _) => test::linux_boots(),
+            (.., true) => test::benchmarks_by_hardware(),
             _ => test::benchmarks(),
         }
     }

@@ -136,18 +136,19 @@ pub const ROWS: &[Row] = &[
         .target(100, 100)
         .peer(332, "hvisor")
         .gicv2(882, "Bao"),
-    // On QEMU's GICv2 with the maintenance interrupt that stands for hardware deactivation.
-    row(15, "virtual-timer", [60, 83])
-        .target(60, 65)
+    // QEMU's GICv2 does not deactivate by hardware as it should (platforms.md, trap 1), and 65 are the target of one that
+    // does: the test of the paths by hardware holds it. Here a second exit ends the interrupt, for 26 more.
+    row(15, "virtual-timer", [60, 81])
+        .target(60, 91)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(16, "virtual-timer-from-wfi", [60, 83])
-        .target(60, 65)
+    row(16, "virtual-timer-from-wfi", [60, 81])
+        .target(60, 91)
         .peer(199, "Bao")
         .gicv2(204, "Bao"),
-    row(17, "physical-timer", [60, 83]).target(60, 65),
-    row(21, "device-interrupt", [60, 93])
-        .target(60, 65)
+    row(17, "physical-timer", [60, 81]).target(60, 91),
+    row(21, "device-interrupt", [60, 91])
+        .target(60, 91)
         .peer(204, "Bao"),
     row(18, "ipi", [150, 170])
         .shared()

@@ -57,6 +57,8 @@ pub enum Entry {
     With(&'static [&'static str]),
     /// At EL3, where the board has one.
     El3,
+    /// With an image that takes the GICv2 for one whose hardware deactivation works.
+    BelievingGicv2,
     /// With a listing of what it executes, which is looked through afterwards.
     Listed,
     /// A Raspberry Pi 4 with what a card has on it, which was made of the manifest and read back.

@@ -20,6 +20,15 @@ const SGI1R: u64 = 0x003a_3016;
 const FEW_HUNDRED: u64 = 300;
 /// Instructions of EL2 in a million while Linux boots: may only be lowered.
 const SHARE_HELD: u64 = 31_500;
+/// Rows of interrupts that belong to the guest's hardware.
+const INTERRUPTS: [&str; 4] = [
+    "virtual-timer",
+    "virtual-timer-from-wfi",
+    "physical-timer",
+    "device-interrupt",
+];
+/// Instructions and device accesses of such an interrupt on a GICv2 that deactivates by hardware (performance.md).
+const BY_HARDWARE: [u64; 2] = [65, 4];
 /// Periods at the beginning, of a guest that is still setting itself up.
 const BEGINNING: usize = 2;
 /// Fewer periods than this prove nothing.
@@ -131,6 +140,29 @@ pub fn budgets_are_kept(counts: &Counts, gic: u8) -> Outcome {
     }
     outcome.join(recorder_is_cheap(counts));
     with_missed(outcome)
+}
+
+/// On a GICv2 that deactivates by hardware an interrupt takes one exit, few instructions and few device accesses.
+pub fn hardware_ends_interrupts(counts: &Counts, _: u8) -> Outcome {
+    let mut outcome = Outcome::default();
+    let [most, accesses] = BY_HARDWARE;
+    for name in INTERRUPTS {
+        let Some(figures) = rows::find(name).and_then(|row| figures::of(counts, row)) else {
+            return Outcome::failed(format!("{name}: nothing was counted"));
+        };
+        let [exits, device, ..] = figures.others;
+        let took = figures.el2.max;
+        let text = format!(
+            "{name}: {took} instructions of {most}, {device} device accesses of {accesses}, {exits} exits of 1"
+        );
+        if took <= most && device <= accesses && exits == 1 {
+            outcome.passed += 1;
+        } else {
+            outcome.failures.push(text.clone());
+        }
+        outcome.tail.push(text);
+    }
+    outcome
 }
 
 /// The flight recorder takes no more of the rows than what is held of it.
@@ -248,6 +280,33 @@ mod tests {
                 .any(|text| text.contains("over: hvc-"))
         );
         assert!(budgets_are_kept(&Counts::default(), 3).failures.len() > 20);
+    }
+
+    #[test]
+    fn an_interrupt_that_hardware_ends_takes_one_short_exit() {
+        let holds = |what: &str| {
+            let ids = INTERRUPTS.map(|name| rows::find(name).unwrap().id);
+            let lines: Vec<String> = (0..64)
+                .flat_map(|n| ids.map(move |id| (n, id)))
+                .map(|(n, id)| format!("window {id} n={n} core=0 {what}"))
+                .collect();
+            hardware_ends_interrupts(&counts(&lines), 2)
+                .failures
+                .is_empty()
+        };
+        assert!(holds("el2=65 irq=1 device=4"));
+        for more in [
+            "el2=66 irq=1 device=4",
+            "el2=65 irq=2 device=4",
+            "el2=65 irq=1 device=5",
+        ] {
+            assert!(!holds(more), "{more}");
+        }
+        assert!(
+            !hardware_ends_interrupts(&Counts::default(), 2)
+                .failures
+                .is_empty()
+        );
     }
 
     #[test]

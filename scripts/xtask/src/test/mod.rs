@@ -252,6 +252,11 @@ fn counted(name: &str) -> Vec<Variant> {
         .collect()
 }
 
+/// The benchmark as on a GICv2 that deactivates by hardware.
+pub fn benchmarks_by_hardware() -> Vec<Variant> {
+    counted("budgets-by-hardware")
+}
+
 /// The boot of one partition, on the machine of `variant`.
 pub fn boot_on(variant: &Variant) -> Option<Variant> {
     let mut boots = counted("boot").into_iter();

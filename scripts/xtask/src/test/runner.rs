@@ -153,6 +153,7 @@ fn prepare(
             )?));
         }
         Entry::With(more) => arguments.extend(more.iter().map(ToString::to_string)),
+        Entry::BelievingGicv2 => entry::believing_gicv2(&mut arguments, &image, folder)?,
         Entry::El3 => entry::at_el3(&mut arguments, &image, folder)?,
     }
     if let Some(change) = case.tree {
