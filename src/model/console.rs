@@ -260,20 +260,13 @@ pub struct Rings {
     inputs: [InputQueue; MAX_PARTITIONS],
 }
 
-impl Rings {
-    /// Empty ones.
-    #[must_use]
-    pub const fn new() -> Self {
+#[cfg(any(test, fuzzing))]
+impl Default for Rings {
+    fn default() -> Self {
         Self {
             outputs: [const { Ring::new() }; SPEAKERS],
             inputs: [const { InputQueue::new() }; MAX_PARTITIONS],
         }
-    }
-}
-
-impl Default for Rings {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -205,17 +205,19 @@ impl Vgic {
         listed: [const { ArrayVec::new_const() }; PRIVATE_SLOTS],
     };
 
-    /// Makes the GIC as after a hardware reset, with no interrupt but the SGIs. Numbers out of range count as the nearest.
-    ///
-    /// Follow it with [`Vgic::own`] for every interrupt, then [`Vgic::reset`].
+    /// One that was configured.
+    #[cfg(any(test, fuzzing))]
     #[must_use]
-    pub const fn new(config: &Config) -> Self {
+    pub fn new(config: &Config) -> Self {
         let mut gic = Self::EMPTY;
         gic.configure(config);
         gic
     }
 
-    /// Makes an empty one what [`Vgic::new`] makes.
+    /// Makes an empty one a GIC as after a hardware reset, with no interrupt but the SGIs. Numbers out of range count as the
+    /// nearest.
+    ///
+    /// Follow it with [`Vgic::own`] for every interrupt, then [`Vgic::reset`].
     pub const fn configure(&mut self, config: &Config) {
         self.config = *config;
         self.config.vcpus = within(config.vcpus, PRIVATE_SLOTS);
