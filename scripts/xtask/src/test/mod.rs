@@ -19,6 +19,7 @@
 mod card;
 mod case;
 pub mod conformance;
+mod counted;
 pub mod counts;
 mod crashes;
 mod damage;
@@ -29,6 +30,7 @@ mod host;
 pub mod hostile;
 mod image;
 mod listing;
+mod lives;
 mod pi;
 mod runner;
 mod serror;

@@ -3,10 +3,10 @@
 use bulkhead::model::bundle::digest;
 
 use super::case::{Bundle, Case, Entry, case};
-use super::{counts, crashes, damage, hostile, storms, trees};
+use super::{counted, crashes, hostile, lives, trees};
 
 /// The CPU models that matter: in-order, out-of-order, and everything QEMU knows.
-const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
+pub const EVERY_CPU: &[&str] = &["cortex-a53", "cortex-a72", "max"];
 
 /// The channels of a Linux and the conformance suite's peer.
 const TALK: &str =
@@ -17,7 +17,7 @@ const HEAR: &str = "[[channel]]\nname = \"hear\"\nbetween = [\"peer\", \"linux\"
 const GPIO_AND_CLOCK: &str = "devices = [\"/pl061@9030000\", \"/pl031@9010000\"]";
 
 /// A line of Linux, as soon as it knows its machine.
-const LINUX_SPEAKS: &str = r"^\[linux\] .*Booting Linux on physical CPU";
+pub const LINUX_SPEAKS: &str = r"^\[linux\] .*Booting Linux on physical CPU";
 
 /// U-Boot for a virtual machine, in Debian's u-boot-qemu.
 pub const UBOOT: &str = "usr/lib/u-boot/qemu_arm64/u-boot.bin";
@@ -27,13 +27,13 @@ pub fn cases() -> Vec<Case> {
     let mut cases = systems();
     cases.extend(guests());
     cases.extend(neighbours());
-    cases.extend(lifecycle());
+    cases.extend(lives::cases());
     cases.extend(crashes::cases());
     cases.extend(boot());
     cases.extend(forged());
     cases.extend(trees::cases());
     cases.extend(hostile::cases(&hostile::Plan::default()));
-    cases.extend(counted());
+    cases.extend(counted::cases());
     cases.extend(conformance());
     cases.extend(pi());
     cases
@@ -271,332 +271,6 @@ fn neighbours() -> Vec<Case> {
             .guest("t", "control-loop", &[0], "4M")
             .wait(r"^\[bad\] role: done"),
     ]
-}
-
-/// Lives of partitions: who may change them, what is left of them, and who else notices.
-fn lifecycle() -> Vec<Case> {
-    vec![
-        // Every core is a guest's: one floods the console, the others never leave their loop by themselves.
-        case("monitor", "lifecycle")
-            .pi()
-            .guest("flood", "guest-tests", &[0], "8M")
-            .with("bootargs = \"role=flood\"")
-            .guest("spin", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .guest("both", "guest-tests", &[2, 3], "8M")
-            .with("bootargs = \"role=spin\"")
-            .forbid(r".\[(bulkhead|flood|spin|both|log)\] ")
-            .wait(r"^\[both\] # role spin")
-            .send("\x1dlist\n")
-            .wait(r"^\[monitor\] 0  flood +running +0 +8 MiB +1 +0 never stopped$")
-            .wait(r"^\[monitor\] 2  both +running +2,3")
-            .send("stats spin\n")
-            .wait(r"^\[monitor\] spin vCPU 0: \d+ exits/s, exits \d+")
-            .send("irqs\n")
-            .wait(r"^\[monitor\] both INTID 27 vCPU 1: physical level, priority 0x00$")
-            .send("audit\n")
-            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s; \d+ MiB mapped")
-            .send("memory\n")
-            .wait(r"^\[monitor\] 0x[0-9a-f]{10}\.\.0x[0-9a-f]{10} both, RAM at its 0x40000000$")
-            .send("restart spin\n")
-            .wait(r"^\[bulkhead\] partition spin: was stopped by its manager; starts again")
-            .wait(r"^\[spin\] # role spin")
-            .send("pause flood\n")
-            .wait(r"^\[monitor\] flood is held")
-            .send("list\n")
-            .wait(r"^\[monitor\] 0  flood +paused")
-            .wait(r"^\[monitor\] 1  spin +running .* 2 +0 stopped by its manager")
-            .send("stop both\n")
-            .wait(r"^\[bulkhead\] partition both: was stopped by its manager; stays down")
-            .send("pause both\n")
-            .wait(r"^\[monitor\] both is off: not possible now")
-            .send("start both\n")
-            .wait(r"^\[both\] # role spin")
-            .send("crashes both\n")
-            .wait(r"^\[monitor\] both: 0 crashes")
-            .send("nonsense\n")
-            .wait(r"^\[monitor\] no command nonsense")
-            .send("resume flood\n")
-            .wait(r"^\[flood\] flood \d+")
-            .send("log\n")
-            .wait(r"^\[log\] partition spin: was stopped by its manager; starts again")
-            // A console of its own: nothing but a partition's turn ends it.
-            .send("focus monitor\n")
-            .wait(r"^\[monitor\] the monitor keeps the keyboard")
-            .send("\n\n\nlist\n")
-            .wait(r"^\[monitor\] 2  both +running")
-            // What it said before it was in focus comes again.
-            .send("focus both\n")
-            .wait(r"^\[bulkhead\] focus: both")
-            .wait(r"^\[both\] # role spin")
-            .send("\x1d0")
-            .wait(r"^\[bulkhead\] focus: flood")
-            .quick(),
-        case("cold-start", "lifecycle")
-            .pi()
-            .guest("t", "guest-tests", &[0, 1], "8M")
-            .with("bootargs = \"role=cold\"")
-            .on(EVERY_CPU)
-            .wait(r"^\[t\] role: 24 of 24 registers hold the pattern")
-            .wait(r"partition t: asked for a reset; starts again")
-            .tap("t")
-            .quick(),
-        case("thousand-restarts", "lifecycle")
-            .guest("bad", "guest-tests", &[1], "4M")
-            .with("bootargs = \"role=reset starts=1000\"")
-            .guest("t", "guest-tests", &[0], "8M")
-            .forbid("not as after a reset")
-            .tap("t")
-            .lines(r"^\[bulkhead\] partition bad: start \d+$", 999)
-            .wait(r"^\[bad\] role: done")
-            .seconds(300),
-        // Its vectors are nowhere: each fetch comes to EL2. The second restart waits, the third is one too many.
-        case("crash-and-restart", "lifecycle")
-            .pi()
-            .guest("bad", "guest-tests", &[1, 2], "8M")
-            .with("bootargs = \"role=fault-exit\"")
-            .with("on_crash = { restart = 2, within = \"60s\" }")
-            .guest("t", "guest-tests", &[0], "8M")
-            .wait(r"partition bad: crashed; starts again$")
-            .wait(r"partition bad: exception loop, its vector faults on itself: instruction abort, translation fault level \d, fetch from 0x0f80_0200, which is no memory of this partition; pc 0x0f80_0200$")
-            .wait(r"partition bad:   at .* s, vCPU 0, start 1$")
-            .wait(r"partition bad:   exit .* us before: instruction abort, 0x8200000\d, pc 0xf800200")
-            .wait(r"^\[bad\] # role fault-exit")
-            .wait(r"partition bad: crashed; starts again in a while$")
-            .wait(r"^\[bad\] # role fault-exit")
-            .wait(r"partition bad: crashed; stays down$")
-            .wait(r"partition bad:   at .* s, vCPU 0, start 3$")
-            .send("\x1dcrashes bad\n")
-            .wait(r"^\[monitor\] bad: 3 crashes")
-            .send("start bad\n")
-            .wait(r"^\[bad\] # role fault-exit")
-            .tap("t"),
-        case("heartbeat", "lifecycle")
-            .pi()
-            .guest("bad", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=fault-silent heartbeat=200\"")
-            .with("heartbeat = \"1s\"")
-            .with("on_crash = \"stop\"")
-            .guest("t", "guest-tests", &[0], "8M")
-            .wait(r"partition bad: missed its heartbeat; stays down$")
-            .wait(r"partition bad: missed its heartbeat; pc 0x402\w_\w{4}$")
-            .tap("t"),
-        // The hypervisor fails on cores of partitions, then on the one that has the console: everybody else goes on.
-        case("own-faults", "lifecycle")
-            .with("selftest = true")
-            .guest("t", "guest-tests", &[0], "8M")
-            .guest("one", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .guest("two", "guest-tests", &[2], "8M")
-            .with("bootargs = \"role=spin\"")
-            .allow_fault()
-            .wait(r"^\[two\] # role spin")
-            .send("\x1dfault stack@one\n")
-            .wait(r"core 1: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}, FAR 0x\w+ \(a stack overflowed into its guard page\)")
-            .wait(r"pc image\+0x\w+, lr image\+0x\w+, sp")
-            .wait(r"^\[bulkhead\] x28 ")
-            .wait(r"^\[bulkhead\] called at image\+0x\w+, \d+ times$")
-            .send("list\n")
-            .wait(r"^\[monitor\] 1  one +crashed")
-            .send("crashes one\n")
-            .wait(r"^\[monitor\] the hypervisor failed on one of its cores")
-            .send("start one\n")
-            .wait(r"^\[monitor\] one is crashed: not possible now")
-            .send("fault panic\n")
-            .wait(r"core 3: PANIC src/program/fault.rs:\d+: asked to")
-            .wait(r"called at image\+0x\w+")
-            .send("fault abort@two\n")
-            .wait(r"core 2: FAULT at EL2: synchronous exception, ESR 0x9600\w{4}")
-            .wait(r"called at image\+0x\w+")
-            .send("list\n")
-            .wait(r"^\[monitor\] 2  two +crashed")
-            .send("\n")
-            .seconds(60)
-            .tap("t"),
-        // Every turn of every life is followed by an audit.
-        case("audited", "lifecycle")
-            .with("audit = true")
-            .guest("bad", "guest-tests", &[1, 2], "8M")
-            .with("bootargs = \"role=reset starts=20\"")
-            .pi()
-            .guest("t", "guest-tests", &[0], "8M")
-            .with("bootargs = \"tests=boot,timer\"")
-            .forbid("FAILED")
-            .lines(r"^\[bulkhead\] audit: partition bad starts: \d+ grants, 0x\w+ bytes mapped$", 20)
-            .lines(r"^\[bulkhead\] audit: partition bad is down: \d+ grants, 0x\w+ bytes mapped$", 20)
-            .wait(r"^\[bad\] role: done")
-            .wait("partition bad: switched itself off; stays down")
-            .tap("t"),
-        // Tables are damaged behind the hypervisor's back, then made right again.
-        case("tables-damaged", "lifecycle")
-            .with("audit = true")
-            .pi()
-            .guest("t", "guest-tests", &[0], "8M")
-            .with("bootargs = \"tests=boot,timer,fp\"")
-            .guest("bad", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .wait(r"^\[bad\] # role spin")
-            .send("\x1dmemory\n")
-            .wait(r"^\[monitor\] 0x\w+ tables of the hypervisor$")
-            .damage(damage::stage2_block)
-            .send("audit\n")
-            .wait(r"^\[monitor\] audit: FAILED: partition 1 can reach 0x\w+, which is not its own, at its 0x40\w{6}$")
-            .send("restart bad\n")
-            .wait(r"^\[bulkhead\] error: audit: partition bad is down: FAILED: partition 1 can reach")
-            .wait(r"^\[bulkhead\] error: audit: partition bad starts: FAILED: partition 1 can reach")
-            .wait(r"partition bad: not started: audit: partition 1 can reach 0x\w+, which is not its own")
-            .damage(damage::stage2_block)
-            .send("start bad\n")
-            .wait(r"^\[bulkhead\] audit: partition bad starts: \d+ grants")
-            .wait(r"^\[bad\] # role spin")
-            .damage(damage::own_page)
-            .send("audit\n")
-            .wait(r"^\[monitor\] audit: FAILED: the hypervisor may write and execute 0x\w+$")
-            .damage(damage::own_page)
-            .send("audit\n")
-            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
-            .tap("t"),
-        // The interrupt controller lets through what is nobody's, then no more. QEMU's GICv2 ends over what no CPU writes.
-        case("interrupt-astray", "lifecycle")
-            .gics(&[3])
-            .guest("t", "guest-tests", &[0], "8M")
-            .guest("bad", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .wait(r"^\[bad\] # role spin")
-            .damage(damage::stray_interrupt)
-            .send("\x1daudit\n")
-            .wait(r"^\[monitor\] audit: FAILED: interrupt 60 is enabled, and is nobody's$")
-            .damage(damage::no_stray_interrupt)
-            .send("audit\n")
-            .wait(r"^\[monitor\] audit: \d+ grants, none overlaps another.s")
-            .tap("t"),
-        // The stored image rots while its partition runs: that one does not start again, others do.
-        case("image-damaged-later", "lifecycle")
-            .pi()
-            .guest("loop", "control-loop", &[0], "4M")
-            .guest("t", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .wait(r"^\[loop\] control: \d+ ticks")
-            .damage(damage::stored_image)
-            .wait(r"^\[loop\] control: \d+ ticks")
-            .send("\x1drestart loop\n")
-            .wait(r"partition loop: not started: the kernel does not match its SHA-256: the bundle is damaged")
-            .send("crashes loop\n")
-            .wait(r"^\[monitor\] loop: 1 crash")
-            .send("restart t\n")
-            .wait(r"^\[t\] # role spin")
-            .damage(damage::stored_image)
-            .send("start loop\n")
-            .wait(r"^\[loop\] control: \d+ ticks"),
-        case("no-faults-unasked", "lifecycle")
-            .guest("one", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=spin\"")
-            .wait(r"^\[one\] # role spin")
-            .send("\x1dfault panic\n")
-            .wait(r"^\[monitor\] this system's manifest does not ask for the self-test"),
-        // Whatever a guest prints, nobody reads it.
-        case("guests-do-not-command", "lifecycle")
-            .pi()
-            .guest("bad", "guest-tests", &[1], "8M")
-            .with("bootargs = \"role=commands\"")
-            .guest("t", "guest-tests", &[0], "8M")
-            .with("bootargs = \"tests=boot,timer,uart\"")
-            .forbid("partition t: was stopped|is held|^\\[monitor\\]")
-            .tap("t"),
-    ]
-}
-
-/// The control loop beside an unmodified Linux that is restarted so often. Each life ends as soon as its kernel speaks.
-fn beside_linux(name: &'static str, restarts: usize) -> Case {
-    case(name, "counted")
-        .guest("control", "control-loop", &[2], "4M")
-        .with("bootargs = \"report=0\"")
-        .early_linux("linux", &[0, 1], "64M")
-        .wait(LINUX_SPEAKS)
-        .send("\x1d")
-        .each_time(restarts, "restart linux\n", LINUX_SPEAKS)
-        .lines(r"^\[bulkhead\] partition linux: start \d+$", restarts)
-        .seconds(1500)
-        .claim(counts::control_is_left_alone)
-}
-
-/// What the hypervisor costs, counted core by core.
-fn counted() -> Vec<Case> {
-    vec![
-        // The loop that floods is Linux's; its console is the slowest thing there is.
-        case("control-is-left-alone", "counted")
-            .linux("linux", &[0, 1], "256M")
-            .guest("control", "control-loop", &[2], "4M")
-            .with("bootargs = \"report=0\"")
-            .wait(r"^\[linux\] bulkhead: shell ready")
-            .send("n=0; while [ $n -lt 300 ]; do echo flood $n; n=$((n + 1)); done; echo flood over\n")
-            .wait(r"^\[linux\] flood over")
-            .seconds(400)
-            .claim(counts::control_is_left_alone),
-        // Neither does it notice that the others die and start again.
-        case("control-beside-restarts", "counted")
-            .guest("bad", "guest-tests", &[0, 1], "8M")
-            .with("bootargs = \"role=reset starts=100\"")
-            .guest("control", "control-loop", &[2], "4M")
-            .with("bootargs = \"report=0\"")
-            .wait(r"^\[bad\] role: done")
-            .forbid("not as after a reset")
-            .seconds(400)
-            .claim(counts::control_is_left_alone),
-        beside_linux("control-beside-linux-restarts", 10),
-        // Two seconds each on a quiet machine, most of them for the kernel's SHA-256.
-        beside_linux("control-beside-100-linux-restarts", 100).when_named(),
-        benchmark("/pl061@9030000"),
-        benchmark("/soc/serial@7e201000").pi_alone(),
-        // As on a GICv2 that deactivates by hardware. QEMU's would lose an interrupt whose line is high again at its end,
-        // which the benchmark's are not.
-        Case {
-            name: "budgets-by-hardware",
-            ..benchmark("/pl061@9030000")
-        }
-        .gics(&[2])
-        .entry(Entry::BelievingGicv2)
-        .claim(counts::hardware_ends_interrupts),
-        // One partition with one vCPU, as the peers were measured.
-        case("boot", "bench")
-            .guest("bench", "bench", &[0], "8M")
-            .with("bootargs = \"rows=0\"")
-            .wait(r"^\[bench\] bench: done")
-            .pi()
-            .claim(counts::boot_is_short),
-        case("linux-exits-seldom", "counted")
-            .linux("linux", &[0, 1], "256M")
-            .wait(r"^\[linux\] bulkhead: shell ready")
-            .seconds(400)
-            .claim(counts::linux_exits_seldom)
-            .with_guests(),
-        // CPU 3's partition is there to be rung.
-        case("control-beside-storms", "counted")
-            .guest("storm", "storm", &[0, 1], "8M")
-            .guest("control", "control-loop", &[2], "4M")
-            .with("bootargs = \"report=0\"")
-            .guest("other", "bench", &[3], "4M")
-            .with("bootargs = \"role=peer\"")
-            .with("[[channel]]\nname = \"control\"\nbetween = [\"storm\", \"control\"]\nsize = \"4K\"")
-            .with("[[channel]]\nname = \"other\"\nbetween = [\"storm\", \"other\"]\nsize = \"4K\"\nrw = \"both\"")
-            .wait(r"^\[storm\] storm: done")
-            .seconds(400)
-            .claim(storms::stay_bounded),
-    ]
-}
-
-/// The benchmark, with a device that interrupts.
-fn benchmark(device: &str) -> Case {
-    case("budgets", "counted")
-        .guest("bench", "bench", &[0, 1], "4M")
-        .with("heartbeat = \"60s\"")
-        .with("capabilities = [\"manage:peer\"]")
-        .with(&format!("devices = [\"{device}\"]"))
-        .guest("peer", "bench", &[2], "4M")
-        .with("bootargs = \"role=peer\"")
-        .with("[[channel]]\nname = \"talk\"\nbetween = [\"bench\", \"peer\"]\nsize = \"8K\"\nrw = \"both\"")
-        .wait(r"^\[bench\] bench: done")
-        .claim(counts::budgets_are_kept)
 }
 
 /// What the Raspberry Pi 4 alone has.
