@@ -13,6 +13,7 @@ use crate::edge::{core as cores, init, takeover, uart};
 use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
 use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
+use crate::model::recorder::Recorder;
 use crate::words::{CpuId, Mpidr, Pa, Range};
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         cores::claim_for_boot();
     }
     state::CONSOLE.open();
+    state::RECORDERS.iter().for_each(Recorder::open);
     let Some(bytes) = takeover::device_tree(Pa::new(tree)) else {
         mute()
     };
