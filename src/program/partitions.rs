@@ -22,7 +22,7 @@ use crate::model::share::{Share, ShareError, Shares, shares_in};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::model::watch::Repeats;
-use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
+use crate::words::limits::MAX_EXTENTS;
 use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
@@ -75,7 +75,8 @@ pub fn make(
         .map(|reserved| reserved.range)
         .chain(kept.iter().copied())
         .chain(board.spin_pages());
-    let mut free = FreeMemory::new(&board.ram, reserved)?;
+    let mut free = FreeMemory::default();
+    free.fill(&board.ram, reserved)?;
     let mut placement = Placement::default();
     place_in(&mut placement, &mut free, system)?;
     let mut shares = Shares::new();
@@ -119,9 +120,9 @@ fn make_links(system: &System<'static>, placement: &Placement) {
 }
 
 /// The partition's ends of channels.
-fn ports_of(plan: &Plan<'_>) -> ArrayVec<Port<'static>, MAX_CHANNELS> {
+fn ports_of(plan: &Plan<'_>) -> impl Iterator<Item = Port<'static>> {
     let links = LINKS.iter().filter_map(Once::get);
-    links.filter_map(|link| link.port(plan.id)).collect()
+    links.filter_map(|link| link.port(plan.id))
 }
 
 fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
@@ -137,8 +138,7 @@ fn one(
     free: &mut FreeMemory,
 ) -> Result<&'static Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
-    let channels = ports_of(plan);
-    let (stage2, tables, blank) = stage2(plan, extents, share, &channels, board, free)
+    let (stage2, tables, blank) = stage2(plan, extents, share, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -166,7 +166,7 @@ fn one(
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
-        channels,
+        channels: ports_of(plan).collect(),
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
@@ -243,7 +243,6 @@ fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
     share: &Share,
-    channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
 ) -> Result<(Tree, [Range; 2], Range), MapError> {
@@ -255,7 +254,7 @@ fn stage2(
             .iter()
             .map(|window| window.tables())
             .sum::<u64>()
-        + channels.iter().map(Port::tables).sum::<u64>();
+        + ports_of(plan).map(|port| port.tables()).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
         .take(count * PAGE_SIZE, PAGE_SIZE)
@@ -274,7 +273,7 @@ fn stage2(
             leaf,
         )?;
     }
-    for port in channels {
+    for port in ports_of(plan) {
         let (input, range) = (port.end().ipa.get(), port.link.range);
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
     }
