@@ -7,7 +7,6 @@ use crate::behaviour::audit::{self, Finding, Grant};
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::TableView;
 use crate::edge::{boot, init};
-use crate::model::share::MAX_INTERRUPTS;
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayVec;
@@ -55,12 +54,12 @@ pub struct Summary {
 }
 
 /// Every interrupt of a device with its owner.
-fn devices_interrupts() -> ArrayVec<(PartitionId, u32), { MAX_PARTITIONS * MAX_INTERRUPTS }> {
+fn devices_interrupts() -> impl Iterator<Item = (PartitionId, u32)> + Clone {
     let of = |one: &'static Partition<'static>| {
         let own = one.share.interrupts.iter();
         own.map(|interrupt| (one.plan.id, interrupt.intid))
     };
-    partitions().flat_map(of).collect()
+    partitions().flat_map(of)
 }
 
 /// Shows that whatever shared interrupt can come is a partition's, and comes to a core of its own; or is the console's.
@@ -116,7 +115,7 @@ pub fn run() -> Result<Summary, Finding> {
             .take(room),
     );
     audit::owners(&grants, &kept)?;
-    audit::interrupts(&devices_interrupts())?;
+    audit::interrupts(devices_interrupts())?;
     interrupts_that_can_come()?;
     let mut summary = Summary {
         grants: grants.len(),
