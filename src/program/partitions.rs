@@ -18,7 +18,7 @@ use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, pla
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
-use crate::model::share::{Share, ShareError, Shares, shares_in};
+use crate::model::share::{Share, ShareError, Shares, Window, shares_in};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::model::watch::Repeats;
@@ -30,9 +30,6 @@ use core::sync::atomic::AtomicU64;
 use spin::Once;
 use spin::mutex::SpinMutex;
 use thiserror::Error;
-
-/// IPA bits a partition gets, where the core's tables allow: two concatenated level-1 tables.
-const IPA_BITS: u8 = 40;
 
 /// Why a system cannot be set up.
 #[derive(Debug, Error)]
@@ -121,7 +118,7 @@ fn make_links(system: &System<'static>, placement: &Placement) {
 
 /// The partition's ends of channels.
 fn ports_of(plan: &Plan<'_>) -> impl Iterator<Item = Port<'static>> {
-    let links = LINKS.iter().filter_map(Once::get);
+    let links = LINKS.iter().map_while(Once::get);
     links.filter_map(|link| link.port(plan.id))
 }
 
@@ -246,7 +243,9 @@ fn stage2(
     board: &Board<'_>,
     free: &mut FreeMemory,
 ) -> Result<(Tree, [Range; 2], Range), MapError> {
-    let bits = init::pa_bits().min(IPA_BITS);
+    let ends = share.windows.iter().map(Window::end);
+    let top = ends.fold(layout::RAM_BASE.saturating_add(plan.memory), u64::max);
+    let bits = init::pa_bits().min(Tree::stage2_bits(top));
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
     let count = Tree::stage2_pages(plan.memory, extents.len() as u64)
         + share

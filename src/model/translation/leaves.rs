@@ -137,17 +137,19 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
     let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
+    /// Entries that are compared together: more are not by one branch.
+    const FEW: usize = 4;
     let mut expected = descriptor;
     let mut count = 0;
-    let (groups, _) = entries.as_chunks();
-    let (pairs, _) = groups.as_chunks();
-    for [one, other] in pairs {
-        let middle = expected.wrapping_add(step.wrapping_mul(FEW as u64));
-        if differ(one, expected, step) || differ(other, middle, step) {
+    let (groups, _) = entries.as_chunks::<FEW>();
+    for [first, second, third, fourth] in groups {
+        let next = |times| expected.wrapping_add(step.wrapping_mul(times));
+        let differs = |entry: &u64, times| entry ^ next(times);
+        if differs(first, 0) | differs(second, 1) | differs(third, 2) | differs(fourth, 3) != 0 {
             break;
         }
-        expected = middle.wrapping_add(step.wrapping_mul(FEW as u64));
-        count += 2 * FEW;
+        expected = next(FEW as u64);
+        count += FEW;
     }
     for entry in entries.get(count..).unwrap_or_default() {
         if *entry != expected {
@@ -157,16 +159,6 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
         count += 1;
     }
     count.max(1)
-}
-
-/// Entries that are compared together: more are not by one branch.
-const FEW: usize = 4;
-
-/// Whether `entries` are not `first` and those after it, each `step` further.
-fn differ(entries: &[u64; FEW], first: u64, step: u64) -> bool {
-    let [a, b, c, d] = *entries;
-    let next = |times| first.wrapping_add(step.wrapping_mul(times));
-    (a ^ first) | (b ^ next(1)) | (c ^ next(2)) | (d ^ next(3)) != 0
 }
 
 fn leaf(descriptor: u64, level: u8, input: u64, entries: u64, step: u64) -> Leaf {
