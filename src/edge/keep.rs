@@ -77,9 +77,9 @@ pub const fn bytes_of<T>() -> usize {
     size_of::<T>().next_multiple_of(ALIGNMENT)
 }
 
-/// Makes a value where it stays. `None`, and nothing is made, where there is no room.
+/// Makes a value where it stays, for its taker alone. `None`, and nothing is made, where there is no room.
 #[inline(always)]
-pub fn keep<T>(make: impl FnOnce() -> T) -> Option<&'static T> {
+pub fn keep<T>(make: impl FnOnce() -> T) -> Option<&'static mut T> {
     let place: *mut MaybeUninit<T> = take(const { bytes_of::<T>() })?.cast();
     // SAFETY: the bytes are aligned, this value's alone for good, and need no value yet.
     let place = unsafe { &mut *place };

@@ -159,11 +159,11 @@ fn one(
         cpus: plan.cpus.clone(),
         gic_version,
         interrupts: const { SpinMutex::new(Vgic::EMPTY) },
-        share: share.clone(),
+        share: Share::default(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
-        channels: ports_of(plan).collect(),
+        channels: ArrayVec::new(),
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
@@ -173,7 +173,12 @@ fn one(
         give_up: super::fault::give_up,
         plan: plan.clone(),
     };
-    keep(make).ok_or_else(|| SetUpError::NoRoom(name_of(plan)))
+    let partition = keep(make).ok_or_else(|| SetUpError::NoRoom(name_of(plan)))?;
+    // They are long: made where they stay.
+    partition.channels.extend(ports_of(plan));
+    partition.share.windows.clone_from(&share.windows);
+    partition.share.interrupts.clone_from(&share.interrupts);
+    Ok(partition)
 }
 
 /// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
