@@ -17,8 +17,6 @@ use spin::Once;
 const MAX_GRANTS: usize = MAX_PARTITIONS * 32 + 2 * MAX_CHANNELS;
 /// Most ranges that are the hypervisor's.
 const MAX_KEPT: usize = 16;
-/// Words of 32 interrupts that are shared or private, of every GIC (GICD_TYPER.ITLinesNumber).
-const SHARED_WORDS: u32 = 32;
 
 /// What the audit needs of the board.
 #[derive(Debug)]
@@ -68,7 +66,7 @@ fn interrupts_that_can_come() -> Result<(), Finding> {
         return Ok(());
     };
     let cpus = || (0..).take(host.cpus.len()).map(CpuId::new);
-    for word in 1..SHARED_WORDS {
+    for word in 1..host.gic.words() {
         let mut enabled = host.gic.enabled_shared(word);
         while enabled != 0 {
             let intid = 32 * word + enabled.trailing_zeros();
