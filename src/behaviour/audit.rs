@@ -280,11 +280,13 @@ pub fn owners(grants: &[Grant], kept: &[Range]) -> Result<(), Finding> {
 ///
 /// # Errors
 /// The first [`Finding`].
-pub fn interrupts(owned: &[(PartitionId, u32)]) -> Result<(), Finding> {
-    for (index, (owner, intid)) in owned.iter().enumerate() {
-        let mut later = owned.iter().skip(index + 1);
-        if let Some((other, _)) = later.find(|(_, other)| other == intid) {
-            return Err(Finding::Interrupt(*owner, *other, *intid));
+pub fn interrupts(
+    mut owned: impl Iterator<Item = (PartitionId, u32)> + Clone,
+) -> Result<(), Finding> {
+    while let Some((owner, intid)) = owned.next() {
+        let mut later = owned.clone();
+        if let Some((other, _)) = later.find(|(_, other)| *other == intid) {
+            return Err(Finding::Interrupt(owner, other, intid));
         }
     }
     Ok(())

@@ -68,6 +68,7 @@ primary:
     adrp    x10, __relr_end
     add     x10, x10, :lo12:__relr_end
     adr     x11, _start
+    mov     x17, #1 << 63
 4:  cmp     x9, x10
     b.hs    6f
     ldr     x12, [x9], #8
@@ -80,14 +81,14 @@ primary:
 5:  mov     x15, x13
     add     x13, x13, #63 * 8
     lsr     x12, x12, #1
+    rbit    x12, x12                // the next word's bit is the highest
     cbz     x12, 4b
-7:  rbit    x14, x12
-    clz     x14, x14
+7:  clz     x14, x12
     ldr     x16, [x15, x14, lsl #3]
     add     x16, x16, x11
     str     x16, [x15, x14, lsl #3]
-    sub     x16, x12, #1
-    ands    x12, x12, x16
+    lsr     x16, x17, x14
+    bics    x12, x12, x16
     b.ne    7b
     b       4b
 6:  adrp    x9, {boot_stack}

@@ -19,9 +19,30 @@ memcpy:
     b       1b
 2:  ands    x4, x1, #7
     b.ne    8f
-    subs    x2, x2, #64
+    subs    x2, x2, #128
     b.lo    4f
 3:  ldp     x4, x5, [x1]
+    ldp     x6, x7, [x1, #16]
+    ldp     x8, x9, [x1, #32]
+    ldp     x10, x11, [x1, #48]
+    stp     x4, x5, [x3]
+    stp     x6, x7, [x3, #16]
+    stp     x8, x9, [x3, #32]
+    stp     x10, x11, [x3, #48]
+    ldp     x4, x5, [x1, #64]
+    ldp     x6, x7, [x1, #80]
+    ldp     x8, x9, [x1, #96]
+    ldp     x10, x11, [x1, #112]
+    add     x1, x1, #128
+    stp     x4, x5, [x3, #64]
+    stp     x6, x7, [x3, #80]
+    stp     x8, x9, [x3, #96]
+    stp     x10, x11, [x3, #112]
+    add     x3, x3, #128
+    subs    x2, x2, #128
+    b.hs    3b
+4:  tbz     x2, #6, 5f              // the lower bits are still how many are left
+    ldp     x4, x5, [x1]
     ldp     x6, x7, [x1, #16]
     ldp     x8, x9, [x1, #32]
     ldp     x10, x11, [x1, #48]
@@ -31,9 +52,7 @@ memcpy:
     stp     x8, x9, [x3, #32]
     stp     x10, x11, [x3, #48]
     add     x3, x3, #64
-    subs    x2, x2, #64
-    b.hs    3b
-4:  tbz     x2, #5, 5f              // the lower bits are still how many are left
+5:  tbz     x2, #5, 5f
     ldp     x4, x5, [x1], #16
     ldp     x6, x7, [x1], #16
     stp     x4, x5, [x3], #16
@@ -126,16 +145,25 @@ memset:
     strb    w1, [x3], #1
     sub     x2, x2, #1
     b       1b
-2:  subs    x2, x2, #64
+2:  subs    x2, x2, #128
     b.lo    4f
 3:  stp     x1, x1, [x3]
     stp     x1, x1, [x3, #16]
     stp     x1, x1, [x3, #32]
     stp     x1, x1, [x3, #48]
-    add     x3, x3, #64
-    subs    x2, x2, #64
+    stp     x1, x1, [x3, #64]
+    stp     x1, x1, [x3, #80]
+    stp     x1, x1, [x3, #96]
+    stp     x1, x1, [x3, #112]
+    add     x3, x3, #128
+    subs    x2, x2, #128
     b.hs    3b
-4:  tbz     x2, #5, 5f              // the lower bits are still how many are left
+4:  tbz     x2, #6, 5f              // the lower bits are still how many are left
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+    stp     x1, x1, [x3], #16
+5:  tbz     x2, #5, 5f
     stp     x1, x1, [x3], #16
     stp     x1, x1, [x3], #16
 5:  tbz     x2, #4, 5f

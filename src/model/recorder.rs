@@ -117,7 +117,7 @@ struct Slot {
     detail: AtomicU64,
 }
 
-/// A core's ring.
+/// A core's ring. It is large, and need not be zero at first: see [`Recorder::open`].
 #[derive(Debug)]
 pub struct Recorder {
     slots: [Slot; EVENTS],
@@ -146,6 +146,11 @@ impl Recorder {
             }; EVENTS],
             written: AtomicU64::new(0),
         }
+    }
+
+    /// Forgets all events, whatever was in their memory: before anybody writes or reads.
+    pub fn open(&self) {
+        self.written.store(0, Ordering::Relaxed);
     }
 
     fn slot(&self, number: u64) -> &Slot {

@@ -7,7 +7,6 @@ use crate::behaviour::audit::{self, Finding, Grant};
 use crate::behaviour::partition::Partition;
 use crate::edge::memory::TableView;
 use crate::edge::{boot, init};
-use crate::model::share::MAX_INTERRUPTS;
 use crate::words::limits::{MAX_CHANNELS, MAX_PARTITIONS};
 use crate::words::{CpuId, Pa, PartitionId, Range};
 use arrayvec::ArrayVec;
@@ -18,8 +17,6 @@ use spin::Once;
 const MAX_GRANTS: usize = MAX_PARTITIONS * 32 + 2 * MAX_CHANNELS;
 /// Most ranges that are the hypervisor's.
 const MAX_KEPT: usize = 16;
-/// Words of 32 interrupts that are shared or private, of every GIC (GICD_TYPER.ITLinesNumber).
-const SHARED_WORDS: u32 = 32;
 
 /// What the audit needs of the board.
 #[derive(Debug)]
@@ -55,12 +52,12 @@ pub struct Summary {
 }
 
 /// Every interrupt of a device with its owner.
-fn devices_interrupts() -> ArrayVec<(PartitionId, u32), { MAX_PARTITIONS * MAX_INTERRUPTS }> {
+fn devices_interrupts() -> impl Iterator<Item = (PartitionId, u32)> + Clone {
     let of = |one: &'static Partition<'static>| {
         let own = one.share.interrupts.iter();
         own.map(|interrupt| (one.plan.id, interrupt.intid))
     };
-    partitions().flat_map(of).collect()
+    partitions().flat_map(of)
 }
 
 /// Shows that whatever shared interrupt can come is a partition's, and comes to a core of its own; or is the console's.
@@ -69,7 +66,7 @@ fn interrupts_that_can_come() -> Result<(), Finding> {
         return Ok(());
     };
     let cpus = || (0..).take(host.cpus.len()).map(CpuId::new);
-    for word in 1..SHARED_WORDS {
+    for word in 1..host.gic.words() {
         let mut enabled = host.gic.enabled_shared(word);
         while enabled != 0 {
             let intid = 32 * word + enabled.trailing_zeros();
@@ -116,7 +113,7 @@ pub fn run() -> Result<Summary, Finding> {
             .take(room),
     );
     audit::owners(&grants, &kept)?;
-    audit::interrupts(&devices_interrupts())?;
+    audit::interrupts(devices_interrupts())?;
     interrupts_that_can_come()?;
     let mut summary = Summary {
         grants: grants.len(),

@@ -13,6 +13,7 @@ use crate::edge::{core as cores, init, takeover, uart};
 use crate::model::board::{self, Board, CpuStart, Gic, UartKind};
 use crate::model::bundle::{self, System};
 use crate::model::console::Speaker;
+use crate::model::recorder::Recorder;
 use crate::words::{CpuId, Mpidr, Pa, Range};
 use aarch64_cpu::asm::wfi;
 use core::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ pub extern "C" fn primary(tree: u64, level: u64) -> ! {
         cores::claim_for_boot();
     }
     state::CONSOLE.open();
+    state::RECORDERS.iter().for_each(Recorder::open);
     let Some(bytes) = takeover::device_tree(Pa::new(tree)) else {
         mute()
     };
@@ -110,18 +112,17 @@ fn start(board: &Board<'static>, bytes: &'static [u8], tree: Range, regime: Regi
             "no bundle: the boot loader left no initial ramdisk (/chosen linux,initrd-start)"
         ));
     };
-    let system = System::read(takeover::ramdisk(ramdisk));
-    let system = match &system {
-        Ok(system) => system,
-        Err(error) => refuse(format_args!("the bundle: {error}")),
-    };
-    if let Err(error) = bundle::fit(system, board) {
+    let mut system = System::default();
+    if let Err(error) = system.fill(takeover::ramdisk(ramdisk)) {
+        refuse(format_args!("the bundle: {error}"));
+    }
+    if let Err(error) = bundle::fit(&system, board) {
         refuse(format_args!("the bundle does not fit this board: {error}"));
     }
     let kept = [boot::image(), tree, ramdisk];
     super::audit::AT_EACH_TURN.store(system.audit, Ordering::Relaxed);
     state::SELF_TEST.store(system.selftest, Ordering::Relaxed);
-    if let Err(error) = partitions::make(system, board, host, &kept, regime.ttbr) {
+    if let Err(error) = partitions::make(&system, board, host, &kept, regime.ttbr) {
         refuse(format_args!("{error}"));
     }
     if system.selftest {

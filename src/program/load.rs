@@ -219,8 +219,8 @@ fn guest_channel<'a>(port: &Port<'a>) -> GuestChannel<'a> {
 /// Writes the guest's device tree into its RAM, with nodes out of the board's tree `board` for its devices.
 fn write_tree(partition: &Partition<'_>, layout: &Layout, board: &[u8]) -> Result<(), LoadError> {
     let plan = &partition.plan;
-    let channels: ArrayVec<GuestChannel<'_>, MAX_CHANNELS> =
-        partition.channels.iter().map(guest_channel).collect();
+    let mut channels: ArrayVec<GuestChannel<'_>, MAX_CHANNELS> = ArrayVec::new();
+    channels.extend(partition.channels.iter().map(guest_channel));
     let tree = GuestTree {
         id: plan.id,
         name: plan.name,

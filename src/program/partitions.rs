@@ -18,11 +18,11 @@ use crate::model::placement::{Extent, FreeMemory, Placement, PlacementError, pla
 use crate::model::portions::Portions;
 use crate::model::power::Power;
 use crate::model::quiesce::Quiesce;
-use crate::model::share::{Share, ShareError, Shares, shares_in};
+use crate::model::share::{Share, ShareError, Shares, Window, shares_in};
 use crate::model::translation::{Access, MapError, Memory, Tree, stage2_leaf};
 use crate::model::vgic::{Config, Deactivation, DirectTable, GicVersion, Source, Vgic};
 use crate::model::watch::Repeats;
-use crate::words::limits::{MAX_CHANNELS, MAX_EXTENTS};
+use crate::words::limits::MAX_EXTENTS;
 use crate::words::{CpuId, PAGE_SIZE, Range};
 use arrayvec::{ArrayString, ArrayVec};
 use bulkhead_abi::layout;
@@ -30,9 +30,6 @@ use core::sync::atomic::AtomicU64;
 use spin::Once;
 use spin::mutex::SpinMutex;
 use thiserror::Error;
-
-/// IPA bits a partition gets, where the core's tables allow: two concatenated level-1 tables.
-const IPA_BITS: u8 = 40;
 
 /// Why a system cannot be set up.
 #[derive(Debug, Error)]
@@ -75,7 +72,8 @@ pub fn make(
         .map(|reserved| reserved.range)
         .chain(kept.iter().copied())
         .chain(board.spin_pages());
-    let mut free = FreeMemory::new(&board.ram, reserved)?;
+    let mut free = FreeMemory::default();
+    free.fill(&board.ram, reserved)?;
     let mut placement = Placement::default();
     place_in(&mut placement, &mut free, system)?;
     let mut shares = Shares::new();
@@ -119,9 +117,9 @@ fn make_links(system: &System<'static>, placement: &Placement) {
 }
 
 /// The partition's ends of channels.
-fn ports_of(plan: &Plan<'_>) -> ArrayVec<Port<'static>, MAX_CHANNELS> {
-    let links = LINKS.iter().filter_map(Once::get);
-    links.filter_map(|link| link.port(plan.id)).collect()
+fn ports_of(plan: &Plan<'_>) -> impl Iterator<Item = Port<'static>> {
+    let links = LINKS.iter().map_while(Once::get);
+    links.filter_map(|link| link.port(plan.id))
 }
 
 fn name_of(plan: &Plan<'_>) -> ArrayString<32> {
@@ -137,8 +135,7 @@ fn one(
     free: &mut FreeMemory,
 ) -> Result<&'static Partition<'static>, SetUpError> {
     let layout = layout_of(plan)?;
-    let channels = ports_of(plan);
-    let (stage2, tables, blank) = stage2(plan, extents, share, &channels, board, free)
+    let (stage2, tables, blank) = stage2(plan, extents, share, board, free)
         .map_err(|error| SetUpError::Stage2(name_of(plan), error))?;
     let gic_version = match board.gic {
         Gic::V2 { .. } => GicVersion::V2,
@@ -162,11 +159,11 @@ fn one(
         cpus: plan.cpus.clone(),
         gic_version,
         interrupts: const { SpinMutex::new(Vgic::EMPTY) },
-        share: share.clone(),
+        share: Share::default(),
         direct: DirectTable::new(),
         quiesce: Quiesce::new(),
         uart: SpinMutex::new(Pl011::new()),
-        channels,
+        channels: ArrayVec::new(),
         heartbeat: Heartbeat::new(),
         loading: Portions::new(),
         life: Life::new(),
@@ -176,7 +173,12 @@ fn one(
         give_up: super::fault::give_up,
         plan: plan.clone(),
     };
-    keep(make).ok_or_else(|| SetUpError::NoRoom(name_of(plan)))
+    let partition = keep(make).ok_or_else(|| SetUpError::NoRoom(name_of(plan)))?;
+    // They are long: made where they stay.
+    partition.channels.extend(ports_of(plan));
+    partition.share.windows.clone_from(&share.windows);
+    partition.share.interrupts.clone_from(&share.interrupts);
+    Ok(partition)
 }
 
 /// Where the partition's images go. A damaged kernel is that partition's own trouble, at each start; one that was packed
@@ -243,11 +245,12 @@ fn stage2(
     plan: &Plan<'_>,
     extents: &[Extent],
     share: &Share,
-    channels: &[Port<'_>],
     board: &Board<'_>,
     free: &mut FreeMemory,
 ) -> Result<(Tree, [Range; 2], Range), MapError> {
-    let bits = init::pa_bits().min(IPA_BITS);
+    let ends = share.windows.iter().map(Window::end);
+    let top = ends.fold(layout::RAM_BASE.saturating_add(plan.memory), u64::max);
+    let bits = init::pa_bits().min(Tree::stage2_bits(top));
     let root_size = Tree::stage2_root_tables(bits) * PAGE_SIZE;
     let count = Tree::stage2_pages(plan.memory, extents.len() as u64)
         + share
@@ -255,7 +258,7 @@ fn stage2(
             .iter()
             .map(|window| window.tables())
             .sum::<u64>()
-        + channels.iter().map(Port::tables).sum::<u64>();
+        + ports_of(plan).map(|port| port.tables()).sum::<u64>();
     let root = free.take(root_size, root_size).ok_or(MapError::NoMemory)?;
     let pages = free
         .take(count * PAGE_SIZE, PAGE_SIZE)
@@ -274,7 +277,7 @@ fn stage2(
             leaf,
         )?;
     }
-    for port in channels {
+    for port in ports_of(plan) {
         let (input, range) = (port.end().ipa.get(), port.link.range);
         tree.map(&mut pages, input, range.base(), range.size(), port.leaf())?;
     }

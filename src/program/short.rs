@@ -156,7 +156,7 @@ impl Guest {
             }; TARGETS],
             knows_peers: false,
             private_page: PRIVATE + STRIDE * u64::from(here.vcpu.get()),
-            lines: [None; MAX_CHANNELS],
+            lines: const { [None; MAX_CHANNELS] },
             bell_page: NO_PAGE,
             bell: 0,
         }

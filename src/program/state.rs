@@ -86,7 +86,7 @@ pub static UART: Common<Option<BoardUart>> = Common::new(None);
 pub static SELF_TEST: AtomicBool = AtomicBool::new(false);
 
 /// What each core did last.
-pub static RECORDERS: [Recorder; MAX_CPUS] = [const { Recorder::new() }; MAX_CPUS];
+pub static RECORDERS: &[Recorder; MAX_CPUS] = keep::recorders();
 
 /// What each core's short path did.
 static TRAILS: [Trails; MAX_CPUS] = [const { Trails::new() }; MAX_CPUS];
@@ -104,7 +104,7 @@ pub fn trails(cpu: CpuId) -> &'static Trails {
 }
 
 /// The partitions there are.
-pub fn partitions() -> impl Iterator<Item = &'static Partition<'static>> {
+pub fn partitions() -> impl Iterator<Item = &'static Partition<'static>> + Clone {
     all().iter().copied().flatten()
 }
 

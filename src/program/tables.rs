@@ -36,7 +36,7 @@ pub fn build(
     let pieces = pieces(board, tree);
     let top = pieces.iter().map(|piece| piece.range.end()).max();
     let own = Tree::new_el2(pages, top.unwrap_or_default())?;
-    for piece in pieces {
+    for piece in &pieces {
         let range = piece.range;
         own.map(
             pages,

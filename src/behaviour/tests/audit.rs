@@ -168,9 +168,12 @@ fn what_two_have_or_the_hypervisor_keeps_is_found() {
 
 #[test]
 fn an_interrupt_of_two_is_found() {
-    assert_eq!(interrupts(&[(A, 40), (B, 41)]), Ok(()));
+    assert_eq!(interrupts([(A, 40), (B, 41)].into_iter()), Ok(()));
     let twice = [(A, 40), (B, 41), (B, 40)];
-    assert_eq!(interrupts(&twice), Err(Finding::Interrupt(A, B, 40)));
+    assert_eq!(
+        interrupts(twice.into_iter()),
+        Err(Finding::Interrupt(A, B, 40))
+    );
 }
 
 #[test]

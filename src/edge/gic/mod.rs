@@ -65,16 +65,8 @@ const GICD_TYPER: usize = 0x004;
 const GICD_ISENABLER: usize = 0x100;
 
 /// Words of 32 interrupts that the distributor has, the private ones' included (ITLinesNumber, IHI 0069H 12.9.38).
-fn words_of<const SIZE: usize>(gicd: Frame<SIZE>) -> usize {
-    (gicd.read(GICD_TYPER) & 0x1f) as usize + 1
-}
-
-/// The enabled ones of the shared interrupts from `32 * word`.
-fn enabled_shared<const SIZE: usize>(gicd: Frame<SIZE>, word: u32) -> u32 {
-    match (1..words_of(gicd)).contains(&(word as usize)) {
-        true => gicd.read(GICD_ISENABLER + 4 * word as usize),
-        false => 0,
-    }
+fn words_of<const SIZE: usize>(gicd: Frame<SIZE>) -> u32 {
+    (gicd.read(GICD_TYPER) & 0x1f) + 1
 }
 
 /// Held while a word of ICFGR is changed: it has sixteen interrupts, of which several partitions may have some.
@@ -186,7 +178,13 @@ impl HostGic {
         either!(self, gic => gic.pending(word, cpu))
     }
 
-    /// The enabled ones of the 32 shared interrupts from `32 * word`; none past the last.
+    /// How many words of 32 interrupts there are, of which the first are not shared.
+    #[must_use]
+    pub fn words(&self) -> u32 {
+        either!(self, gic => gic.words())
+    }
+
+    /// The enabled ones of the 32 shared interrupts from `32 * word`, a word there is.
     #[must_use]
     pub fn enabled_shared(&self, word: u32) -> u32 {
         either!(self, gic => gic.enabled_shared(word))

@@ -6,8 +6,8 @@
 //! interrupts there whatever firmware did. So the same writes serve both.
 
 use super::{
-    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL,
-    enabled_shared, name, set_name, set_trigger, words_of,
+    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY, PRIORITY_MASK_ALL, name,
+    set_name, set_trigger, words_of,
 };
 use crate::arm::list_register::GicVersion;
 use crate::words::{CpuId, Mpidr, Pa, Range, lower_half};
@@ -115,7 +115,7 @@ impl V2 {
     pub(super) fn start_distributor(&self) {
         let gicd = self.distributor;
         gicd.write(GICD_CTLR, 0);
-        let words = words_of(gicd);
+        let words = words_of(gicd) as usize;
         for word in 1..words {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
@@ -232,8 +232,12 @@ impl V2 {
         self.distributor.read(GICD_ICPENDR + 4 * word as usize)
     }
 
+    pub(super) fn words(&self) -> u32 {
+        words_of(self.distributor)
+    }
+
     pub(super) fn enabled_shared(&self, word: u32) -> u32 {
-        enabled_shared(self.distributor, word)
+        self.distributor.read(GICD_ISENABLER + 4 * word as usize)
     }
 
     pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {

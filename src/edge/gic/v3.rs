@@ -2,8 +2,8 @@
 //! enables, active state, routing by core, list registers.
 
 use super::{
-    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, enabled_shared, name,
-    set_name, set_trigger, words_of,
+    Frame, GICD_ISENABLER, Interface, MAX_LIST_REGISTERS, PRIORITY_MASK_ALL, name, set_name,
+    set_trigger, words_of,
 };
 use crate::arm::list_register::GicVersion;
 use crate::words::limits::MAX_CPUS;
@@ -98,7 +98,7 @@ impl V3 {
             // Affinity routing on; every SPI non-secure group 1, level-sensitive, at arm-gic's priority, 0x80.
             GicDistributor::new(registers).configure_default_settings();
         }
-        for word in 1..words_of(gicd) {
+        for word in 1..words_of(gicd) as usize {
             gicd.write(GICD_ICENABLER + 4 * word, u32::MAX);
             gicd.write(GICD_ICPENDR + 4 * word, u32::MAX);
             gicd.write(GICD_ICACTIVER + 4 * word, u32::MAX);
@@ -191,8 +191,12 @@ impl V3 {
         }
     }
 
+    pub(super) fn words(&self) -> u32 {
+        words_of(self.distributor)
+    }
+
     pub(super) fn enabled_shared(&self, word: u32) -> u32 {
-        enabled_shared(self.distributor, word)
+        self.distributor.read(GICD_ISENABLER + 4 * word as usize)
     }
 
     pub(super) fn goes_to(&self, intid: u32, cpu: CpuId) -> bool {

@@ -29,7 +29,7 @@ pub const DIGEST_SIZE: usize = 32;
 pub type Digest = [u8; DIGEST_SIZE];
 
 /// A system: who gets what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System<'b> {
     /// The folder of the board it was made for.
     pub board: &'b str,

@@ -24,6 +24,16 @@ impl<'b> System<'b> {
     /// # Errors
     /// Names the node and the reason.
     pub fn read(bundle: &'b [u8]) -> Result<Self, BundleError> {
+        let mut system = Self::default();
+        system.fill(bundle)?;
+        Ok(system)
+    }
+
+    /// Makes it what [`Self::read`] gives: it is large, and need not be moved. It was empty.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn fill(&mut self, bundle: &'b [u8]) -> Result<(), BundleError> {
         let tree = tree(bundle)?;
         let root = Place::root(tree);
         if !root.strings("compatible")?.any(|kind| kind == COMPATIBLE) {
@@ -32,17 +42,12 @@ impl<'b> System<'b> {
         if root.array("digest")? != digest_of(tree)? {
             return Err(root.error(BundleProblem::Digest));
         }
-        let mut system = Self {
-            board: "",
-            partitions: ArrayVec::new(),
-            channels: ArrayVec::new(),
-            selftest: root.has("bulkhead.selftest"),
-            audit: root.has("bulkhead.audit"),
-        };
-        partitions(&root, &mut system.partitions)?;
-        channels(&root, system.partitions.len(), &mut system.channels)?;
-        system.board = root.string("board")?;
-        Ok(system)
+        self.selftest = root.has("bulkhead.selftest");
+        self.audit = root.has("bulkhead.audit");
+        partitions(&root, &mut self.partitions)?;
+        channels(&root, self.partitions.len(), &mut self.channels)?;
+        self.board = root.string("board")?;
+        Ok(())
     }
 }
 

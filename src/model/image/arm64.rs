@@ -2,7 +2,7 @@
 
 use bulkhead_abi::layout::KERNEL_BASE;
 
-use super::{BLOCK, ImageError, Kernel, bytes};
+use super::{BLOCK, ImageError, bytes};
 use crate::words::Ipa;
 
 /// "ARM\x64", little-endian.
@@ -59,8 +59,8 @@ fn field<const N: usize>(image: &[u8], offset: usize) -> Result<[u8; N], ImageEr
     bytes.copied().ok_or(ImageError::Truncated)
 }
 
-/// Lays out an Image: at `load`, or `text_offset` past where kernels go.
-pub(super) fn kernel(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageError> {
+/// Where an Image goes: to `load`, or `text_offset` past where kernels go. And how many zeros follow it.
+pub(super) fn place(data: &[u8], load: Option<Ipa>) -> Result<(u64, u64), ImageError> {
     let header = ImageHeader::read(data)?;
     let at = match load {
         None => KERNEL_BASE + header.text_offset,
@@ -74,5 +74,5 @@ pub(super) fn kernel(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageErro
         }
     };
     let zeros = header.image_size.saturating_sub(bytes(data.len()));
-    Ok(Kernel::single(at, data.len(), zeros))
+    Ok((at, zeros))
 }

@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 use bulkhead_abi::layout::KERNEL_BASE;
 
-use super::{ImageError, Kernel, MAX_PIECES, Piece, Source, bytes};
+use super::{ImageError, MAX_PIECES, Piece, Pieces, Source, bytes};
 use crate::words::order::sort_by_key;
 use crate::words::{Ipa, PAGE_SIZE};
 
@@ -41,8 +41,12 @@ struct Header {
     count: u16,
 }
 
-/// Lays out an ELF kernel.
-pub(super) fn kernel(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageError> {
+/// Lays out an ELF kernel in `pieces`, of which there are none yet, and says where it starts.
+pub(super) fn kernel(
+    data: &[u8],
+    load: Option<Ipa>,
+    pieces: &mut Pieces,
+) -> Result<u64, ImageError> {
     let header = header(data)?;
     let segments = segments(data, &header)?;
     let first = segments.first().ok_or(ImageError::Entry)?.physical_address;
@@ -53,13 +57,11 @@ pub(super) fn kernel(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageErro
         .filter(|entry| entry.is_multiple_of(INSTRUCTION))
         .ok_or(ImageError::Entry)?;
     let moved = |address: u64| (address - first).saturating_add(target);
-    let pieces = segments
+    let parts = segments
         .iter()
         .map(|segment| segment.piece(moved(segment.physical_address)));
-    Ok(Kernel {
-        entry: moved(entry),
-        pieces: pieces.collect(),
-    })
+    pieces.extend(parts);
+    Ok(moved(entry))
 }
 
 /// Where the lowest segment goes.

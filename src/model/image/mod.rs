@@ -32,7 +32,7 @@ pub struct Layout {
     /// Where the guest starts.
     pub entry: Ipa,
     /// What is copied, ascending by address.
-    pub pieces: ArrayVec<Piece, MAX_PIECES>,
+    pub pieces: Pieces,
     /// Where the device tree goes: a multiple of 2 MiB, unless the manifest says where.
     pub dtb: Ipa,
     /// Bytes there are for the device tree, at least [`DTB_ROOM`].
@@ -40,6 +40,9 @@ pub struct Layout {
     /// Where the initial ramdisk goes, and its bytes.
     pub initrd: Option<(Ipa, u64)>,
 }
+
+/// What a guest's memory is filled with.
+pub type Pieces = ArrayVec<Piece, MAX_PIECES>;
 
 /// A run of bytes to copy, and of zeros behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,41 +164,18 @@ impl Run {
         let base = self.base.max(other.base);
         self.end.min(other.end).saturating_sub(base)
     }
-}
 
-/// A kernel in guest memory.
-struct Kernel {
-    entry: u64,
-    pieces: ArrayVec<Piece, MAX_PIECES>,
-}
-
-impl Kernel {
-    /// A kernel of one piece.
-    fn single(at: u64, len: usize, zero_after: u64) -> Self {
-        let source = Source::Kernel { offset: 0, len };
-        let ipa = Ipa::new(at);
-        let piece = Piece {
-            ipa,
-            source,
-            zero_after,
-        };
-        Self {
-            entry: at,
-            pieces: [piece].into_iter().collect(),
-        }
-    }
-
-    /// From its first byte to past its last.
-    fn run(&self) -> Option<Run> {
-        let base = self.pieces.first()?.ipa.get();
-        let last = self.pieces.last()?;
+    /// From the first byte of the kernel made of `pieces` to past its last.
+    fn of_kernel(pieces: &[Piece]) -> Option<Self> {
+        let base = pieces.first()?.ipa.get();
+        let last = pieces.last()?;
         let Source::Kernel { len, .. } = last.source else {
             return None;
         };
         let size = bytes(len).checked_add(last.zero_after)?;
-        Some(Run {
+        Some(Self {
             base,
-            end: Run::new(last.ipa.get(), size)?.end,
+            end: Self::new(last.ipa.get(), size)?.end,
         })
     }
 }
@@ -211,8 +191,9 @@ fn bytes(len: usize) -> u64 {
 /// # Errors
 /// Says what is odd about a header, or what overlaps or does not fit, by how much, and what would do.
 pub fn layout(plan: &Plan<'_>) -> Result<Layout, ImageError> {
-    let kernel = kernel(plan)?;
-    let run = kernel.run().ok_or(ImageError::Truncated)?;
+    let mut pieces = Pieces::new();
+    let entry = kernel(plan, &mut pieces)?;
+    let run = Run::of_kernel(&pieces).ok_or(ImageError::Truncated)?;
     let mut memory = Memory::new(plan.memory);
     memory.claim(Part::Kernel, run)?;
     let initrd = match plan.initrd {
@@ -220,7 +201,6 @@ pub fn layout(plan: &Plan<'_>) -> Result<Layout, ImageError> {
         Some(initrd) => Some(place_initrd(&mut memory, run.end, &initrd)?),
     };
     let (dtb, room) = place_dtb(&mut memory, plan.dtb)?;
-    let mut pieces = kernel.pieces;
     if let Some((ipa, _)) = initrd {
         let piece = Piece {
             ipa,
@@ -231,7 +211,7 @@ pub fn layout(plan: &Plan<'_>) -> Result<Layout, ImageError> {
         pieces.try_push(piece).map_err(|_| full)?;
     }
     Ok(Layout {
-        entry: Ipa::new(kernel.entry),
+        entry: Ipa::new(entry),
         pieces,
         dtb,
         dtb_room: room,
@@ -239,17 +219,28 @@ pub fn layout(plan: &Plan<'_>) -> Result<Layout, ImageError> {
     })
 }
 
-fn kernel(plan: &Plan<'_>) -> Result<Kernel, ImageError> {
+/// Lays out the kernel in `pieces`, of which there are none yet, and says where it starts.
+fn kernel(plan: &Plan<'_>, pieces: &mut Pieces) -> Result<u64, ImageError> {
     let data = plan.kernel.data;
-    match plan.format {
-        Format::Image => arm64::kernel(data, plan.load),
-        Format::Elf => elf::kernel(data, plan.load),
-        Format::Raw => raw(data, plan.load),
-    }
+    let (at, zero_after) = match plan.format {
+        Format::Elf => return elf::kernel(data, plan.load, pieces),
+        Format::Image => arm64::place(data, plan.load)?,
+        Format::Raw => (raw(data, plan.load)?, 0),
+    };
+    let piece = Piece {
+        ipa: Ipa::new(at),
+        source: Source::Kernel {
+            offset: 0,
+            len: data.len(),
+        },
+        zero_after,
+    };
+    pieces.push(piece);
+    Ok(at)
 }
 
-/// Bytes entered at the first.
-fn raw(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageError> {
+/// Where bytes go that are entered at the first.
+fn raw(data: &[u8], load: Option<Ipa>) -> Result<u64, ImageError> {
     let at = load.unwrap_or(Ipa::new(KERNEL_BASE));
     if data.is_empty() {
         return Err(ImageError::Truncated);
@@ -260,7 +251,7 @@ fn raw(data: &[u8], load: Option<Ipa>) -> Result<Kernel, ImageError> {
             reason: "it is not a multiple of 4",
         });
     }
-    Ok(Kernel::single(at.get(), data.len(), 0))
+    Ok(at.get())
 }
 
 fn place_initrd(

@@ -69,15 +69,25 @@ impl FreeMemory {
         reserved: impl Iterator<Item = Range>,
     ) -> Result<Self, PlacementError> {
         let mut free = Self::default();
+        free.fill(ram, reserved)?;
+        Ok(free)
+    }
+
+    /// Makes it what [`Self::new`] gives: it is large, and need not be moved. It was empty.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn fill(
+        &mut self,
+        ram: &[Range],
+        mut reserved: impl Iterator<Item = Range>,
+    ) -> Result<(), PlacementError> {
         for range in ram {
             let first = range.base().align_up(PAGE_SIZE);
             let hole = first.and_then(|first| between(first, range.end().align_down(PAGE_SIZE)));
-            free.insert(free.holes.len(), hole)?;
+            self.insert(self.holes.len(), hole)?;
         }
-        for range in reserved {
-            free.reserve(range)?;
-        }
-        Ok(free)
+        reserved.try_for_each(|range| self.reserve(range))
     }
 
     /// Takes every page `range` touches out of the holes.
@@ -91,25 +101,22 @@ impl FreeMemory {
         let first = range.base().align_down(PAGE_SIZE);
         let past = range.end().align_up(PAGE_SIZE);
         let past = past.unwrap_or(Pa::new(u64::MAX).align_down(PAGE_SIZE));
-        let mut index = 0;
-        while let Some(hole) = self.holes.get(index).copied() {
-            let before = between(hole.base(), hole.end().min(first));
-            let after = between(hole.base().max(past), hole.end());
-            self.holes.remove(index);
-            index += self.insert(index, before)?;
-            index += self.insert(index, after)?;
+        let is_touched = |hole: &Range| hole.base() < past && first < hole.end();
+        while let Some(index) = self.holes.iter().position(is_touched) {
+            let hole = self.holes.remove(index);
+            self.insert(index, between(past, hole.end()))?;
+            self.insert(index, between(hole.base(), first))?;
         }
         Ok(())
     }
 
-    /// Inserts a hole if there is one, and says how many that were.
-    fn insert(&mut self, index: usize, hole: Option<Range>) -> Result<usize, PlacementError> {
+    /// Inserts a hole, if there is one.
+    fn insert(&mut self, index: usize, hole: Option<Range>) -> Result<(), PlacementError> {
         let Some(hole) = hole else {
-            return Ok(0);
+            return Ok(());
         };
         let inserted = self.holes.try_insert(index, hole);
-        inserted.map_err(|_| PlacementError::TooScattered(MAX_HOLES))?;
-        Ok(1)
+        inserted.map_err(|_| PlacementError::TooScattered(MAX_HOLES))
     }
 
     /// Takes `size` bytes (rounded up to pages) at a multiple of `align`, a power of two: from the smallest
@@ -239,23 +246,26 @@ pub fn place_in(
     free: &mut FreeMemory,
     system: &System<'_>,
 ) -> Result<(), PlacementError> {
-    let mut outcome = attempt(placement, free, system, Policy::Aligned);
-    for policy in [Policy::Whole, Policy::Pieces] {
-        if outcome.is_err() {
-            outcome = attempt(placement, free, system, policy);
+    let mut before = FreeMemory::default();
+    before.holes.clone_from(&free.holes);
+    let mut outcome = Ok(());
+    for policy in [Policy::Aligned, Policy::Whole, Policy::Pieces] {
+        outcome = attempt(placement, free, system, policy);
+        if outcome.is_ok() {
+            break;
         }
+        free.holes.clone_from(&before.holes);
     }
     outcome
 }
 
-/// Places all by one policy, largest partition first; `free` is unchanged on failure.
+/// Places all by one policy, largest partition first; on failure a part of it is taken from `free`.
 fn attempt(
     placement: &mut Placement,
-    before: &mut FreeMemory,
+    free: &mut FreeMemory,
     system: &System<'_>,
     policy: Policy,
 ) -> Result<(), PlacementError> {
-    let mut free = before.clone();
     placement.extents.clear();
     placement.channels.clear();
     ends(system, &mut placement.ends)?;
@@ -267,7 +277,7 @@ fn attempt(
         .extents
         .extend(order.iter().map(|_| Extents::new()));
     for plan in order {
-        let extents = partition(&mut free, plan, policy)?;
+        let extents = partition(free, plan, policy)?;
         if let Some(own) = placement.extents.get_mut(plan.id.index()) {
             *own = extents;
         }
@@ -282,7 +292,6 @@ fn attempt(
                 total: free.total(),
             })?);
     }
-    before.clone_from(&free);
     Ok(())
 }
 

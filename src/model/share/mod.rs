@@ -40,6 +40,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// The end of the addresses where the guest sees them.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.ipa.get().saturating_add(self.range.size())
+    }
+
     /// The most translation tables below the root it needs: one of each lower level at each end, and last-level ones
     /// throughout where its two addresses allow no block.
     #[must_use]
@@ -208,10 +214,7 @@ impl Share {
 
     fn end_of_any_at(&self, at: u64, size: u64) -> Option<u64> {
         let ends = self.windows.iter().filter_map(|own| {
-            let (from, end) = (
-                own.ipa.get(),
-                own.ipa.get().saturating_add(own.range.size()),
-            );
+            let (from, end) = (own.ipa.get(), own.end());
             (from < at.saturating_add(size) && at < end).then_some(end)
         });
         ends.filter(|end| *end > at).max()

@@ -89,9 +89,13 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
             return Err(WalkEnd::Endless);
         }
         let entries = self.memory.entries(table);
-        let mut index = next_used(entries, 0);
+        let mut index = 0;
         while let Some(rest @ [descriptor, ..]) = entries.get(index..) {
             let descriptor = *descriptor;
+            if descriptor == 0 {
+                index += zeros(rest);
+                continue;
+            }
             let input = input + index as u64 * entry_size(level);
             let mut count = 1;
             if level < LAST_LEVEL && descriptor & KIND == TABLE {
@@ -105,7 +109,7 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
                 let leaf = leaf(descriptor, level, input, count as u64, step);
                 (self.visit)(leaf).map_err(WalkEnd::Found)?;
             }
-            index = next_used(entries, index + count);
+            index += count;
         }
         Ok(())
     }
@@ -115,19 +119,14 @@ impl<M: TableMemory, E, V: FnMut(Leaf) -> Result<(), E>> Walk<'_, M, V> {
 const KIND: u64 = VALID | TABLE_OR_PAGE;
 const TABLE: u64 = VALID | TABLE_OR_PAGE;
 
-/// The first of `entries` from `index` on that is not zero, or their number.
-fn next_used(entries: &[u64], index: usize) -> usize {
-    let rest = entries.get(index..).unwrap_or_default();
-    if rest.first().is_some_and(|entry| *entry != 0) {
-        return index;
-    }
-    let (groups, _) = rest.as_chunks::<GROUP>();
+/// How many of `entries` from the first on are zero.
+fn zeros(entries: &[u64]) -> usize {
+    let (groups, _) = entries.as_chunks::<GROUP>();
     let (pairs, _) = groups.as_chunks();
-    let is_empty = |[one, other]: &&[_; 2]| together(one) | together(other) == 0;
-    let empty = pairs.iter().take_while(is_empty).count() * 2 * GROUP;
-    let mut rest = rest.iter().skip(empty);
-    let used = rest.position(|entry| *entry != 0);
-    used.map_or(entries.len(), |at| index + empty + at)
+    let is_zero = |[one, other]: &&[_; 2]| together(one) | together(other) == 0;
+    let count = pairs.iter().take_while(is_zero).count() * 2 * GROUP;
+    let rest = entries.get(count..).unwrap_or_default();
+    count + rest.iter().take_while(|entry| **entry == 0).count()
 }
 
 /// How many of `entries` from the first on are `descriptor`, each `step` further than the one before.
@@ -137,9 +136,9 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
     let most = most.map_or(usize::MAX, |more| {
         usize::try_from(more + 1).unwrap_or(usize::MAX)
     });
-    /// Entries that are looked at together.
-    const FEW: usize = 4;
     let entries = entries.get(..most.min(entries.len())).unwrap_or_default();
+    /// Entries that are compared together: more are not by one branch.
+    const FEW: usize = 4;
     let mut expected = descriptor;
     let mut count = 0;
     let (groups, _) = entries.as_chunks::<FEW>();
@@ -152,7 +151,7 @@ fn alike(entries: &[u64], descriptor: u64, step: u64) -> usize {
         expected = next(FEW as u64);
         count += FEW;
     }
-    for entry in entries.iter().skip(count) {
+    for entry in entries.get(count..).unwrap_or_default() {
         if *entry != expected {
             break;
         }

@@ -130,6 +130,13 @@ impl Tree {
         }
     }
 
+    /// How many bits of intermediate physical address a stage-2 tree needs that maps nothing from `top` up: 39, whose root
+    /// is one table, or else 40.
+    #[must_use]
+    pub const fn stage2_bits(top: u64) -> u8 {
+        if top <= 1 << 39 { 39 } else { 40 }
+    }
+
     /// How many concatenated tables a stage-2 root of `bits` has when the walk starts at level 1 (D8.2.2): one up to
     /// 39 bits, two for 40.
     #[must_use]

@@ -39,7 +39,7 @@ pub fn begin() {
         );
     }
     let mut ends = [0; MAX_CPUS];
-    for (end, recorder) in ends.iter_mut().zip(&RECORDERS) {
+    for (end, recorder) in ends.iter_mut().zip(RECORDERS) {
         *end = recorder.written();
     }
     *DUMP.lock() = Some(Dump {

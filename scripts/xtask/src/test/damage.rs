@@ -111,7 +111,7 @@ const OWN_TABLES: &str = r"^\[monitor\] 0x([0-9a-f]+) tables of the hypervisor$"
 /// The machine does not answer, or has no such block.
 pub fn stage2_block(live: &mut Live<'_>) -> anyhow::Result<()> {
     let tables = live.number(TABLES_OF_BAD)?;
-    // The root is level 1 of 40 bits: two tables. What follows are those below.
+    // The root is level 1, of 39 bits: the partition sees nothing at 2^39 or above.
     let leaf = live.find_leaf(tables, 1, |entry| entry & TABLE == VALID)?;
     live.flip(leaf.context("no block")?, BLOCK)
 }
