@@ -53,18 +53,21 @@ impl<'t> Words<'t> {
     /// The bytes from the word at `at` on.
     #[inline(always)]
     fn bytes(self, at: u32) -> &'t [u8] {
-        let at = at as usize;
         match self {
-            Self::Aligned(words) => words.get(at..).unwrap_or_default().as_bytes(),
-            Self::Anywhere(words) => words.get(at..).unwrap_or_default().as_flattened(),
+            Self::Aligned(words) => words.bytes(at),
+            Self::Anywhere(words) => words.bytes(at),
         }
     }
 }
 
 /// Words of one of the two kinds: for loops that ask once which it is.
-trait Cells: Copy {
+trait Cells<'t>: Copy {
     /// The word at `at`.
     fn cell(self, at: u32) -> Option<u32>;
+    /// The word at `at`, and the one behind it.
+    fn pair(self, at: u32) -> Option<(u32, u32)>;
+    /// The bytes from the word at `at` on.
+    fn bytes(self, at: u32) -> &'t [u8];
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     ///
@@ -94,8 +97,7 @@ trait Cells: Copy {
     #[inline(always)]
     fn property(self, at: &mut u32) -> Option<Property> {
         let value = at.wrapping_add(3);
-        let length = self.cell(at.wrapping_add(1))?;
-        let name = self.cell(at.wrapping_add(2))?;
+        let (length, name) = self.pair(at.wrapping_add(1))?;
         *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
         let value = Value { at: value, length };
         Some(Property { name, value })
@@ -112,17 +114,39 @@ trait Cells: Copy {
     }
 }
 
-impl Cells for &[u32] {
+impl<'t> Cells<'t> for &'t [u32] {
     #[inline(always)]
     fn cell(self, at: u32) -> Option<u32> {
         self.get(at as usize).copied().map(u32::from_be)
     }
+
+    #[inline(always)]
+    fn pair(self, at: u32) -> Option<(u32, u32)> {
+        let [one, other] = *self.get(at as usize..)?.first_chunk()?;
+        Some((u32::from_be(one), u32::from_be(other)))
+    }
+
+    #[inline(always)]
+    fn bytes(self, at: u32) -> &'t [u8] {
+        self.get(at as usize..).unwrap_or_default().as_bytes()
+    }
 }
 
-impl Cells for &[Word] {
+impl<'t> Cells<'t> for &'t [Word] {
     #[inline(always)]
     fn cell(self, at: u32) -> Option<u32> {
         self.get(at as usize).copied().map(u32::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn pair(self, at: u32) -> Option<(u32, u32)> {
+        let [one, other] = *self.get(at as usize..)?.first_chunk()?;
+        Some((u32::from_be_bytes(one), u32::from_be_bytes(other)))
+    }
+
+    #[inline(always)]
+    fn bytes(self, at: u32) -> &'t [u8] {
+        self.get(at as usize..).unwrap_or_default().as_flattened()
     }
 }
 
@@ -138,9 +162,9 @@ pub struct FlatTree<'t> {
 /// Looks at a tree while it is read. What it is shown is checked; what comes after that is not yet, and the tree may still
 /// turn out to be none.
 pub trait Visitor<'t> {
-    /// A node of `tree` begins: where its name is, and its first property, or what comes in its stead.
+    /// A node of `tree` below the root begins: where its name is, and its first property, or what comes in its stead.
     fn begin(&mut self, tree: &FlatTree<'t>, name: u32, first: u32);
-    /// A property of the node that began last.
+    /// A property of the node that began last, or else of the root.
     fn property(&mut self, tree: &FlatTree<'t>, property: Property);
     /// The node that began last, of those that have not ended, ends.
     fn end(&mut self);
@@ -256,13 +280,16 @@ impl<'t> FlatTree<'t> {
     /// Reads the tree that `bytes` begin with, and checks all of its structure: `None` if it is not sound.
     #[must_use]
     pub fn read(bytes: &'t [u8]) -> Option<(Self, Shape)> {
-        Self::read_with(bytes, &mut Nobody)
+        Self::read_with(bytes, |_| Nobody)
     }
 
-    /// Reads a tree, and shows it to `visitor`.
+    /// Reads a tree, and shows it to the visitor that `visitor` makes for it.
     #[must_use]
     #[inline(always)]
-    pub fn read_with(bytes: &'t [u8], visitor: &mut impl Visitor<'t>) -> Option<(Self, Shape)> {
+    pub fn read_with<V: Visitor<'t>>(
+        bytes: &'t [u8],
+        visitor: impl FnOnce(&Self) -> V,
+    ) -> Option<(Self, Shape)> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
         let tree = Self {
@@ -270,9 +297,10 @@ impl<'t> FlatTree<'t> {
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
+        let mut visitor = visitor(&tree);
         let shape = match tree.words {
-            Words::Aligned(words) => tree.check(words, visitor),
-            Words::Anywhere(words) => tree.check(words, visitor),
+            Words::Aligned(words) => tree.check(words, &mut visitor),
+            Words::Anywhere(words) => tree.check(words, &mut visitor),
         };
         let shape = shape.filter(|_| ended)?;
         Some((tree, shape))
@@ -281,54 +309,57 @@ impl<'t> FlatTree<'t> {
     /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
     /// names. `words` are the tree's.
     #[inline(always)]
-    fn check(&self, words: impl Cells, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
+    fn check(&self, words: impl Cells<'t>, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
         let names = are_names(self.strings);
-        let mut shape = Shape::default();
-        let (mut at, mut depth) = (0_u32, 0);
-        // Whether a property may come: not after a node.
-        let mut open = false;
-        if words.cell(0) != Some(BEGIN_NODE) {
+        let mut shape = Shape { nodes: 1, depth: 0 };
+        let mut depth = 0;
+        // The root's name is empty.
+        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT).first() != Some(&0) {
             return None;
         }
+        let mut at = ROOT + 1;
         loop {
-            let token = words.cell(at)?;
-            // Most are properties. That its value lies in the block, the word behind it shows, which is looked at next.
-            if token == PROP {
-                let property = words.property(&mut at)?;
-                let first = self.strings.get(property.name as usize)?;
-                let named = names || is_property_name(self.property_name(property));
-                if !open || *first == 0 || !named {
-                    return None;
+            // A node has begun: its properties, and with them what comes in the stead of one that was taken out.
+            loop {
+                match words.cell(at)? {
+                    // That its value lies in the block, the word behind it shows, which is looked at next.
+                    PROP => {
+                        let property = words.property(&mut at)?;
+                        let first = self.strings.get(property.name as usize)?;
+                        let named = names || is_property_name(self.property_name(property));
+                        if *first == 0 || !named {
+                            return None;
+                        }
+                        visitor.property(self, property);
+                    }
+                    NOP => at = at.wrapping_add(1),
+                    _ => break,
                 }
-                visitor.property(self, property);
-                continue;
             }
-            at = at.wrapping_add(1);
-            match token {
-                BEGIN_NODE => {
-                    let name = at;
-                    let length = node_name(self.words.bytes(name), depth == 0)?;
-                    at = name.wrapping_add(length / CELL_BYTES + 1);
-                    shape.nodes += 1;
-                    shape.depth = shape.depth.max(depth);
-                    (depth, open) = (depth + 1, true);
-                    visitor.begin(self, name, at);
-                }
-                END_NODE => {
-                    (depth, open) = (depth - 1, false);
-                    visitor.end();
-                    if depth == 0 {
+            // Nodes end, until one begins.
+            loop {
+                let token = words.cell(at)?;
+                at = at.wrapping_add(1);
+                match token {
+                    BEGIN_NODE => break,
+                    END_NODE if depth == 0 => {
                         return (words.cell(at) == Some(END)).then_some(shape);
                     }
-                }
-                // What was taken out of a tree is a run of them.
-                NOP => {
-                    while words.cell(at) == Some(NOP) {
-                        at = at.wrapping_add(1);
+                    END_NODE => {
+                        depth -= 1;
+                        visitor.end();
                     }
+                    NOP => {}
+                    _ => return None,
                 }
-                _ => return None,
             }
+            let name = at;
+            let length = node_name(words.bytes(name))?;
+            at = name.wrapping_add(length / CELL_BYTES + 1);
+            depth += 1;
+            shape.nodes += 1;
+            shape.depth = shape.depth.max(depth);
+            visitor.begin(self, name, at);
         }
     }
 
@@ -419,11 +450,14 @@ impl<'t> FlatTree<'t> {
         let Words::Aligned(words) = self.words else {
             return false;
         };
-        let last = one.length.div_ceil(CELL_BYTES);
+        let words = |value: Value| {
+            let from = words.get(value.at as usize..).unwrap_or_default();
+            from.iter().take(value.length.div_ceil(CELL_BYTES) as usize)
+        };
         one.length == other.length
-            && (0..last).all(|word| {
-                words.cell(one.at.wrapping_add(word)) == words.cell(other.at.wrapping_add(word))
-            })
+            && words(one)
+                .zip(words(other))
+                .all(|(one, other)| one == other)
     }
 
     /// A property's value.
@@ -452,7 +486,7 @@ impl<'t> FlatTree<'t> {
     }
 
     #[inline(always)]
-    fn find_in(self, words: impl Cells, first: u32, name: &[u8]) -> Option<Property> {
+    fn find_in(self, words: impl Cells<'t>, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
         loop {
             match words.cell(at)? {
@@ -636,30 +670,21 @@ fn in_property_name(byte: &u8) -> bool {
     CLASSES[usize::from(*byte)] != Class::Neither
 }
 
-/// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1); the
-/// root's is empty.
+/// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1).
 #[inline(always)]
-fn node_name(bytes: &[u8], is_root: bool) -> Option<u32> {
-    // Bytes of the name, and where its unit address begins.
-    let (mut length, mut unit) = (0, None);
-    for byte in bytes {
-        if !in_node_name(byte) {
-            match byte {
-                0 => {
-                    let base = unit.map_or(length, |unit| unit - 1);
-                    let right = match is_root {
-                        true => length == 0,
-                        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
-                    };
-                    return right.then(|| length.try_into().ok()).flatten();
-                }
-                b'@' if unit.is_none() => unit = Some(length + 1),
-                _ => return None,
-            }
+fn node_name(bytes: &[u8]) -> Option<u32> {
+    let mut rest = bytes.iter();
+    let mut end = rest.find(|byte| !in_node_name(byte))?;
+    let base = bytes.len() - rest.len() - 1;
+    if *end == b'@' {
+        let unit = rest.len();
+        end = rest.find(|byte| !in_node_name(byte))?;
+        if unit - rest.len() == 1 {
+            return None;
         }
-        length += 1;
     }
-    None
+    let length = (bytes.len() - rest.len() - 1).try_into().ok();
+    length.filter(|_| *end == 0 && (1..=MAX_NAME).contains(&base))
 }
 
 /// Whether `name` is a property's (2.2.4).
@@ -669,16 +694,15 @@ fn is_property_name(name: &[u8]) -> bool {
 
 /// Whether all that the strings block holds are properties' names, wherever one begins.
 fn are_names(strings: &[u8]) -> bool {
-    let mut first = 0;
-    for (at, byte) in strings.iter().enumerate() {
-        if !in_property_name(byte) {
-            if *byte != 0 || at - first > MAX_NAME {
-                return false;
-            }
-            first = at + 1;
+    let mut rest = strings.iter();
+    let mut from = rest.len();
+    while let Some(end) = rest.find(|byte| !in_property_name(byte)) {
+        if *end != 0 || from - rest.len() > MAX_NAME + 1 {
+            return false;
         }
+        from = rest.len();
     }
-    first == strings.len()
+    from == 0
 }
 
 #[cfg(test)]

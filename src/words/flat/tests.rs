@@ -127,7 +127,7 @@ fn no_changed_byte_makes_it_read_what_another_reader_refuses() {
 }
 
 fn is_node(name: &str) -> bool {
-    let length = node_name(format!("{name}\0x").as_bytes(), false);
+    let length = node_name(format!("{name}\0x").as_bytes());
     assert!(length.is_none_or(|length| length as usize == name.len()));
     length.is_some()
 }
