@@ -4,7 +4,7 @@
 //! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
 //! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
 
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::{FromBytes as _, IntoBytes};
 
 /// The header's magic (5.2).
 const MAGIC: u32 = 0xd00d_feed;
@@ -57,6 +57,7 @@ impl<'t> Words<'t> {
             Self::Aligned(words) => words.bytes(at),
             Self::Anywhere(words) => words.bytes(at),
         }
+        .unwrap_or_default()
     }
 }
 
@@ -66,8 +67,8 @@ trait Cells<'t>: Copy {
     fn cell(self, at: u32) -> Option<u32>;
     /// The word at `at`, and the one behind it.
     fn pair(self, at: u32) -> Option<(u32, u32)>;
-    /// The bytes from the word at `at` on.
-    fn bytes(self, at: u32) -> &'t [u8];
+    /// The bytes from the word at `at` on, unless that is past the end.
+    fn bytes(self, at: u32) -> Option<&'t [u8]>;
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     ///
@@ -122,13 +123,15 @@ impl<'t> Cells<'t> for &'t [u32] {
 
     #[inline(always)]
     fn pair(self, at: u32) -> Option<(u32, u32)> {
-        let [one, other] = *self.get(at as usize..)?.first_chunk()?;
+        let at = at as usize;
+        let pair = self.get(at..at.saturating_add(2))?;
+        let [one, other] = *pair.first_chunk()?;
         Some((u32::from_be(one), u32::from_be(other)))
     }
 
     #[inline(always)]
-    fn bytes(self, at: u32) -> &'t [u8] {
-        self.get(at as usize..).unwrap_or_default().as_bytes()
+    fn bytes(self, at: u32) -> Option<&'t [u8]> {
+        self.get(at as usize..).map(IntoBytes::as_bytes)
     }
 }
 
@@ -140,13 +143,15 @@ impl<'t> Cells<'t> for &'t [Word] {
 
     #[inline(always)]
     fn pair(self, at: u32) -> Option<(u32, u32)> {
-        let [one, other] = *self.get(at as usize..)?.first_chunk()?;
+        let at = at as usize;
+        let pair = self.get(at..at.saturating_add(2))?;
+        let [one, other] = *pair.first_chunk()?;
         Some((u32::from_be_bytes(one), u32::from_be_bytes(other)))
     }
 
     #[inline(always)]
-    fn bytes(self, at: u32) -> &'t [u8] {
-        self.get(at as usize..).unwrap_or_default().as_flattened()
+    fn bytes(self, at: u32) -> Option<&'t [u8]> {
+        self.get(at as usize..).map(<[_]>::as_flattened)
     }
 }
 
@@ -314,7 +319,7 @@ impl<'t> FlatTree<'t> {
         let mut shape = Shape { nodes: 1, depth: 0 };
         let mut depth = 0;
         // The root's name is empty.
-        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT).first() != Some(&0) {
+        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT)?.first() != Some(&0) {
             return None;
         }
         let mut at = ROOT + 1;
@@ -354,7 +359,7 @@ impl<'t> FlatTree<'t> {
                 }
             }
             let name = at;
-            let length = node_name(words.bytes(name))?;
+            let length = node_name(words.bytes(name)?)?;
             at = name.wrapping_add(length / CELL_BYTES + 1);
             depth += 1;
             shape.nodes += 1;
@@ -439,8 +444,12 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn is_name(self, at: u32, name: &[u8]) -> bool {
-        let own = self.strings.get(at as usize..);
-        own.is_some_and(|own| is(own, name))
+        let at = at as usize;
+        let end = at.saturating_add(name.len());
+        // Mostly what stands at its end tells that it is another.
+        let ends = self.strings.get(end) == Some(&0);
+        let own = || self.strings.get(at..end).unwrap_or_default();
+        ends && own().iter().zip(name).all(|(own, byte)| own == byte)
     }
 
     /// Whether two values are the same, as far as that is seen at a glance.
@@ -451,13 +460,13 @@ impl<'t> FlatTree<'t> {
             return false;
         };
         let words = |value: Value| {
-            let from = words.get(value.at as usize..).unwrap_or_default();
-            from.iter().take(value.length.div_ceil(CELL_BYTES) as usize)
+            let at = value.at as usize;
+            words.get(at..at.saturating_add(value.length.div_ceil(CELL_BYTES) as usize))
         };
-        one.length == other.length
-            && words(one)
-                .zip(words(other))
-                .all(|(one, other)| one == other)
+        let (Some(own), Some(others)) = (words(one), words(other)) else {
+            return false;
+        };
+        one.length == other.length && own.iter().zip(others).all(|(own, other)| own == other)
     }
 
     /// A property's value.
@@ -533,13 +542,7 @@ impl<'t> FlatNode<'t> {
     /// Its name with its unit address; the root's is empty.
     #[must_use]
     pub fn name(&self) -> &'t str {
-        text(self.raw_name())
-    }
-
-    /// Its name as bytes.
-    #[must_use]
-    pub fn raw_name(&self) -> &'t [u8] {
-        self.tree.name(self.name)
+        text(self.tree.name(self.name))
     }
 
     /// Whether it is called `name`, unit address and all.
@@ -552,15 +555,6 @@ impl<'t> FlatNode<'t> {
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&'t [u8]> {
         self.tree.find(self.first, name.as_bytes())
-    }
-
-    /// Its properties, names and values, in their order.
-    pub fn properties(&self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
-        let (tree, mut at) = (self.tree, self.first);
-        core::iter::from_fn(move || match tree.next(&mut at)? {
-            Token::Property(property) => Some((tree.property_name(property), tree.value(property))),
-            Token::Begin(_) | Token::End => None,
-        })
     }
 
     /// The nodes in it.
@@ -634,40 +628,35 @@ fn text(name: &[u8]) -> &str {
     core::str::from_utf8(name).unwrap_or_default()
 }
 
-/// What a byte may be in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Neither,
-    /// A property's name alone.
-    Property,
-    Both,
-}
+/// What a byte may be in, as bits: a node's name, a property's name.
+const NODE_NAME: u8 = 1;
+const PROPERTY_NAME: u8 = 2;
 
 /// What each byte may be in (tables 2.1 and 2.2).
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Neither; 256];
+const USES: [u8; 256] = {
+    let mut uses = [0; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        classes[byte as usize] = match byte {
+        uses[byte as usize] = match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b',' | b'.' | b'_' | b'+' | b'-' => {
-                Class::Both
+                NODE_NAME | PROPERTY_NAME
             }
-            b'?' | b'#' => Class::Property,
-            _ => Class::Neither,
+            b'?' | b'#' => PROPERTY_NAME,
+            _ => 0,
         };
         byte += 1;
     }
-    classes
+    uses
 };
 
 #[inline(always)]
 fn in_node_name(byte: &u8) -> bool {
-    CLASSES[usize::from(*byte)] == Class::Both
+    USES[usize::from(*byte)] & NODE_NAME != 0
 }
 
 #[inline(always)]
 fn in_property_name(byte: &u8) -> bool {
-    CLASSES[usize::from(*byte)] != Class::Neither
+    USES[usize::from(*byte)] & PROPERTY_NAME != 0
 }
 
 /// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1).

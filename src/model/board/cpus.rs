@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 
 use super::interrupts::Interrupts;
-use super::tree::{Place, Tree};
+use super::tree::{Place, Tree, strings};
 use super::{BoardError, BoardProblem, Conduit, Cpu, CpuStart, Timer};
 use crate::words::limits::MAX_CPUS;
 use crate::words::{Mpidr, Pa};
@@ -31,9 +31,9 @@ const TIMER_ORDER: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
 /// How PSCI, whose node is at `place`, is called.
 pub(super) fn psci(place: &Place<'_>) -> Result<Conduit, BoardError> {
-    match place.string("method") {
-        "hvc" => Ok(Conduit::Hvc),
-        "smc" => Ok(Conduit::Smc),
+    match place.raw_string("method") {
+        b"hvc" => Ok(Conduit::Hvc),
+        b"smc" => Ok(Conduit::Smc),
         _ => Err(place.error(BoardProblem::Malformed("method"))),
     }
 }
@@ -67,19 +67,21 @@ pub(super) fn cpus(
 }
 
 fn is_cpu(place: &Place<'_>) -> bool {
-    let named = place.string("device_type") == "cpu" || place.base_name() == "cpu";
+    let named = place.has_base_name("cpu") || place.raw_string("device_type") == b"cpu";
     named && place.enabled()
 }
 
 fn cpu(place: &Place<'_>, cells: (usize, usize), psci: Option<Conduit>) -> Result<Cpu, BoardError> {
-    if place.value("reg").is_none() {
-        return Err(place.error(BoardProblem::Missing("reg")));
-    }
     let affinity = place.unit(cells)?.filter(|raw| raw & !Mpidr::MASK == 0);
-    let affinity = affinity.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
-    let start = match place.string("enable-method") {
-        "psci" if psci.is_some() => CpuStart::Psci,
-        "spin-table" => CpuStart::SpinTable {
+    let affinity = affinity.ok_or_else(|| {
+        place.error(match place.value("reg") {
+            None => BoardProblem::Missing("reg"),
+            Some(_) => BoardProblem::Malformed("reg"),
+        })
+    })?;
+    let start = match place.raw_string("enable-method") {
+        b"psci" if psci.is_some() => CpuStart::Psci,
+        b"spin-table" => CpuStart::SpinTable {
             release: release(place)?,
         },
         _ => CpuStart::Unknown,
@@ -107,7 +109,8 @@ pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Ti
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
     let lines = Interrupts::of(tree, place)?;
-    let intid = |name| timer_interrupt(&lines, place, name);
+    let names = place.value("interrupt-names");
+    let intid = |name| timer_interrupt(&lines, names, place, name);
     Ok(Timer {
         virt: intid("virt")?,
         phys: intid("phys")?,
@@ -125,14 +128,13 @@ pub(super) fn pmu<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Option<u32>,
 
 fn timer_interrupt(
     lines: &Interrupts<'_, '_>,
+    names: Option<&[u8]>,
     place: &Place<'_>,
     name: &str,
 ) -> Result<u32, BoardError> {
-    let named = place.strings("interrupt-names").position(|own| own == name);
-    let fixed = || TIMER_ORDER.iter().position(|own| *own == name);
-    let position = match place.value("interrupt-names") {
-        Some(_) => named,
-        None => fixed(),
+    let position = match names {
+        Some(names) => strings(names).position(|own| own == name),
+        None => TIMER_ORDER.iter().position(|own| *own == name),
     };
     let missing = || place.error(BoardProblem::Missing("interrupts"));
     let line = lines.clone().nth(position.ok_or_else(missing)?);

@@ -40,7 +40,7 @@ pub(super) fn ram(
 }
 
 fn is_memory(place: &Place<'_>) -> bool {
-    let named = place.string("device_type") == MEMORY || place.base_name() == MEMORY;
+    let named = place.has_base_name(MEMORY) || place.string("device_type") == MEMORY;
     named && place.enabled()
 }
 

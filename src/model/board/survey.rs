@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::tree::{Place, Tree, compatibles, has};
+use super::tree::{Place, Tree, has, raw_strings};
 use super::{BoardError, chosen, cpus, gic, power};
 use crate::words::{FlatTree, Property, Value, Visitor};
 
@@ -157,7 +157,7 @@ impl<'t> Surveyor<'t, '_> {
     #[cold]
     #[inline(never)]
     fn top(&mut self, flat: &FlatTree<'t>, name: u32) {
-        if matches!(flat.after(name, MEMORY.as_bytes()), Some(0 | b'@')) {
+        if self.place.has_base_name(MEMORY) {
             self.memory();
         }
         for (top, found) in TOPS.iter().zip(&mut self.found.tops) {
@@ -183,7 +183,7 @@ impl<'t> Surveyor<'t, '_> {
             self.kind(flat, value);
         } else if flat.is_name(name, b"device_type") {
             let is_top = self.place.depth() == 1;
-            if is_top && compatibles(flat.bytes(value)).any(|own| own == MEMORY.as_bytes()) {
+            if is_top && raw_strings(flat.bytes(value)).any(|own| own == MEMORY.as_bytes()) {
                 self.memory();
             }
         } else {
@@ -191,15 +191,20 @@ impl<'t> Surveyor<'t, '_> {
         }
     }
 
-    /// Notes a node by its `compatible`: strings, each with a zero at its end.
+    /// Notes a node by its `compatible`.
     #[cold]
     #[inline(never)]
     fn kind(&mut self, flat: &FlatTree<'t>, value: Value) {
-        if self.dull.is_some_and(|dull| flat.is_alike(dull, value)) {
-            return;
+        if !self.dull.is_some_and(|dull| flat.is_alike(dull, value)) {
+            self.kinds(flat, value);
         }
+    }
+
+    /// Notes a node by its `compatible`, which is another than that of the last.
+    #[inline(never)]
+    fn kinds(&mut self, flat: &FlatTree<'t>, value: Value) {
         self.dull = Some(value);
-        for own in compatibles(flat.bytes(value)) {
+        for own in raw_strings(flat.bytes(value)) {
             let initial = own.first().copied().unwrap_or(0);
             if KIND_MARKS.may_begin(initial) && KIND_MARKS.may_be_long(own.len()) {
                 self.note(own);

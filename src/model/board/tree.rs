@@ -36,7 +36,7 @@ pub(super) struct Tree<'t> {
 struct Favourite<'t> {
     handle: u32,
     place: Place<'t>,
-    /// What it is as an interrupt controller, if it is one.
+    /// What it is as an interrupt controller, if it is a sound one.
     controller: Option<Controller>,
 }
 
@@ -114,6 +114,16 @@ impl<'t> Tree<'t> {
             place: *place,
             controller: Controller::read(place).ok(),
         });
+    }
+
+    /// What `place` is as an interrupt controller.
+    pub(super) fn controller_at(&self, place: &Place<'_>) -> Result<Controller, BoardError> {
+        let favourite = self.favourite.as_ref();
+        let known = favourite.filter(|own| own.place.first == place.first);
+        match known.and_then(|own| own.controller) {
+            Some(controller) => Ok(controller),
+            None => Controller::read(place),
+        }
     }
 
     /// The interrupt controller whose `phandle` is `handle`, where it is known.
@@ -323,6 +333,12 @@ impl<'t> Place<'t> {
         alike.filter(|_| count == 1)
     }
 
+    /// Whether the node's name without its unit address is `base`.
+    pub(super) fn has_base_name(&self, base: &str) -> bool {
+        let next = self.flat.after(self.name_at(), base.as_bytes());
+        matches!(next, Some(0 | b'@'))
+    }
+
     /// The node's name without its unit address.
     pub(super) fn base_name(&self) -> &'t str {
         text(base_of(self.raw_name()))
@@ -364,7 +380,7 @@ impl<'t> Place<'t> {
 
     /// The value of a property, if the node has it.
     pub(super) fn value(&self, name: &str) -> Option<&'t [u8]> {
-        self.flat.find(self.first, name.as_bytes())
+        self.value_from(self.first, name)
     }
 
     /// The value of a property of the node whose properties begin at `first`, this one or one above it.
@@ -379,7 +395,13 @@ impl<'t> Place<'t> {
 
     /// The first string of a property, empty if there is none.
     pub(super) fn string(&self, name: &str) -> &'t str {
-        self.strings(name).next().unwrap_or_default()
+        text(self.raw_string(name))
+    }
+
+    /// The first string of a property as bytes, empty if there is none: for telling it from others.
+    pub(super) fn raw_string(&self, name: &str) -> &'t [u8] {
+        let value = self.value(name).unwrap_or_default();
+        raw_strings(value).next().unwrap_or_default()
     }
 
     /// A property that is one cell.
@@ -405,25 +427,29 @@ impl<'t> Place<'t> {
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
         let value = self.value("compatible").unwrap_or_default();
-        compatibles(value).any(|own| has(kinds, own))
+        raw_strings(value).any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        self.names().iter().all(|name| {
-            let first = self.flat.after_name(*name);
-            match first.and_then(|first| self.flat.find(first, b"status")) {
+        (1..=self.depth).all(
+            |depth| match self.value_from(self.first_at(depth), "status") {
                 None => true,
-                Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
-            }
-        })
+                Some(status) => matches!(raw_strings(status).next(), Some(b"okay" | b"ok")),
+            },
+        )
     }
 
     /// `#address-cells` and `#size-cells` for this node's children.
     pub(super) fn cells(&self) -> Result<(usize, usize), BoardError> {
+        self.cells_at(self.depth)
+    }
+
+    /// `#address-cells` and `#size-cells` for the children of the node that [`Self::above`] gives.
+    fn cells_at(&self, depth: usize) -> Result<(usize, usize), BoardError> {
         Ok((
-            self.cell_count("#address-cells", DEFAULT_ADDRESS_CELLS)?,
-            self.cell_count("#size-cells", DEFAULT_SIZE_CELLS)?,
+            self.cell_count_at(depth, "#address-cells", DEFAULT_ADDRESS_CELLS)?,
+            self.cell_count_at(depth, "#size-cells", DEFAULT_SIZE_CELLS)?,
         ))
     }
 
@@ -433,11 +459,22 @@ impl<'t> Place<'t> {
         name: &'static str,
         default: usize,
     ) -> Result<usize, BoardError> {
-        match self.cell(name)?.map(usize::try_from) {
-            None => Ok(default),
-            Some(Ok(count)) if count <= MAX_CELLS => Ok(count),
-            Some(_) => Err(self.error(BoardProblem::Malformed(name))),
-        }
+        self.cell_count_at(self.depth, name, default)
+    }
+
+    /// A property that counts cells, of the node that [`Self::above`] gives.
+    fn cell_count_at(
+        &self,
+        depth: usize,
+        name: &'static str,
+        default: usize,
+    ) -> Result<usize, BoardError> {
+        let Some(value) = self.value_from(self.first_at(depth), name) else {
+            return Ok(default);
+        };
+        let count = cell(value).and_then(|count| usize::try_from(count).ok());
+        let count = count.filter(|count| *count <= MAX_CELLS);
+        count.ok_or_else(|| self.above(depth).error(BoardProblem::Malformed(name)))
     }
 
     /// The entries of `reg`, each in the CPUs' address space; `None` for one that has no place there: behind a
@@ -446,7 +483,8 @@ impl<'t> Place<'t> {
         &self,
     ) -> Result<impl Iterator<Item = Result<Option<Range>, BoardError>> + use<'_, 't>, BoardError>
     {
-        let (address, size) = self.parent().map_or(Ok((0, 0)), |parent| parent.cells())?;
+        let above = self.depth.checked_sub(1);
+        let (address, size) = above.map_or(Ok((0, 0)), |above| self.cells_at(above))?;
         let entries = self.groups("reg", address + size)?;
         Ok(entries.map(move |entry| {
             let (base, size) = entry.split_at_checked(address * CELL).unwrap_or_default();
@@ -482,16 +520,11 @@ impl<'t> Place<'t> {
     /// Takes a range from this node's bus to the CPUs' address space, through each `ranges` on the way (2.3.8).
     fn translate(&self, base: u64, size: u64) -> Result<Option<Range>, BoardError> {
         let mut base = base;
-        let mut bus = self.parent();
-        while let Some(place) = bus {
-            let Some(parent) = place.parent() else {
-                break;
-            };
-            match place.through(&parent, base, size)? {
+        for depth in (1..self.depth).rev() {
+            match self.through(depth, base, size)? {
                 Some(above) => base = above,
                 None => return Ok(None),
             }
-            bus = Some(parent);
         }
         let range = Range::new(Pa::new(base), size);
         range
@@ -505,7 +538,8 @@ impl<'t> Place<'t> {
         const NAME: &str = "dma-ranges";
         self.value(NAME).filter(|value| !value.is_empty())?;
         let cells = self.cells().ok();
-        let above = self.parent().and_then(|parent| parent.cells().ok());
+        let above = self.depth.checked_sub(1);
+        let above = above.and_then(|above| self.cells_at(above).ok());
         // What is malformed lets nothing through.
         let (child, above, length) = match (cells, above) {
             (Some((child, length)), Some((above, _))) => (child, above, length),
@@ -519,17 +553,18 @@ impl<'t> Place<'t> {
         Some(windows)
     }
 
-    /// Takes an address on this bus to `parent`'s, if one of its `ranges` covers it.
-    fn through(&self, parent: &Self, base: u64, size: u64) -> Result<Option<u64>, BoardError> {
-        let Some(value) = self.value("ranges") else {
+    /// Takes an address on the bus that [`Self::above`] gives to the one above that, if one of its `ranges` covers it.
+    fn through(&self, depth: usize, base: u64, size: u64) -> Result<Option<u64>, BoardError> {
+        let Some(value) = self.value_from(self.first_at(depth), "ranges") else {
             return Ok(None);
         };
         if value.is_empty() {
             return Ok(Some(base));
         }
-        let (child, length) = self.cells()?;
-        let (above, _) = parent.cells()?;
-        for entry in self.groups("ranges", child + above + length)? {
+        let (child, length) = self.cells_at(depth)?;
+        let (above, _) = self.cells_at(depth.saturating_sub(1))?;
+        let bus = self.above(depth);
+        for entry in bus.groups("ranges", child + above + length)? {
             if let Some(above) = Window::read(entry, child, above).and_then(|w| w.map(base, size)) {
                 return Ok(Some(above));
             }
@@ -549,9 +584,9 @@ fn text(name: &[u8]) -> &str {
     core::str::from_utf8(name).unwrap_or_default()
 }
 
-/// The zero-terminated strings in `value`; none if the last one is not terminated.
+/// The zero-terminated strings in `value` as bytes; none if the last one is not terminated.
 #[inline(always)]
-pub(super) fn compatibles(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn raw_strings(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = value.strip_suffix(&[0]);
     text.into_iter()
         .flat_map(|text| text.split(|byte| *byte == 0))
@@ -611,8 +646,6 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
 }
 
 /// The zero-terminated strings in `value`, as far as they are UTF-8.
-fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
-    let text = value.strip_suffix(&[0]);
-    let parts = text.into_iter().flat_map(|text| text.split(|b| *b == 0));
-    parts.map_while(|part| core::str::from_utf8(part).ok())
+pub(super) fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
+    raw_strings(value).map_while(|own| core::str::from_utf8(own).ok())
 }
