@@ -4,6 +4,8 @@
 //! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
 //! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
 
+use core::hint::cold_path;
+
 use zerocopy::{FromBytes as _, IntoBytes};
 
 /// The header's magic (5.2).
@@ -88,8 +90,28 @@ trait Cells<'t>: Copy {
                     *at = name;
                     return Some(Token::End);
                 }
-                NOP => *at = name,
+                NOP => {
+                    cold_path();
+                    *at = name;
+                }
                 _ => return None,
+            }
+        }
+    }
+
+    /// The next node, after `at`, in the node that is `depth` above what is there: where its name is, and its first property.
+    #[inline(always)]
+    fn child(self, at: &mut u32, depth: &mut usize) -> Option<(u32, u32)> {
+        loop {
+            match self.token(at)? {
+                Token::Property(_) => {}
+                Token::End => *depth = depth.checked_sub(1)?,
+                Token::Begin(name) => {
+                    *depth += 1;
+                    if *depth == 1 {
+                        return Some((name, *at));
+                    }
+                }
             }
         }
     }
@@ -337,7 +359,10 @@ impl<'t> FlatTree<'t> {
                         }
                         visitor.property(self, property);
                     }
-                    NOP => at = at.wrapping_add(1),
+                    NOP => {
+                        cold_path();
+                        at = at.wrapping_add(1);
+                    }
                     _ => break,
                 }
             }
@@ -354,7 +379,7 @@ impl<'t> FlatTree<'t> {
                         depth -= 1;
                         visitor.end();
                     }
-                    NOP => {}
+                    NOP => cold_path(),
                     _ => return None,
                 }
             }
@@ -375,6 +400,13 @@ impl<'t> FlatTree<'t> {
             Words::Aligned(words) => words.token(at),
             Words::Anywhere(words) => words.token(at),
         }
+    }
+
+    /// The nodes, from `at` on, in the node in which that is.
+    #[must_use]
+    pub fn children(self, at: u32) -> Children<'t> {
+        let (words, depth) = (self.words, 0);
+        Children { words, at, depth }
     }
 
     /// Where a node's first property is, or what comes in its stead, given where its name is.
@@ -498,15 +530,17 @@ impl<'t> FlatTree<'t> {
     fn find_in(self, words: impl Cells<'t>, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
         loop {
-            match words.cell(at)? {
-                PROP => {
-                    let property = words.property(&mut at)?;
-                    if self.is_named(property, name) {
-                        return Some(property);
-                    }
+            let token = words.cell(at)?;
+            if token == PROP {
+                let property = words.property(&mut at)?;
+                if self.is_named(property, name) {
+                    return Some(property);
                 }
-                NOP => at = at.wrapping_add(1),
-                _ => return None,
+            } else if token == NOP {
+                cold_path();
+                at = at.wrapping_add(1);
+            } else {
+                return None;
             }
         }
     }
@@ -559,23 +593,29 @@ impl<'t> FlatNode<'t> {
 
     /// The nodes in it.
     pub fn children(&self) -> impl Iterator<Item = FlatNode<'t>> + use<'t> {
-        let (tree, mut at) = (self.tree, self.first);
-        let mut depth = 0_usize;
-        core::iter::from_fn(move || {
-            loop {
-                match tree.next(&mut at)? {
-                    Token::Begin(name) => {
-                        depth += 1;
-                        if depth == 1 {
-                            let first = at;
-                            return Some(FlatNode { tree, name, first });
-                        }
-                    }
-                    Token::End => depth = depth.checked_sub(1)?,
-                    Token::Property(_) => {}
-                }
-            }
-        })
+        let tree = self.tree;
+        let children = tree.children(self.first);
+        children.map(move |(name, first)| FlatNode { tree, name, first })
+    }
+}
+
+/// The nodes in a node: where their names are, and their first properties.
+#[derive(Clone, Copy, Debug)]
+pub struct Children<'t> {
+    words: Words<'t>,
+    at: u32,
+    /// How far below the node `at` is.
+    depth: usize,
+}
+
+impl Iterator for Children<'_> {
+    type Item = (u32, u32);
+
+    fn next(&mut self) -> Option<(u32, u32)> {
+        match self.words {
+            Words::Aligned(words) => words.child(&mut self.at, &mut self.depth),
+            Words::Anywhere(words) => words.child(&mut self.at, &mut self.depth),
+        }
     }
 }
 

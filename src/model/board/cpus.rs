@@ -4,7 +4,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::interrupts::Interrupts;
+use super::interrupts::{Interrupts, Line};
 use super::tree::{Place, Tree, strings};
 use super::{BoardError, BoardProblem, Conduit, Cpu, CpuStart, Timer};
 use crate::words::limits::MAX_CPUS;
@@ -26,6 +26,8 @@ pub(super) const PMU_KINDS: &[&str] = &[
 const PPIS: core::ops::Range<u32> = 16..32;
 /// The generic timer of an AArch64 board.
 pub(super) const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
+/// Most interrupts the generic timer has.
+const MAX_TIMERS: usize = 5;
 /// Where the timers are among `interrupts` when nothing names them: secure, non-secure EL1, virtual, EL2.
 const TIMER_ORDER: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
@@ -48,8 +50,11 @@ pub(super) fn cpus(
     let parent = parent.ok_or_else(lacks)?;
     let cells = parent.cells()?;
     let mut cpus = ArrayVec::new();
-    for place in parent.children().filter(is_cpu) {
-        let cpu = cpu(&place, cells, psci)?;
+    parent.try_each_child(|place| {
+        if !is_cpu(place) {
+            return Ok(());
+        }
+        let cpu = cpu(place, cells, psci)?;
         if cpus.iter().any(|other: &Cpu| other.mpidr == cpu.mpidr) {
             return Err(place.error(BoardProblem::DuplicateCpu(cpu.mpidr.get())));
         }
@@ -58,8 +63,8 @@ pub(super) fn cpus(
                 what: "CPUs",
                 room: MAX_CPUS,
             })
-        })?;
-    }
+        })
+    })?;
     if cpus.is_empty() {
         return Err(lacks());
     }
@@ -108,9 +113,22 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
 pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
-    let lines = Interrupts::of(tree, place)?;
+    let mut lines: [Option<Line>; MAX_TIMERS] = [None; MAX_TIMERS];
+    let mut rest = Interrupts::of(tree, place)?;
+    for line in &mut lines {
+        *line = rest.next().transpose()?;
+    }
     let names = place.value("interrupt-names");
-    let intid = |name| timer_interrupt(&lines, names, place, name);
+    let intid = |name| {
+        let position = match names {
+            Some(names) => strings(names).position(|own| own == name),
+            None => TIMER_ORDER.iter().position(|own| *own == name),
+        };
+        let line = position.and_then(|position| *lines.get(position)?);
+        let line = line.ok_or_else(|| place.error(BoardProblem::Missing("interrupts")))?;
+        let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
+        Ok(line.intid)
+    };
     Ok(Timer {
         virt: intid("virt")?,
         phys: intid("phys")?,
@@ -124,21 +142,4 @@ pub(super) fn pmu<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Option<u32>,
     let first = Interrupts::of(tree, place)?.next().transpose()?.flatten();
     let intid = first.map(|line| line.intid);
     Ok(intid.filter(|intid| PPIS.contains(intid)))
-}
-
-fn timer_interrupt(
-    lines: &Interrupts<'_, '_>,
-    names: Option<&[u8]>,
-    place: &Place<'_>,
-    name: &str,
-) -> Result<u32, BoardError> {
-    let position = match names {
-        Some(names) => strings(names).position(|own| own == name),
-        None => TIMER_ORDER.iter().position(|own| *own == name),
-    };
-    let missing = || place.error(BoardProblem::Missing("interrupts"));
-    let line = lines.clone().nth(position.ok_or_else(missing)?);
-    let line = line.ok_or_else(missing)??;
-    let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
-    Ok(line.intid)
 }

@@ -3,6 +3,8 @@
 //! Invariant: a [`Tree`] has at most [`MAX_NODES`] nodes, none deeper than [`MAX_DEPTH`], so every walk ends,
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
+use core::ops::RangeInclusive;
+
 use super::interrupts::Controller;
 use super::{BoardError, BoardProblem, NodePath};
 use crate::words::{FlatTree, Pa, Range, Shape, Text, Token, reservations};
@@ -234,11 +236,12 @@ impl<'t> Place<'t> {
     /// deep.
     #[inline(always)]
     pub(super) fn enter(&mut self, name: u32, first: u32) -> bool {
-        let Some(below) = self.below.get_mut(self.depth) else {
+        let depth = self.depth;
+        let Some(below) = self.below.get_mut(depth) else {
             return false;
         };
         *below = name;
-        (self.depth, self.first) = (self.depth + 1, first);
+        (self.depth, self.first) = (depth + 1, first);
         true
     }
 
@@ -289,48 +292,59 @@ impl<'t> Place<'t> {
 
     /// The nodes below this one.
     pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        self.children_from(self.first)
-    }
-
-    /// The nodes below this one from the one whose name is at `name`.
-    pub(super) fn children_at(&self, name: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        self.children_from(name.saturating_sub(1))
-    }
-
-    /// The nodes below this one from where one begins.
-    fn children_from(&self, at: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        let (place, mut at, mut depth) = (*self, at, 0_usize);
+        let (place, mut children) = (*self, self.flat.children(self.first));
         core::iter::from_fn(move || {
-            loop {
-                match place.flat.next(&mut at)? {
-                    Token::Property(_) => {}
-                    Token::End => depth = depth.checked_sub(1)?,
-                    Token::Begin(name) => {
-                        depth += 1;
-                        if depth == 1 {
-                            let mut child = place;
-                            return child.enter(name, at).then_some(child);
-                        }
-                    }
-                }
-            }
+            let (name, first) = children.next()?;
+            place.below(name, first)
         })
+    }
+
+    /// Gives `each` the nodes below this one, up to its first error.
+    pub(super) fn try_each_child(
+        &self,
+        each: impl FnMut(&Self) -> Result<(), BoardError>,
+    ) -> Result<(), BoardError> {
+        self.try_each_child_in(0..=u32::MAX, each)
+    }
+
+    /// Gives `each` those of the nodes below this one whose names are at `names`, up to its first error.
+    pub(super) fn try_each_child_in(
+        &self,
+        names: RangeInclusive<u32>,
+        mut each: impl FnMut(&Self) -> Result<(), BoardError>,
+    ) -> Result<(), BoardError> {
+        let mut child = *self;
+        let from = names.start().saturating_sub(1).max(self.first);
+        for (name, first) in self.flat.children(from) {
+            if name > *names.end() || !child.enter(name, first) {
+                break;
+            }
+            each(&child)?;
+            child.leave();
+        }
+        Ok(())
     }
 
     /// The child called `name`, or the only one called so but for its unit address.
     fn child(&self, name: &str) -> Option<Self> {
         let (mut alike, mut count) = (None, 0);
-        for child in self.children() {
-            match self.flat.after(child.name_at(), name.as_bytes()) {
-                Some(0) => return Some(child),
+        for (own, first) in self.flat.children(self.first) {
+            match self.flat.after(own, name.as_bytes()) {
+                Some(0) => return self.below(own, first),
                 Some(b'@') if !name.contains('@') => {
                     count += 1;
-                    alike = Some(child);
+                    alike = Some((own, first));
                 }
                 _ => {}
             }
         }
-        alike.filter(|_| count == 1)
+        let (own, first) = alike.filter(|_| count == 1)?;
+        self.below(own, first)
+    }
+
+    /// The node in this one whose name is at `name` and whose properties begin at `first`; none if it lies too deep.
+    fn below(mut self, name: u32, first: u32) -> Option<Self> {
+        self.enter(name, first).then_some(self)
     }
 
     /// Whether the node's name without its unit address is `base`.
