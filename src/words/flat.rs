@@ -4,8 +4,6 @@
 //! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
 //! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
 
-use core::hint::cold_path;
-
 use zerocopy::{FromBytes as _, IntoBytes};
 
 /// The header's magic (5.2).
@@ -67,8 +65,8 @@ impl<'t> Words<'t> {
 trait Cells<'t>: Copy {
     /// The word at `at`.
     fn cell(self, at: u32) -> Option<u32>;
-    /// The word at `at`, and the one behind it.
-    fn pair(self, at: u32) -> Option<(u32, u32)>;
+    /// The word at `at`, and the two behind it.
+    fn three(self, at: u32) -> Option<[u32; 3]>;
     /// The bytes from the word at `at` on, unless that is past the end.
     fn bytes(self, at: u32) -> Option<&'t [u8]>;
 
@@ -78,10 +76,11 @@ trait Cells<'t>: Copy {
     #[inline(always)]
     fn token(self, at: &mut u32) -> Option<Token> {
         loop {
-            let token = self.cell(*at)?;
+            if let Some(property) = self.property(at) {
+                return Some(Token::Property(property));
+            }
             let name = at.wrapping_add(1);
-            match token {
-                PROP => return self.property(at).map(Token::Property),
+            match self.cell(*at)? {
                 BEGIN_NODE => {
                     *at = self.after_name(name)?;
                     return Some(Token::Begin(name));
@@ -90,10 +89,7 @@ trait Cells<'t>: Copy {
                     *at = name;
                     return Some(Token::End);
                 }
-                NOP => {
-                    cold_path();
-                    *at = name;
-                }
+                NOP => *at = name,
                 _ => return None,
             }
         }
@@ -116,11 +112,13 @@ trait Cells<'t>: Copy {
         }
     }
 
-    /// The property whose token is at `at`, which then is where the next token is.
+    /// The property whose token is at `at`, which then is where the next token is; `None` if something else is there.
     #[inline(always)]
     fn property(self, at: &mut u32) -> Option<Property> {
+        let [PROP, length, name] = self.three(*at)? else {
+            return None;
+        };
         let value = at.wrapping_add(3);
-        let (length, name) = self.pair(at.wrapping_add(1))?;
         *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
         let value = Value { at: value, length };
         Some(Property { name, value })
@@ -144,11 +142,11 @@ impl<'t> Cells<'t> for &'t [u32] {
     }
 
     #[inline(always)]
-    fn pair(self, at: u32) -> Option<(u32, u32)> {
+    fn three(self, at: u32) -> Option<[u32; 3]> {
         let at = at as usize;
-        let pair = self.get(at..at.saturating_add(2))?;
-        let [one, other] = *pair.first_chunk()?;
-        Some((u32::from_be(one), u32::from_be(other)))
+        let words = self.get(at..at.saturating_add(3))?;
+        let [one, two, three] = *words.first_chunk()?;
+        Some([u32::from_be(one), u32::from_be(two), u32::from_be(three)])
     }
 
     #[inline(always)]
@@ -164,11 +162,15 @@ impl<'t> Cells<'t> for &'t [Word] {
     }
 
     #[inline(always)]
-    fn pair(self, at: u32) -> Option<(u32, u32)> {
+    fn three(self, at: u32) -> Option<[u32; 3]> {
         let at = at as usize;
-        let pair = self.get(at..at.saturating_add(2))?;
-        let [one, other] = *pair.first_chunk()?;
-        Some((u32::from_be_bytes(one), u32::from_be_bytes(other)))
+        let words = self.get(at..at.saturating_add(3))?;
+        let [one, two, three] = *words.first_chunk()?;
+        Some([
+            u32::from_be_bytes(one),
+            u32::from_be_bytes(two),
+            u32::from_be_bytes(three),
+        ])
     }
 
     #[inline(always)]
@@ -348,22 +350,18 @@ impl<'t> FlatTree<'t> {
         loop {
             // A node has begun: its properties, and with them what comes in the stead of one that was taken out.
             loop {
-                match words.cell(at)? {
+                if let Some(property) = words.property(&mut at) {
                     // That its value lies in the block, the word behind it shows, which is looked at next.
-                    PROP => {
-                        let property = words.property(&mut at)?;
-                        let first = self.strings.get(property.name as usize)?;
-                        let named = names || is_property_name(self.property_name(property));
-                        if *first == 0 || !named {
-                            return None;
-                        }
-                        visitor.property(self, property);
+                    let first = self.strings.get(property.name as usize)?;
+                    let named = names || is_property_name(self.property_name(property));
+                    if *first == 0 || !named {
+                        return None;
                     }
-                    NOP => {
-                        cold_path();
-                        at = at.wrapping_add(1);
-                    }
-                    _ => break,
+                    visitor.property(self, property);
+                } else if words.cell(at)? == NOP {
+                    at = at.wrapping_add(1);
+                } else {
+                    break;
                 }
             }
             // Nodes end, until one begins.
@@ -379,7 +377,7 @@ impl<'t> FlatTree<'t> {
                         depth -= 1;
                         visitor.end();
                     }
-                    NOP => cold_path(),
+                    NOP => {}
                     _ => return None,
                 }
             }
@@ -530,14 +528,11 @@ impl<'t> FlatTree<'t> {
     fn find_in(self, words: impl Cells<'t>, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
         loop {
-            let token = words.cell(at)?;
-            if token == PROP {
-                let property = words.property(&mut at)?;
+            if let Some(property) = words.property(&mut at) {
                 if self.is_named(property, name) {
                     return Some(property);
                 }
-            } else if token == NOP {
-                cold_path();
+            } else if words.cell(at)? == NOP {
                 at = at.wrapping_add(1);
             } else {
                 return None;

@@ -10,20 +10,23 @@ use crate::words::{FlatTree, Property, Value, Visitor};
 const MAX_UARTS: usize = 4;
 /// What a node of RAM is called, and its `device_type` (3.4).
 pub(super) const MEMORY: &str = "memory";
-/// The kinds of nodes that are looked for, in the order of [`Survey::nodes`].
-const KINDS: [&[&str]; 5] = [
+/// The kinds of nodes that are looked for: those in the order of [`Survey::nodes`], then UARTs.
+const KINDS: [&[&str]; NODES + 1] = [
     cpus::PSCI_KINDS,
     power::PM_KINDS,
     gic::KINDS,
     cpus::TIMER_KINDS,
     cpus::PMU_KINDS,
+    chosen::UART_KINDS,
 ];
-/// What most nodes have not: a text that looks like one of a kind that is looked for.
-const KIND_MARKS: Marks = Marks::NONE.and_of(&KINDS).and_of(&[chosen::UART_KINDS]);
+/// How many of the kinds one node is enough of.
+const NODES: usize = 5;
+/// What most nodes have not: a text that looks like one of these.
+const KIND_MARKS: Marks = Marks::of(&KINDS);
 /// The names of the root's children that are looked for, in the order of [`Survey::tops`].
 const TOPS: [&str; 4] = ["chosen", "aliases", "cpus", "reserved-memory"];
 /// What most of the root's children have not: a name that looks like one of these, or RAM's.
-const TOP_MARKS: Marks = Marks::NONE.and_of(&[&TOPS, &[MEMORY]]);
+const TOP_MARKS: Marks = Marks::of(&[&TOPS, &[MEMORY]]);
 
 /// Where no name is: the strings are smaller.
 const NOWHERE: u32 = u32::MAX;
@@ -36,26 +39,21 @@ struct Marks {
 }
 
 impl Marks {
-    /// Nothing looks like one of no texts.
-    const NONE: Self = Self {
-        initials: 0,
-        lengths: 0,
-    };
-
-    /// These, and those of the texts in `lists`.
-    const fn and_of(mut self, lists: &[&[&str]]) -> Self {
+    /// Those of the texts in `lists`.
+    const fn of(lists: &[&[&str]]) -> Self {
+        let (mut initials, mut lengths) = (0, 0);
         let mut list = 0;
         while list < lists.len() {
             let mut text = 0;
             while text < lists[list].len() {
                 let bytes = lists[list][text].as_bytes();
-                self.initials |= 1 << (bytes[0] % 32);
-                self.lengths |= 1 << (bytes.len() % 32);
+                initials |= 1 << (bytes[0] % 32);
+                lengths |= 1 << (bytes.len() % 32);
                 text += 1;
             }
             list += 1;
         }
-        self
+        Self { initials, lengths }
     }
 
     /// Whether one of the texts may begin so.
@@ -73,8 +71,8 @@ impl Marks {
 
 /// What was found.
 pub(super) struct Survey<'t> {
-    /// For each of [`KINDS`], the first usable node: PSCI, the power manager, the GIC, the timer, the performance monitors.
-    pub nodes: [Option<Place<'t>>; KINDS.len()],
+    /// For each of [`KINDS`] but UARTs, the first usable node: PSCI, the power manager, the GIC, the timer, the performance monitors.
+    pub nodes: [Option<Place<'t>>; NODES],
     /// Each of [`TOPS`], if it is there.
     pub tops: [Option<Place<'t>>; TOPS.len()],
     /// The first UARTs that this image has a driver for.
@@ -100,7 +98,7 @@ impl<'t> Survey<'t> {
     /// Where nothing was found yet.
     pub(super) fn new() -> Self {
         Self {
-            nodes: [None; KINDS.len()],
+            nodes: [None; NODES],
             tops: [None; TOPS.len()],
             uarts: ArrayVec::new(),
             memory: None,
@@ -217,13 +215,15 @@ impl<'t> Surveyor<'t, '_> {
     #[inline(never)]
     fn note(&mut self, own: &[u8]) {
         let place = &self.place;
-        for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
-            if found.is_none() && has(kinds, own) && place.enabled() {
-                *found = Some(*place);
+        let Some(kind) = KINDS.iter().position(|kinds| has(kinds, own)) else {
+            return;
+        };
+        match self.found.nodes.get_mut(kind) {
+            Some(found) if found.is_none() && place.enabled() => *found = Some(*place),
+            Some(_) => {}
+            None => {
+                let _ = self.found.uarts.try_push(*place);
             }
-        }
-        if has(chosen::UART_KINDS, own) {
-            let _ = self.found.uarts.try_push(*place);
         }
     }
 }
