@@ -124,6 +124,14 @@ trait Cells<'t>: Copy {
         Some(Property { name, value })
     }
 
+    /// Goes past the NOPs at `at`: what was taken out of a tree is a run of them.
+    #[inline(always)]
+    fn pass_nops(self, at: &mut u32) {
+        while self.cell(*at) == Some(NOP) {
+            *at = at.wrapping_add(1);
+        }
+    }
+
     /// Where the word after the name is that begins at `name`.
     #[inline(always)]
     fn after_name(self, name: u32) -> Option<u32> {
@@ -359,7 +367,7 @@ impl<'t> FlatTree<'t> {
                     }
                     visitor.property(self, property);
                 } else if words.cell(at)? == NOP {
-                    at = at.wrapping_add(1);
+                    words.pass_nops(&mut at);
                 } else {
                     break;
                 }
@@ -377,7 +385,7 @@ impl<'t> FlatTree<'t> {
                         depth -= 1;
                         visitor.end();
                     }
-                    NOP => {}
+                    NOP => words.pass_nops(&mut at),
                     _ => return None,
                 }
             }
