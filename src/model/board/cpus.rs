@@ -47,6 +47,7 @@ pub(super) fn cpus(
     psci: Option<Conduit>,
 ) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
     let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
+    let parent = parent.filter(|parent| parent.enabled());
     let parent = parent.ok_or_else(lacks)?;
     let cells = parent.cells()?;
     let mut cpus = ArrayVec::new();
@@ -73,7 +74,7 @@ pub(super) fn cpus(
 
 fn is_cpu(place: &Place<'_>) -> bool {
     let named = place.has_base_name("cpu") || place.raw_string("device_type") == b"cpu";
-    named && place.enabled()
+    named && place.enabled_itself()
 }
 
 fn cpu(place: &Place<'_>, cells: (usize, usize), psci: Option<Conduit>) -> Result<Cpu, BoardError> {

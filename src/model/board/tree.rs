@@ -377,11 +377,14 @@ impl<'t> Place<'t> {
         path
     }
 
-    /// Whether `path` is the node's.
+    /// Whether `path` is the node's, with no slash too many.
     pub(super) fn is_at(&self, path: &str) -> bool {
-        let parts = path.split('/').filter(|part| !part.is_empty());
-        let own = self.names().iter().map(|name| self.flat.name(*name));
-        path.starts_with('/') && parts.map(str::as_bytes).eq(own)
+        let mut rest = Some(path.as_bytes());
+        for name in self.names() {
+            let below = rest.and_then(|rest| rest.strip_prefix(b"/"));
+            rest = below.and_then(|below| below.strip_prefix(self.flat.name(*name)));
+        }
+        rest == Some(b"")
     }
 
     /// This node's error.
@@ -446,12 +449,19 @@ impl<'t> Place<'t> {
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        (1..=self.depth).all(
-            |depth| match self.value_from(self.first_at(depth), "status") {
-                None => true,
-                Some(status) => matches!(raw_strings(status).next(), Some(b"okay" | b"ok")),
-            },
-        )
+        (1..=self.depth).all(|depth| self.enabled_at(depth))
+    }
+
+    /// Whether the node's own `status` lets it be used, whatever is above it.
+    pub(super) fn enabled_itself(&self) -> bool {
+        self.enabled_at(self.depth)
+    }
+
+    fn enabled_at(&self, depth: usize) -> bool {
+        match self.value_from(self.first_at(depth), "status") {
+            None => true,
+            Some(status) => matches!(raw_strings(status).next(), Some(b"okay" | b"ok")),
+        }
     }
 
     /// `#address-cells` and `#size-cells` for this node's children.
@@ -523,7 +533,16 @@ impl<'t> Place<'t> {
         name: &'static str,
         cells: usize,
     ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
-        let value = self.value(name).unwrap_or_default();
+        self.groups_of(self.value(name).unwrap_or_default(), name, cells)
+    }
+
+    /// The value of the property called `name` in groups of `cells` cells.
+    fn groups_of(
+        &self,
+        value: &'t [u8],
+        name: &'static str,
+        cells: usize,
+    ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
         let bytes = cells.saturating_mul(CELL).max(1);
         if !value.len().is_multiple_of(bytes) || (cells == 0 && !value.is_empty()) {
             return Err(self.error(BoardProblem::Malformed(name)));
@@ -578,7 +597,7 @@ impl<'t> Place<'t> {
         let (child, length) = self.cells_at(depth)?;
         let (above, _) = self.cells_at(depth.saturating_sub(1))?;
         let bus = self.above(depth);
-        for entry in bus.groups("ranges", child + above + length)? {
+        for entry in bus.groups_of(value, "ranges", child + above + length)? {
             if let Some(above) = Window::read(entry, child, above).and_then(|w| w.map(base, size)) {
                 return Ok(Some(above));
             }
