@@ -508,12 +508,13 @@ impl<'t> Place<'t> {
     ) -> Result<impl Iterator<Item = Result<Option<Range>, BoardError>> + use<'_, 't>, BoardError>
     {
         let above = self.depth.checked_sub(1);
-        let (address, size) = above.map_or(Ok((0, 0)), |above| self.cells_at(above))?;
+        let cells = above.map_or(Ok((0, 0)), |above| self.cells_at(above))?;
+        let (address, size) = cells;
         let entries = self.groups("reg", address + size)?;
         Ok(entries.map(move |entry| {
             let (base, size) = entry.split_at_checked(address * CELL).unwrap_or_default();
             match (number(base), number(size)) {
-                (Some(base), Some(bytes)) if !size.is_empty() => self.translate(base, bytes),
+                (Some(base), Some(bytes)) if !size.is_empty() => self.translate(cells, base, bytes),
                 _ => Ok(None),
             }
         }))
@@ -550,14 +551,21 @@ impl<'t> Place<'t> {
         Ok(value.chunks_exact(bytes))
     }
 
-    /// Takes a range from this node's bus to the CPUs' address space, through each `ranges` on the way (2.3.8).
-    fn translate(&self, base: u64, size: u64) -> Result<Option<Range>, BoardError> {
-        let mut base = base;
+    /// Takes a range from this node's bus, with its `cells`, to the CPUs' address space, through each `ranges` on the way (2.3.8).
+    fn translate(
+        &self,
+        cells: (usize, usize),
+        base: u64,
+        size: u64,
+    ) -> Result<Option<Range>, BoardError> {
+        let (mut base, mut cells) = (base, cells);
         for depth in (1..self.depth).rev() {
-            match self.through(depth, base, size)? {
+            let above = self.cells_at(depth - 1)?;
+            match self.through(depth, cells, above, base, size)? {
                 Some(above) => base = above,
                 None => return Ok(None),
             }
+            cells = above;
         }
         let range = Range::new(Pa::new(base), size);
         range
@@ -587,15 +595,20 @@ impl<'t> Place<'t> {
     }
 
     /// Takes an address on the bus that [`Self::above`] gives to the one above that, if one of its `ranges` covers it.
-    fn through(&self, depth: usize, base: u64, size: u64) -> Result<Option<u64>, BoardError> {
+    fn through(
+        &self,
+        depth: usize,
+        (child, length): (usize, usize),
+        (above, _): (usize, usize),
+        base: u64,
+        size: u64,
+    ) -> Result<Option<u64>, BoardError> {
         let Some(value) = self.value_from(self.first_at(depth), "ranges") else {
             return Ok(None);
         };
         if value.is_empty() {
             return Ok(Some(base));
         }
-        let (child, length) = self.cells_at(depth)?;
-        let (above, _) = self.cells_at(depth.saturating_sub(1))?;
         let bus = self.above(depth);
         for entry in bus.groups_of(value, "ranges", child + above + length)? {
             if let Some(above) = Window::read(entry, child, above).and_then(|w| w.map(base, size)) {
