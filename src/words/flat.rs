@@ -4,7 +4,7 @@
 //! property lies in the structure block. All of that is looked at once, in one pass, and never again; what a property's
 //! value says is for the reader to judge. Any bytes give a tree or none, in time that grows with their number only.
 
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::{FromBytes as _, IntoBytes};
 
 /// The header's magic (5.2).
 const MAGIC: u32 = 0xd00d_feed;
@@ -53,18 +53,22 @@ impl<'t> Words<'t> {
     /// The bytes from the word at `at` on.
     #[inline(always)]
     fn bytes(self, at: u32) -> &'t [u8] {
-        let at = at as usize;
         match self {
-            Self::Aligned(words) => words.get(at..).unwrap_or_default().as_bytes(),
-            Self::Anywhere(words) => words.get(at..).unwrap_or_default().as_flattened(),
+            Self::Aligned(words) => words.bytes(at),
+            Self::Anywhere(words) => words.bytes(at),
         }
+        .unwrap_or_default()
     }
 }
 
 /// Words of one of the two kinds: for loops that ask once which it is.
-trait Cells: Copy {
+trait Cells<'t>: Copy {
     /// The word at `at`.
     fn cell(self, at: u32) -> Option<u32>;
+    /// The word at `at`, and the two behind it.
+    fn three(self, at: u32) -> Option<[u32; 3]>;
+    /// The bytes from the word at `at` on, unless that is past the end.
+    fn bytes(self, at: u32) -> Option<&'t [u8]>;
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     ///
@@ -72,10 +76,11 @@ trait Cells: Copy {
     #[inline(always)]
     fn token(self, at: &mut u32) -> Option<Token> {
         loop {
-            let token = self.cell(*at)?;
+            if let Some(property) = self.property(at) {
+                return Some(Token::Property(property));
+            }
             let name = at.wrapping_add(1);
-            match token {
-                PROP => return self.property(at).map(Token::Property),
+            match self.cell(*at)? {
                 BEGIN_NODE => {
                     *at = self.after_name(name)?;
                     return Some(Token::Begin(name));
@@ -90,15 +95,41 @@ trait Cells: Copy {
         }
     }
 
-    /// The property whose token is at `at`, which then is where the next token is.
+    /// The next node, after `at`, in the node that is `depth` above what is there: where its name is, and its first property.
+    #[inline(always)]
+    fn child(self, at: &mut u32, depth: &mut usize) -> Option<(u32, u32)> {
+        loop {
+            match self.token(at)? {
+                Token::Property(_) => {}
+                Token::End => *depth = depth.checked_sub(1)?,
+                Token::Begin(name) => {
+                    *depth += 1;
+                    if *depth == 1 {
+                        return Some((name, *at));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The property whose token is at `at`, which then is where the next token is; `None` if something else is there.
     #[inline(always)]
     fn property(self, at: &mut u32) -> Option<Property> {
+        let [PROP, length, name] = self.three(*at)? else {
+            return None;
+        };
         let value = at.wrapping_add(3);
-        let length = self.cell(at.wrapping_add(1))?;
-        let name = self.cell(at.wrapping_add(2))?;
         *at = value.wrapping_add(length.div_ceil(CELL_BYTES));
         let value = Value { at: value, length };
         Some(Property { name, value })
+    }
+
+    /// Goes past the NOPs at `at`: what was taken out of a tree is a run of them.
+    #[inline(always)]
+    fn pass_nops(self, at: &mut u32) {
+        while self.cell(*at) == Some(NOP) {
+            *at = at.wrapping_add(1);
+        }
     }
 
     /// Where the word after the name is that begins at `name`.
@@ -112,17 +143,47 @@ trait Cells: Copy {
     }
 }
 
-impl Cells for &[u32] {
+impl<'t> Cells<'t> for &'t [u32] {
     #[inline(always)]
     fn cell(self, at: u32) -> Option<u32> {
         self.get(at as usize).copied().map(u32::from_be)
     }
+
+    #[inline(always)]
+    fn three(self, at: u32) -> Option<[u32; 3]> {
+        let at = at as usize;
+        let words = self.get(at..at.saturating_add(3))?;
+        let [one, two, three] = *words.first_chunk()?;
+        Some([u32::from_be(one), u32::from_be(two), u32::from_be(three)])
+    }
+
+    #[inline(always)]
+    fn bytes(self, at: u32) -> Option<&'t [u8]> {
+        self.get(at as usize..).map(IntoBytes::as_bytes)
+    }
 }
 
-impl Cells for &[Word] {
+impl<'t> Cells<'t> for &'t [Word] {
     #[inline(always)]
     fn cell(self, at: u32) -> Option<u32> {
         self.get(at as usize).copied().map(u32::from_be_bytes)
+    }
+
+    #[inline(always)]
+    fn three(self, at: u32) -> Option<[u32; 3]> {
+        let at = at as usize;
+        let words = self.get(at..at.saturating_add(3))?;
+        let [one, two, three] = *words.first_chunk()?;
+        Some([
+            u32::from_be_bytes(one),
+            u32::from_be_bytes(two),
+            u32::from_be_bytes(three),
+        ])
+    }
+
+    #[inline(always)]
+    fn bytes(self, at: u32) -> Option<&'t [u8]> {
+        self.get(at as usize..).map(<[_]>::as_flattened)
     }
 }
 
@@ -138,9 +199,9 @@ pub struct FlatTree<'t> {
 /// Looks at a tree while it is read. What it is shown is checked; what comes after that is not yet, and the tree may still
 /// turn out to be none.
 pub trait Visitor<'t> {
-    /// A node of `tree` begins: where its name is, and its first property, or what comes in its stead.
+    /// A node of `tree` below the root begins: where its name is, and its first property, or what comes in its stead.
     fn begin(&mut self, tree: &FlatTree<'t>, name: u32, first: u32);
-    /// A property of the node that began last.
+    /// A property of the node that began last, or else of the root.
     fn property(&mut self, tree: &FlatTree<'t>, property: Property);
     /// The node that began last, of those that have not ended, ends.
     fn end(&mut self);
@@ -256,13 +317,16 @@ impl<'t> FlatTree<'t> {
     /// Reads the tree that `bytes` begin with, and checks all of its structure: `None` if it is not sound.
     #[must_use]
     pub fn read(bytes: &'t [u8]) -> Option<(Self, Shape)> {
-        Self::read_with(bytes, &mut Nobody)
+        Self::read_with(bytes, |_| Nobody)
     }
 
-    /// Reads a tree, and shows it to `visitor`.
+    /// Reads a tree, and shows it to the visitor that `visitor` makes for it.
     #[must_use]
     #[inline(always)]
-    pub fn read_with(bytes: &'t [u8], visitor: &mut impl Visitor<'t>) -> Option<(Self, Shape)> {
+    pub fn read_with<V: Visitor<'t>>(
+        bytes: &'t [u8],
+        visitor: impl FnOnce(&Self) -> V,
+    ) -> Option<(Self, Shape)> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
         let tree = Self {
@@ -270,9 +334,10 @@ impl<'t> FlatTree<'t> {
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
+        let mut visitor = visitor(&tree);
         let shape = match tree.words {
-            Words::Aligned(words) => tree.check(words, visitor),
-            Words::Anywhere(words) => tree.check(words, visitor),
+            Words::Aligned(words) => tree.check(words, &mut visitor),
+            Words::Anywhere(words) => tree.check(words, &mut visitor),
         };
         let shape = shape.filter(|_| ended)?;
         Some((tree, shape))
@@ -281,54 +346,56 @@ impl<'t> FlatTree<'t> {
     /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
     /// names. `words` are the tree's.
     #[inline(always)]
-    fn check(&self, words: impl Cells, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
+    fn check(&self, words: impl Cells<'t>, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
         let names = are_names(self.strings);
-        let mut shape = Shape::default();
-        let (mut at, mut depth) = (0_u32, 0);
-        // Whether a property may come: not after a node.
-        let mut open = false;
-        if words.cell(0) != Some(BEGIN_NODE) {
+        let mut shape = Shape { nodes: 1, depth: 0 };
+        let mut depth = 0;
+        // The root's name is empty.
+        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT)?.first() != Some(&0) {
             return None;
         }
+        let mut at = ROOT + 1;
         loop {
-            let token = words.cell(at)?;
-            // Most are properties. That its value lies in the block, the word behind it shows, which is looked at next.
-            if token == PROP {
-                let property = words.property(&mut at)?;
-                let first = self.strings.get(property.name as usize)?;
-                let named = names || is_property_name(self.property_name(property));
-                if !open || *first == 0 || !named {
-                    return None;
+            // A node has begun: its properties, and with them what comes in the stead of one that was taken out.
+            loop {
+                if let Some(property) = words.property(&mut at) {
+                    // That its value lies in the block, the word behind it shows, which is looked at next.
+                    let first = self.strings.get(property.name as usize)?;
+                    let named = names || is_property_name(self.property_name(property));
+                    if *first == 0 || !named {
+                        return None;
+                    }
+                    visitor.property(self, property);
+                } else if words.cell(at)? == NOP {
+                    words.pass_nops(&mut at);
+                } else {
+                    break;
                 }
-                visitor.property(self, property);
-                continue;
             }
-            at = at.wrapping_add(1);
-            match token {
-                BEGIN_NODE => {
-                    let name = at;
-                    let length = node_name(self.words.bytes(name), depth == 0)?;
-                    at = name.wrapping_add(length / CELL_BYTES + 1);
-                    shape.nodes += 1;
-                    shape.depth = shape.depth.max(depth);
-                    (depth, open) = (depth + 1, true);
-                    visitor.begin(self, name, at);
-                }
-                END_NODE => {
-                    (depth, open) = (depth - 1, false);
-                    visitor.end();
-                    if depth == 0 {
+            // Nodes end, until one begins.
+            loop {
+                let token = words.cell(at)?;
+                at = at.wrapping_add(1);
+                match token {
+                    BEGIN_NODE => break,
+                    END_NODE if depth == 0 => {
                         return (words.cell(at) == Some(END)).then_some(shape);
                     }
-                }
-                // What was taken out of a tree is a run of them.
-                NOP => {
-                    while words.cell(at) == Some(NOP) {
-                        at = at.wrapping_add(1);
+                    END_NODE => {
+                        depth -= 1;
+                        visitor.end();
                     }
+                    NOP => words.pass_nops(&mut at),
+                    _ => return None,
                 }
-                _ => return None,
             }
+            let name = at;
+            let length = node_name(words.bytes(name)?)?;
+            at = name.wrapping_add(length / CELL_BYTES + 1);
+            depth += 1;
+            shape.nodes += 1;
+            shape.depth = shape.depth.max(depth);
+            visitor.begin(self, name, at);
         }
     }
 
@@ -339,6 +406,13 @@ impl<'t> FlatTree<'t> {
             Words::Aligned(words) => words.token(at),
             Words::Anywhere(words) => words.token(at),
         }
+    }
+
+    /// The nodes, from `at` on, in the node in which that is.
+    #[must_use]
+    pub fn children(self, at: u32) -> Children<'t> {
+        let (words, depth) = (self.words, 0);
+        Children { words, at, depth }
     }
 
     /// Where a node's first property is, or what comes in its stead, given where its name is.
@@ -408,8 +482,12 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn is_name(self, at: u32, name: &[u8]) -> bool {
-        let own = self.strings.get(at as usize..);
-        own.is_some_and(|own| is(own, name))
+        let at = at as usize;
+        let end = at.saturating_add(name.len());
+        // Mostly what stands at its end tells that it is another.
+        let ends = self.strings.get(end) == Some(&0);
+        let own = || self.strings.get(at..end).unwrap_or_default();
+        ends && own().iter().zip(name).all(|(own, byte)| own == byte)
     }
 
     /// Whether two values are the same, as far as that is seen at a glance.
@@ -419,11 +497,14 @@ impl<'t> FlatTree<'t> {
         let Words::Aligned(words) = self.words else {
             return false;
         };
-        let last = one.length.div_ceil(CELL_BYTES);
-        one.length == other.length
-            && (0..last).all(|word| {
-                words.cell(one.at.wrapping_add(word)) == words.cell(other.at.wrapping_add(word))
-            })
+        let words = |value: Value| {
+            let at = value.at as usize;
+            words.get(at..at.saturating_add(value.length.div_ceil(CELL_BYTES) as usize))
+        };
+        let (Some(own), Some(others)) = (words(one), words(other)) else {
+            return false;
+        };
+        one.length == other.length && own.iter().zip(others).all(|(own, other)| own == other)
     }
 
     /// A property's value.
@@ -452,18 +533,17 @@ impl<'t> FlatTree<'t> {
     }
 
     #[inline(always)]
-    fn find_in(self, words: impl Cells, first: u32, name: &[u8]) -> Option<Property> {
+    fn find_in(self, words: impl Cells<'t>, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
         loop {
-            match words.cell(at)? {
-                PROP => {
-                    let property = words.property(&mut at)?;
-                    if self.is_named(property, name) {
-                        return Some(property);
-                    }
+            if let Some(property) = words.property(&mut at) {
+                if self.is_named(property, name) {
+                    return Some(property);
                 }
-                NOP => at = at.wrapping_add(1),
-                _ => return None,
+            } else if words.cell(at)? == NOP {
+                at = at.wrapping_add(1);
+            } else {
+                return None;
             }
         }
     }
@@ -499,13 +579,7 @@ impl<'t> FlatNode<'t> {
     /// Its name with its unit address; the root's is empty.
     #[must_use]
     pub fn name(&self) -> &'t str {
-        text(self.raw_name())
-    }
-
-    /// Its name as bytes.
-    #[must_use]
-    pub fn raw_name(&self) -> &'t [u8] {
-        self.tree.name(self.name)
+        text(self.tree.name(self.name))
     }
 
     /// Whether it is called `name`, unit address and all.
@@ -520,34 +594,31 @@ impl<'t> FlatNode<'t> {
         self.tree.find(self.first, name.as_bytes())
     }
 
-    /// Its properties, names and values, in their order.
-    pub fn properties(&self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
-        let (tree, mut at) = (self.tree, self.first);
-        core::iter::from_fn(move || match tree.next(&mut at)? {
-            Token::Property(property) => Some((tree.property_name(property), tree.value(property))),
-            Token::Begin(_) | Token::End => None,
-        })
-    }
-
     /// The nodes in it.
     pub fn children(&self) -> impl Iterator<Item = FlatNode<'t>> + use<'t> {
-        let (tree, mut at) = (self.tree, self.first);
-        let mut depth = 0_usize;
-        core::iter::from_fn(move || {
-            loop {
-                match tree.next(&mut at)? {
-                    Token::Begin(name) => {
-                        depth += 1;
-                        if depth == 1 {
-                            let first = at;
-                            return Some(FlatNode { tree, name, first });
-                        }
-                    }
-                    Token::End => depth = depth.checked_sub(1)?,
-                    Token::Property(_) => {}
-                }
-            }
-        })
+        let tree = self.tree;
+        let children = tree.children(self.first);
+        children.map(move |(name, first)| FlatNode { tree, name, first })
+    }
+}
+
+/// The nodes in a node: where their names are, and their first properties.
+#[derive(Clone, Copy, Debug)]
+pub struct Children<'t> {
+    words: Words<'t>,
+    at: u32,
+    /// How far below the node `at` is.
+    depth: usize,
+}
+
+impl Iterator for Children<'_> {
+    type Item = (u32, u32);
+
+    fn next(&mut self) -> Option<(u32, u32)> {
+        match self.words {
+            Words::Aligned(words) => words.child(&mut self.at, &mut self.depth),
+            Words::Anywhere(words) => words.child(&mut self.at, &mut self.depth),
+        }
     }
 }
 
@@ -600,66 +671,52 @@ fn text(name: &[u8]) -> &str {
     core::str::from_utf8(name).unwrap_or_default()
 }
 
-/// What a byte may be in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Neither,
-    /// A property's name alone.
-    Property,
-    Both,
-}
+/// What a byte may be in, as bits: a node's name, a property's name.
+const NODE_NAME: u8 = 1;
+const PROPERTY_NAME: u8 = 2;
 
 /// What each byte may be in (tables 2.1 and 2.2).
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Neither; 256];
+const USES: [u8; 256] = {
+    let mut uses = [0; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        classes[byte as usize] = match byte {
+        uses[byte as usize] = match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b',' | b'.' | b'_' | b'+' | b'-' => {
-                Class::Both
+                NODE_NAME | PROPERTY_NAME
             }
-            b'?' | b'#' => Class::Property,
-            _ => Class::Neither,
+            b'?' | b'#' => PROPERTY_NAME,
+            _ => 0,
         };
         byte += 1;
     }
-    classes
+    uses
 };
 
 #[inline(always)]
 fn in_node_name(byte: &u8) -> bool {
-    CLASSES[usize::from(*byte)] == Class::Both
+    USES[usize::from(*byte)] & NODE_NAME != 0
 }
 
 #[inline(always)]
 fn in_property_name(byte: &u8) -> bool {
-    CLASSES[usize::from(*byte)] != Class::Neither
+    USES[usize::from(*byte)] & PROPERTY_NAME != 0
 }
 
-/// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1); the
-/// root's is empty.
+/// How many of `bytes` come before the first zero, if they are a node's name, with a unit address or without (2.2.1).
 #[inline(always)]
-fn node_name(bytes: &[u8], is_root: bool) -> Option<u32> {
-    // Bytes of the name, and where its unit address begins.
-    let (mut length, mut unit) = (0, None);
-    for byte in bytes {
-        if !in_node_name(byte) {
-            match byte {
-                0 => {
-                    let base = unit.map_or(length, |unit| unit - 1);
-                    let right = match is_root {
-                        true => length == 0,
-                        false => (1..=MAX_NAME).contains(&base) && unit != Some(length),
-                    };
-                    return right.then(|| length.try_into().ok()).flatten();
-                }
-                b'@' if unit.is_none() => unit = Some(length + 1),
-                _ => return None,
-            }
+fn node_name(bytes: &[u8]) -> Option<u32> {
+    let mut rest = bytes.iter();
+    let mut end = rest.find(|byte| !in_node_name(byte))?;
+    let base = bytes.len() - rest.len() - 1;
+    if *end == b'@' {
+        let unit = rest.len();
+        end = rest.find(|byte| !in_node_name(byte))?;
+        if unit - rest.len() == 1 {
+            return None;
         }
-        length += 1;
     }
-    None
+    let length = (bytes.len() - rest.len() - 1).try_into().ok();
+    length.filter(|_| *end == 0 && (1..=MAX_NAME).contains(&base))
 }
 
 /// Whether `name` is a property's (2.2.4).
@@ -669,16 +726,15 @@ fn is_property_name(name: &[u8]) -> bool {
 
 /// Whether all that the strings block holds are properties' names, wherever one begins.
 fn are_names(strings: &[u8]) -> bool {
-    let mut first = 0;
-    for (at, byte) in strings.iter().enumerate() {
-        if !in_property_name(byte) {
-            if *byte != 0 || at - first > MAX_NAME {
-                return false;
-            }
-            first = at + 1;
+    let mut rest = strings.iter();
+    let mut from = rest.len();
+    while let Some(end) = rest.find(|byte| !in_property_name(byte)) {
+        if *end != 0 || from - rest.len() > MAX_NAME + 1 {
+            return false;
         }
+        from = rest.len();
     }
-    first == strings.len()
+    from == 0
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub const fn lower_half(value: u64) -> u32 {
     (value & 0xffff_ffff) as u32
 }
 
-pub use flat::{FlatNode, FlatTree, Property, Shape, Token, Value, Visitor, reservations};
+pub use flat::{
+    Children, FlatNode, FlatTree, Property, Shape, Token, Value, Visitor, reservations,
+};
 pub use id::{CpuId, Mpidr, PartitionId, VcpuId};
 pub use nodes::Nodes;
 pub use text::Text;

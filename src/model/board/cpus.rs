@@ -4,8 +4,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::interrupts::Interrupts;
-use super::tree::{Place, Tree};
+use super::interrupts::{Interrupts, Line};
+use super::tree::{Place, Tree, strings};
 use super::{BoardError, BoardProblem, Conduit, Cpu, CpuStart, Timer};
 use crate::words::limits::MAX_CPUS;
 use crate::words::{Mpidr, Pa};
@@ -26,14 +26,16 @@ pub(super) const PMU_KINDS: &[&str] = &[
 const PPIS: core::ops::Range<u32> = 16..32;
 /// The generic timer of an AArch64 board.
 pub(super) const TIMER_KINDS: &[&str] = &["arm,armv8-timer"];
+/// Most interrupts the generic timer has.
+const MAX_TIMERS: usize = 5;
 /// Where the timers are among `interrupts` when nothing names them: secure, non-secure EL1, virtual, EL2.
 const TIMER_ORDER: [&str; 4] = ["sec-phys", "phys", "virt", "hyp-phys"];
 
 /// How PSCI, whose node is at `place`, is called.
 pub(super) fn psci(place: &Place<'_>) -> Result<Conduit, BoardError> {
-    match place.string("method") {
-        "hvc" => Ok(Conduit::Hvc),
-        "smc" => Ok(Conduit::Smc),
+    match place.raw_string("method") {
+        b"hvc" => Ok(Conduit::Hvc),
+        b"smc" => Ok(Conduit::Smc),
         _ => Err(place.error(BoardProblem::Malformed("method"))),
     }
 }
@@ -45,11 +47,15 @@ pub(super) fn cpus(
     psci: Option<Conduit>,
 ) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
     let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
+    let parent = parent.filter(|parent| parent.enabled());
     let parent = parent.ok_or_else(lacks)?;
     let cells = parent.cells()?;
     let mut cpus = ArrayVec::new();
-    for place in parent.children().filter(is_cpu) {
-        let cpu = cpu(&place, cells, psci)?;
+    parent.try_each_child(|place| {
+        if !is_cpu(place) {
+            return Ok(());
+        }
+        let cpu = cpu(place, cells, psci)?;
         if cpus.iter().any(|other: &Cpu| other.mpidr == cpu.mpidr) {
             return Err(place.error(BoardProblem::DuplicateCpu(cpu.mpidr.get())));
         }
@@ -58,8 +64,8 @@ pub(super) fn cpus(
                 what: "CPUs",
                 room: MAX_CPUS,
             })
-        })?;
-    }
+        })
+    })?;
     if cpus.is_empty() {
         return Err(lacks());
     }
@@ -67,19 +73,21 @@ pub(super) fn cpus(
 }
 
 fn is_cpu(place: &Place<'_>) -> bool {
-    let named = place.string("device_type") == "cpu" || place.base_name() == "cpu";
-    named && place.enabled()
+    let named = place.has_base_name("cpu") || place.raw_string("device_type") == b"cpu";
+    named && place.enabled_itself()
 }
 
 fn cpu(place: &Place<'_>, cells: (usize, usize), psci: Option<Conduit>) -> Result<Cpu, BoardError> {
-    if place.value("reg").is_none() {
-        return Err(place.error(BoardProblem::Missing("reg")));
-    }
     let affinity = place.unit(cells)?.filter(|raw| raw & !Mpidr::MASK == 0);
-    let affinity = affinity.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
-    let start = match place.string("enable-method") {
-        "psci" if psci.is_some() => CpuStart::Psci,
-        "spin-table" => CpuStart::SpinTable {
+    let affinity = affinity.ok_or_else(|| {
+        place.error(match place.value("reg") {
+            None => BoardProblem::Missing("reg"),
+            Some(_) => BoardProblem::Malformed("reg"),
+        })
+    })?;
+    let start = match place.raw_string("enable-method") {
+        b"psci" if psci.is_some() => CpuStart::Psci,
+        b"spin-table" => CpuStart::SpinTable {
             release: release(place)?,
         },
         _ => CpuStart::Unknown,
@@ -106,8 +114,22 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
 pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
-    let lines = Interrupts::of(tree, place)?;
-    let intid = |name| timer_interrupt(&lines, place, name);
+    let mut lines: [Option<Line>; MAX_TIMERS] = [None; MAX_TIMERS];
+    let mut rest = Interrupts::of(tree, place)?;
+    for line in &mut lines {
+        *line = rest.next().transpose()?;
+    }
+    let names = place.value("interrupt-names");
+    let intid = |name| {
+        let position = match names {
+            Some(names) => strings(names).position(|own| own == name),
+            None => TIMER_ORDER.iter().position(|own| *own == name),
+        };
+        let line = position.and_then(|position| *lines.get(position)?);
+        let line = line.ok_or_else(|| place.error(BoardProblem::Missing("interrupts")))?;
+        let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
+        Ok(line.intid)
+    };
     Ok(Timer {
         virt: intid("virt")?,
         phys: intid("phys")?,
@@ -121,22 +143,4 @@ pub(super) fn pmu<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Option<u32>,
     let first = Interrupts::of(tree, place)?.next().transpose()?.flatten();
     let intid = first.map(|line| line.intid);
     Ok(intid.filter(|intid| PPIS.contains(intid)))
-}
-
-fn timer_interrupt(
-    lines: &Interrupts<'_, '_>,
-    place: &Place<'_>,
-    name: &str,
-) -> Result<u32, BoardError> {
-    let named = place.strings("interrupt-names").position(|own| own == name);
-    let fixed = || TIMER_ORDER.iter().position(|own| *own == name);
-    let position = match place.value("interrupt-names") {
-        Some(_) => named,
-        None => fixed(),
-    };
-    let missing = || place.error(BoardProblem::Missing("interrupts"));
-    let line = lines.clone().nth(position.ok_or_else(missing)?);
-    let line = line.ok_or_else(missing)??;
-    let line = line.ok_or_else(|| place.error(BoardProblem::NotAtGic))?;
-    Ok(line.intid)
 }

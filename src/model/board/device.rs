@@ -129,7 +129,7 @@ pub fn device<'t>(tree: &'t [u8], path: &str) -> Result<DeviceInfo<'t>, BoardErr
 /// # Errors
 /// `Damaged` and its like if `tree` is no device tree; items fail one by one.
 pub fn devices(tree: &[u8]) -> Result<Devices<'_>, BoardError> {
-    let (tree, _) = Survey::of(tree)?;
+    let tree = Survey::new().read(tree)?;
     let walk = tree.walk();
     Ok(Devices { tree, walk })
 }

@@ -56,7 +56,7 @@ impl<'p, 't> Interrupts<'p, 't> {
             tree,
             place,
             rest: place.value("interrupts").unwrap_or_default(),
-            controller: Some(Controller::read(place)?),
+            controller: Some(tree.controller_at(place)?),
         })
     }
 

@@ -19,17 +19,19 @@ pub(super) fn ram(
 ) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
     let root = tree.root();
     let mut ram = ArrayVec::new();
-    let between = nodes.into_iter().flat_map(|(first, last)| {
-        let children = root.children_at(first);
-        children.take_while(move |place| place.name_at() <= last)
-    });
-    for place in between.filter(is_memory) {
-        for entry in place.registers()? {
-            let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
-            if range.size() > 0 {
-                join(&mut ram, range).map_err(|problem| place.error(problem))?;
+    if let Some((first, last)) = nodes {
+        root.try_each_child_in(first..=last, |place| {
+            if !is_memory(place) {
+                return Ok(());
             }
-        }
+            for entry in place.registers()? {
+                let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
+                if range.size() > 0 {
+                    join(&mut ram, range).map_err(|problem| place.error(problem))?;
+                }
+            }
+            Ok(())
+        })?;
     }
     if ram.is_empty() {
         return Err(root.error(BoardProblem::Lacks(
@@ -40,7 +42,7 @@ pub(super) fn ram(
 }
 
 fn is_memory(place: &Place<'_>) -> bool {
-    let named = place.string("device_type") == MEMORY || place.base_name() == MEMORY;
+    let named = place.has_base_name(MEMORY) || place.string("device_type") == MEMORY;
     named && place.enabled()
 }
 
@@ -90,12 +92,16 @@ pub(super) fn reserved<'t>(
     let Some(node) = node else {
         return Ok(all);
     };
-    for place in node.children().filter(Place::enabled) {
+    node.try_each_child(|place| {
+        if !place.enabled() {
+            return Ok(());
+        }
         for entry in place.registers()? {
             let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
-            add(&mut all, &place, range, place.name())?;
+            add(&mut all, place, range, place.name())?;
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 

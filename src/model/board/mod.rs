@@ -245,7 +245,8 @@ impl<'t> Board<'t> {
     /// # Errors
     /// Names the node and what is wrong with it, or what the board lacks.
     pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
-        let (tree, survey) = Survey::of(tree)?;
+        let mut survey = Survey::new();
+        let tree = survey.read(tree)?;
         let root = tree.root();
         let [psci, manager, gic, timer, pmu] = &survey.nodes;
         let [chosen, _, cpus, reserved] = &survey.tops;
@@ -332,7 +333,8 @@ impl Board<'_> {
 /// The console alone, without its interrupt, out of a tree that may be refused otherwise: for saying so.
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
-    let (tree, survey) = Survey::of(tree).ok()?;
+    let mut survey = Survey::new();
+    let tree = survey.read(tree).ok()?;
     let (_, console) = chosen::without_interrupt(&tree, &survey).ok()??;
     Some(console)
 }

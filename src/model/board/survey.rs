@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::tree::{Place, Tree, compatibles, has};
+use super::tree::{Place, Tree, has, raw_strings};
 use super::{BoardError, chosen, cpus, gic, power};
 use crate::words::{FlatTree, Property, Value, Visitor};
 
@@ -10,69 +10,69 @@ use crate::words::{FlatTree, Property, Value, Visitor};
 const MAX_UARTS: usize = 4;
 /// What a node of RAM is called, and its `device_type` (3.4).
 pub(super) const MEMORY: &str = "memory";
-/// The kinds of nodes that are looked for, in the order of [`Survey::nodes`].
-const KINDS: [&[&str]; 5] = [
+/// The kinds of nodes that are looked for: those in the order of [`Survey::nodes`], then UARTs.
+const KINDS: [&[&str]; NODES + 1] = [
     cpus::PSCI_KINDS,
     power::PM_KINDS,
     gic::KINDS,
     cpus::TIMER_KINDS,
     cpus::PMU_KINDS,
+    chosen::UART_KINDS,
 ];
-/// A set made of each of the kinds' texts.
-macro_rules! of_kinds {
-    ($set:ident) => {{
-        let mut bits = $set(chosen::UART_KINDS);
-        let mut list = 0;
-        while list < KINDS.len() {
-            bits |= $set(KINDS[list]);
-            list += 1;
-        }
-        bits
-    }};
-}
-
-/// A bit for each first byte, and for each length, that one of the kinds looked for has: most nodes have others.
-const INITIALS: u128 = of_kinds!(initials);
-const LENGTHS: u128 = of_kinds!(lengths);
+/// How many of the kinds one node is enough of.
+const NODES: usize = 5;
+/// What most nodes have not: a text that looks like one of these.
+const KIND_MARKS: Marks = Marks::of(&KINDS);
 /// The names of the root's children that are looked for, in the order of [`Survey::tops`].
 const TOPS: [&str; 4] = ["chosen", "aliases", "cpus", "reserved-memory"];
-/// A bit for each first byte of these, and of RAM's.
-const TOP_INITIALS: u128 = initials(&TOPS) | initials(&[MEMORY]);
+/// What most of the root's children have not: a name that looks like one of these, or RAM's.
+const TOP_MARKS: Marks = Marks::of(&[&TOPS, &[MEMORY]]);
 
 /// Where no name is: the strings are smaller.
 const NOWHERE: u32 = u32::MAX;
 
-/// A bit for the first byte of each.
-const fn initials(texts: &[&str]) -> u128 {
-    let mut bytes = 0;
-    let mut text = 0;
-    while text < texts.len() {
-        bytes |= 1 << (texts[text].as_bytes()[0] & 127);
-        text += 1;
-    }
-    bytes
+/// What tells at a glance that a text is none of a few: a bit for each of their first bytes, and of their lengths, by its last
+/// five bits.
+struct Marks {
+    initials: u32,
+    lengths: u32,
 }
 
-/// A bit for the length of each.
-const fn lengths(texts: &[&str]) -> u128 {
-    let mut lengths = 0;
-    let mut text = 0;
-    while text < texts.len() {
-        lengths |= 1 << texts[text].len();
-        text += 1;
+impl Marks {
+    /// Those of the texts in `lists`.
+    const fn of(lists: &[&[&str]]) -> Self {
+        let (mut initials, mut lengths) = (0, 0);
+        let mut list = 0;
+        while list < lists.len() {
+            let mut text = 0;
+            while text < lists[list].len() {
+                let bytes = lists[list][text].as_bytes();
+                initials |= 1 << (bytes[0] % 32);
+                lengths |= 1 << (bytes.len() % 32);
+                text += 1;
+            }
+            list += 1;
+        }
+        Self { initials, lengths }
     }
-    lengths
-}
 
-/// Whether `byte` may be in such a set.
-const fn may_be(byte: u8, set: u128) -> bool {
-    set >> (byte & 127) & 1 != 0
+    /// Whether one of the texts may begin so.
+    #[inline(always)]
+    const fn may_begin(&self, initial: u8) -> bool {
+        self.initials >> (initial % 32) & 1 != 0
+    }
+
+    /// Whether one of the texts may be so long.
+    #[inline(always)]
+    const fn may_be_long(&self, length: usize) -> bool {
+        self.lengths >> (length % 32) & 1 != 0
+    }
 }
 
 /// What was found.
 pub(super) struct Survey<'t> {
-    /// For each of [`KINDS`], the first usable node: PSCI, the power manager, the GIC, the timer, the performance monitors.
-    pub nodes: [Option<Place<'t>>; KINDS.len()],
+    /// For each of [`KINDS`] but UARTs, the first usable node: PSCI, the power manager, the GIC, the timer, the performance monitors.
+    pub nodes: [Option<Place<'t>>; NODES],
     /// Each of [`TOPS`], if it is there.
     pub tops: [Option<Place<'t>>; TOPS.len()],
     /// The first UARTs that this image has a driver for.
@@ -82,12 +82,10 @@ pub(super) struct Survey<'t> {
 }
 
 /// A survey under way.
-struct Surveyor<'t> {
-    found: Survey<'t>,
-    /// The node opened last, once one is; nothing is found any more where it would lie too deep.
-    place: Option<Place<'t>>,
-    /// The root was opened.
-    started: bool,
+struct Surveyor<'t, 's> {
+    found: &'s mut Survey<'t>,
+    /// The node opened last. Nothing is made of what is found in a tree that nests too deep.
+    place: Place<'t>,
     /// Where in the strings `compatible` is, and the last name that was neither that nor another that is looked for: what is
     /// called alike mostly begins at the same place.
     compatible: u32,
@@ -97,87 +95,81 @@ struct Surveyor<'t> {
 }
 
 impl<'t> Survey<'t> {
+    /// Where nothing was found yet.
+    pub(super) fn new() -> Self {
+        Self {
+            nodes: [None; NODES],
+            tops: [None; TOPS.len()],
+            uarts: ArrayVec::new(),
+            memory: None,
+        }
+    }
+
     /// Checks the structure of the tree in `bytes`, and notes what is found on the way.
-    pub(super) fn of(bytes: &'t [u8]) -> Result<(Tree<'t>, Self), BoardError> {
-        let mut surveyor = Surveyor {
-            found: Survey {
-                nodes: [None; KINDS.len()],
-                tops: [None; TOPS.len()],
-                uarts: ArrayVec::new(),
-                memory: None,
-            },
-            place: None,
-            started: false,
+    pub(super) fn read(&mut self, bytes: &'t [u8]) -> Result<Tree<'t>, BoardError> {
+        let tree = FlatTree::read_with(bytes, |flat| Surveyor {
+            found: self,
+            place: Place::root(*flat),
             compatible: NOWHERE,
             other: NOWHERE,
             dull: None,
-        };
-        let tree = FlatTree::read_with(bytes, &mut surveyor);
+        });
         let mut tree = Tree::bounded(bytes, tree)?;
-        let [_, _, gic, ..] = &surveyor.found.nodes;
+        let [_, _, gic, ..] = &self.nodes;
         if let Some(gic) = gic {
             tree.favour(gic);
         }
-        Ok((tree, surveyor.found))
+        Ok(tree)
     }
 }
 
-impl<'t> Visitor<'t> for Surveyor<'t> {
+impl<'t> Visitor<'t> for Surveyor<'t, '_> {
     #[inline(always)]
     fn begin(&mut self, flat: &FlatTree<'t>, name: u32, first: u32) {
-        let Some(place) = &mut self.place else {
-            if !core::mem::replace(&mut self.started, true) {
-                self.place = Some(Place::root(*flat));
-            }
-            return;
-        };
-        if !place.enter(name, first) {
-            self.place = None;
-        } else if place.depth() == 1 && may_be(flat.node_initial(name), TOP_INITIALS) {
+        self.place.enter(name, first);
+        if self.place.depth() == 1 && TOP_MARKS.may_begin(flat.node_initial(name)) {
             self.top(flat, name);
         }
     }
 
     #[inline(always)]
     fn property(&mut self, flat: &FlatTree<'t>, property: Property) {
-        let Property { name, value } = property;
-        if name == self.compatible {
-            self.kind(flat, value);
-        } else if name != self.other && matches!(flat.initial(property), b'c' | b'd') {
-            self.look(flat, name, value);
+        if matches!(flat.initial(property), b'c' | b'd') {
+            let Property { name, value } = property;
+            if name == self.compatible {
+                self.kind(flat, value);
+            } else if name != self.other {
+                self.look(flat, name, value);
+            }
         }
     }
 
     #[inline(always)]
     fn end(&mut self) {
-        // The root's end comes last.
-        if let Some(place) = &mut self.place {
-            place.leave();
-        }
+        self.place.leave();
     }
 }
 
-impl<'t> Surveyor<'t> {
+impl<'t> Surveyor<'t, '_> {
     /// Notes a child of the root by its name.
     #[cold]
     #[inline(never)]
     fn top(&mut self, flat: &FlatTree<'t>, name: u32) {
-        if matches!(flat.after(name, MEMORY.as_bytes()), Some(0 | b'@')) {
+        if self.place.has_base_name(MEMORY) {
             self.memory();
         }
         for (top, found) in TOPS.iter().zip(&mut self.found.tops) {
             if found.is_none() && flat.is_called(name, top.as_bytes()) {
-                *found = self.place;
+                *found = Some(self.place);
             }
         }
     }
 
     /// Notes a node that looks like RAM.
     fn memory(&mut self) {
-        if let Some(name) = self.place.as_ref().map(Place::name_at) {
-            let first = self.found.memory.map_or(name, |(first, _)| first);
-            self.found.memory = Some((first, name));
-        }
+        let name = self.place.name_at();
+        let first = self.found.memory.map_or(name, |(first, _)| first);
+        self.found.memory = Some((first, name));
     }
 
     /// Looks at a property whose name is not known by its place.
@@ -188,8 +180,8 @@ impl<'t> Surveyor<'t> {
             self.compatible = name;
             self.kind(flat, value);
         } else if flat.is_name(name, b"device_type") {
-            let is_top = self.place.as_ref().is_some_and(|place| place.depth() == 1);
-            if is_top && compatibles(flat.bytes(value)).any(|own| own == MEMORY.as_bytes()) {
+            let is_top = self.place.depth() == 1;
+            if is_top && raw_strings(flat.bytes(value)).any(|own| own == MEMORY.as_bytes()) {
                 self.memory();
             }
         } else {
@@ -197,29 +189,24 @@ impl<'t> Surveyor<'t> {
         }
     }
 
-    /// Notes a node by its `compatible`: strings, each with a zero at its end.
+    /// Notes a node by its `compatible`.
     #[cold]
     #[inline(never)]
     fn kind(&mut self, flat: &FlatTree<'t>, value: Value) {
-        if self.dull.is_some_and(|dull| flat.is_alike(dull, value)) {
-            return;
+        if !self.dull.is_some_and(|dull| flat.is_alike(dull, value)) {
+            self.kinds(flat, value);
         }
-        let bytes = flat.bytes(value);
-        if bytes.last() != Some(&0) {
-            return;
-        }
+    }
+
+    /// Notes a node by its `compatible`, which is another than that of the last.
+    #[inline(never)]
+    fn kinds(&mut self, flat: &FlatTree<'t>, value: Value) {
         self.dull = Some(value);
-        let mut first = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            if *byte == 0 {
-                let own = bytes.get(first..at).unwrap_or_default();
-                let initial = own.first().copied().unwrap_or(0);
-                let length = u8::try_from(own.len()).unwrap_or(0);
-                if may_be(initial, INITIALS) && may_be(length, LENGTHS) {
-                    self.note(own);
-                    self.dull = None;
-                }
-                first = at + 1;
+        for own in raw_strings(flat.bytes(value)) {
+            let initial = own.first().copied().unwrap_or(0);
+            if KIND_MARKS.may_begin(initial) && KIND_MARKS.may_be_long(own.len()) {
+                self.note(own);
+                self.dull = None;
             }
         }
     }
@@ -227,16 +214,16 @@ impl<'t> Surveyor<'t> {
     /// Notes a node by one of the strings in its `compatible`.
     #[inline(never)]
     fn note(&mut self, own: &[u8]) {
-        let Some(place) = &self.place else {
+        let place = &self.place;
+        let Some(kind) = KINDS.iter().position(|kinds| has(kinds, own)) else {
             return;
         };
-        for (kinds, found) in KINDS.iter().zip(&mut self.found.nodes) {
-            if found.is_none() && has(kinds, own) && place.enabled() {
-                *found = self.place;
+        match self.found.nodes.get_mut(kind) {
+            Some(found) if found.is_none() && place.enabled() => *found = Some(*place),
+            Some(_) => {}
+            None => {
+                let _ = self.found.uarts.try_push(*place);
             }
-        }
-        if has(chosen::UART_KINDS, own) {
-            let _ = self.found.uarts.try_push(*place);
         }
     }
 }

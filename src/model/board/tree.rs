@@ -3,6 +3,8 @@
 //! Invariant: a [`Tree`] has at most [`MAX_NODES`] nodes, none deeper than [`MAX_DEPTH`], so every walk ends,
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
+use core::ops::RangeInclusive;
+
 use super::interrupts::Controller;
 use super::{BoardError, BoardProblem, NodePath};
 use crate::words::{FlatTree, Pa, Range, Shape, Text, Token, reservations};
@@ -36,7 +38,7 @@ pub(super) struct Tree<'t> {
 struct Favourite<'t> {
     handle: u32,
     place: Place<'t>,
-    /// What it is as an interrupt controller, if it is one.
+    /// What it is as an interrupt controller, if it is a sound one.
     controller: Option<Controller>,
 }
 
@@ -114,6 +116,16 @@ impl<'t> Tree<'t> {
             place: *place,
             controller: Controller::read(place).ok(),
         });
+    }
+
+    /// What `place` is as an interrupt controller.
+    pub(super) fn controller_at(&self, place: &Place<'_>) -> Result<Controller, BoardError> {
+        let favourite = self.favourite.as_ref();
+        let known = favourite.filter(|own| own.place.first == place.first);
+        match known.and_then(|own| own.controller) {
+            Some(controller) => Ok(controller),
+            None => Controller::read(place),
+        }
     }
 
     /// The interrupt controller whose `phandle` is `handle`, where it is known.
@@ -224,11 +236,12 @@ impl<'t> Place<'t> {
     /// deep.
     #[inline(always)]
     pub(super) fn enter(&mut self, name: u32, first: u32) -> bool {
-        let Some(below) = self.below.get_mut(self.depth) else {
+        let depth = self.depth;
+        let Some(below) = self.below.get_mut(depth) else {
             return false;
         };
         *below = name;
-        (self.depth, self.first) = (self.depth + 1, first);
+        (self.depth, self.first) = (depth + 1, first);
         true
     }
 
@@ -279,48 +292,65 @@ impl<'t> Place<'t> {
 
     /// The nodes below this one.
     pub(super) fn children(&self) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        self.children_from(self.first)
-    }
-
-    /// The nodes below this one from the one whose name is at `name`.
-    pub(super) fn children_at(&self, name: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        self.children_from(name.saturating_sub(1))
-    }
-
-    /// The nodes below this one from where one begins.
-    fn children_from(&self, at: u32) -> impl Iterator<Item = Place<'t>> + use<'t> {
-        let (place, mut at, mut depth) = (*self, at, 0_usize);
+        let (place, mut children) = (*self, self.flat.children(self.first));
         core::iter::from_fn(move || {
-            loop {
-                match place.flat.next(&mut at)? {
-                    Token::Property(_) => {}
-                    Token::End => depth = depth.checked_sub(1)?,
-                    Token::Begin(name) => {
-                        depth += 1;
-                        if depth == 1 {
-                            let mut child = place;
-                            return child.enter(name, at).then_some(child);
-                        }
-                    }
-                }
-            }
+            let (name, first) = children.next()?;
+            place.below(name, first)
         })
+    }
+
+    /// Gives `each` the nodes below this one, up to its first error.
+    pub(super) fn try_each_child(
+        &self,
+        each: impl FnMut(&Self) -> Result<(), BoardError>,
+    ) -> Result<(), BoardError> {
+        self.try_each_child_in(0..=u32::MAX, each)
+    }
+
+    /// Gives `each` those of the nodes below this one whose names are at `names`, up to its first error.
+    pub(super) fn try_each_child_in(
+        &self,
+        names: RangeInclusive<u32>,
+        mut each: impl FnMut(&Self) -> Result<(), BoardError>,
+    ) -> Result<(), BoardError> {
+        let mut child = *self;
+        let from = names.start().saturating_sub(1).max(self.first);
+        for (name, first) in self.flat.children(from) {
+            if name > *names.end() || !child.enter(name, first) {
+                break;
+            }
+            each(&child)?;
+            child.leave();
+        }
+        Ok(())
     }
 
     /// The child called `name`, or the only one called so but for its unit address.
     fn child(&self, name: &str) -> Option<Self> {
         let (mut alike, mut count) = (None, 0);
-        for child in self.children() {
-            match self.flat.after(child.name_at(), name.as_bytes()) {
-                Some(0) => return Some(child),
+        for (own, first) in self.flat.children(self.first) {
+            match self.flat.after(own, name.as_bytes()) {
+                Some(0) => return self.below(own, first),
                 Some(b'@') if !name.contains('@') => {
                     count += 1;
-                    alike = Some(child);
+                    alike = Some((own, first));
                 }
                 _ => {}
             }
         }
-        alike.filter(|_| count == 1)
+        let (own, first) = alike.filter(|_| count == 1)?;
+        self.below(own, first)
+    }
+
+    /// The node in this one whose name is at `name` and whose properties begin at `first`; none if it lies too deep.
+    fn below(mut self, name: u32, first: u32) -> Option<Self> {
+        self.enter(name, first).then_some(self)
+    }
+
+    /// Whether the node's name without its unit address is `base`.
+    pub(super) fn has_base_name(&self, base: &str) -> bool {
+        let next = self.flat.after(self.name_at(), base.as_bytes());
+        matches!(next, Some(0 | b'@'))
     }
 
     /// The node's name without its unit address.
@@ -347,11 +377,14 @@ impl<'t> Place<'t> {
         path
     }
 
-    /// Whether `path` is the node's.
+    /// Whether `path` is the node's, with no slash too many.
     pub(super) fn is_at(&self, path: &str) -> bool {
-        let parts = path.split('/').filter(|part| !part.is_empty());
-        let own = self.names().iter().map(|name| self.flat.name(*name));
-        path.starts_with('/') && parts.map(str::as_bytes).eq(own)
+        let mut rest = Some(path.as_bytes());
+        for name in self.names() {
+            let below = rest.and_then(|rest| rest.strip_prefix(b"/"));
+            rest = below.and_then(|below| below.strip_prefix(self.flat.name(*name)));
+        }
+        rest == Some(b"")
     }
 
     /// This node's error.
@@ -364,7 +397,7 @@ impl<'t> Place<'t> {
 
     /// The value of a property, if the node has it.
     pub(super) fn value(&self, name: &str) -> Option<&'t [u8]> {
-        self.flat.find(self.first, name.as_bytes())
+        self.value_from(self.first, name)
     }
 
     /// The value of a property of the node whose properties begin at `first`, this one or one above it.
@@ -379,7 +412,13 @@ impl<'t> Place<'t> {
 
     /// The first string of a property, empty if there is none.
     pub(super) fn string(&self, name: &str) -> &'t str {
-        self.strings(name).next().unwrap_or_default()
+        text(self.raw_string(name))
+    }
+
+    /// The first string of a property as bytes, empty if there is none: for telling it from others.
+    pub(super) fn raw_string(&self, name: &str) -> &'t [u8] {
+        let value = self.value(name).unwrap_or_default();
+        raw_strings(value).next().unwrap_or_default()
     }
 
     /// A property that is one cell.
@@ -405,25 +444,36 @@ impl<'t> Place<'t> {
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
         let value = self.value("compatible").unwrap_or_default();
-        compatibles(value).any(|own| has(kinds, own))
+        raw_strings(value).any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
     pub(super) fn enabled(&self) -> bool {
-        self.names().iter().all(|name| {
-            let first = self.flat.after_name(*name);
-            match first.and_then(|first| self.flat.find(first, b"status")) {
-                None => true,
-                Some(status) => matches!(strings(status).next(), Some("okay" | "ok")),
-            }
-        })
+        (1..=self.depth).all(|depth| self.enabled_at(depth))
+    }
+
+    /// Whether the node's own `status` lets it be used, whatever is above it.
+    pub(super) fn enabled_itself(&self) -> bool {
+        self.enabled_at(self.depth)
+    }
+
+    fn enabled_at(&self, depth: usize) -> bool {
+        match self.value_from(self.first_at(depth), "status") {
+            None => true,
+            Some(status) => matches!(raw_strings(status).next(), Some(b"okay" | b"ok")),
+        }
     }
 
     /// `#address-cells` and `#size-cells` for this node's children.
     pub(super) fn cells(&self) -> Result<(usize, usize), BoardError> {
+        self.cells_at(self.depth)
+    }
+
+    /// `#address-cells` and `#size-cells` for the children of the node that [`Self::above`] gives.
+    fn cells_at(&self, depth: usize) -> Result<(usize, usize), BoardError> {
         Ok((
-            self.cell_count("#address-cells", DEFAULT_ADDRESS_CELLS)?,
-            self.cell_count("#size-cells", DEFAULT_SIZE_CELLS)?,
+            self.cell_count_at(depth, "#address-cells", DEFAULT_ADDRESS_CELLS)?,
+            self.cell_count_at(depth, "#size-cells", DEFAULT_SIZE_CELLS)?,
         ))
     }
 
@@ -433,11 +483,22 @@ impl<'t> Place<'t> {
         name: &'static str,
         default: usize,
     ) -> Result<usize, BoardError> {
-        match self.cell(name)?.map(usize::try_from) {
-            None => Ok(default),
-            Some(Ok(count)) if count <= MAX_CELLS => Ok(count),
-            Some(_) => Err(self.error(BoardProblem::Malformed(name))),
-        }
+        self.cell_count_at(self.depth, name, default)
+    }
+
+    /// A property that counts cells, of the node that [`Self::above`] gives.
+    fn cell_count_at(
+        &self,
+        depth: usize,
+        name: &'static str,
+        default: usize,
+    ) -> Result<usize, BoardError> {
+        let Some(value) = self.value_from(self.first_at(depth), name) else {
+            return Ok(default);
+        };
+        let count = cell(value).and_then(|count| usize::try_from(count).ok());
+        let count = count.filter(|count| *count <= MAX_CELLS);
+        count.ok_or_else(|| self.above(depth).error(BoardProblem::Malformed(name)))
     }
 
     /// The entries of `reg`, each in the CPUs' address space; `None` for one that has no place there: behind a
@@ -446,12 +507,14 @@ impl<'t> Place<'t> {
         &self,
     ) -> Result<impl Iterator<Item = Result<Option<Range>, BoardError>> + use<'_, 't>, BoardError>
     {
-        let (address, size) = self.parent().map_or(Ok((0, 0)), |parent| parent.cells())?;
+        let above = self.depth.checked_sub(1);
+        let cells = above.map_or(Ok((0, 0)), |above| self.cells_at(above))?;
+        let (address, size) = cells;
         let entries = self.groups("reg", address + size)?;
         Ok(entries.map(move |entry| {
             let (base, size) = entry.split_at_checked(address * CELL).unwrap_or_default();
             match (number(base), number(size)) {
-                (Some(base), Some(bytes)) if !size.is_empty() => self.translate(base, bytes),
+                (Some(base), Some(bytes)) if !size.is_empty() => self.translate(cells, base, bytes),
                 _ => Ok(None),
             }
         }))
@@ -471,7 +534,16 @@ impl<'t> Place<'t> {
         name: &'static str,
         cells: usize,
     ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
-        let value = self.value(name).unwrap_or_default();
+        self.groups_of(self.value(name).unwrap_or_default(), name, cells)
+    }
+
+    /// The value of the property called `name` in groups of `cells` cells.
+    fn groups_of(
+        &self,
+        value: &'t [u8],
+        name: &'static str,
+        cells: usize,
+    ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
         let bytes = cells.saturating_mul(CELL).max(1);
         if !value.len().is_multiple_of(bytes) || (cells == 0 && !value.is_empty()) {
             return Err(self.error(BoardProblem::Malformed(name)));
@@ -479,19 +551,21 @@ impl<'t> Place<'t> {
         Ok(value.chunks_exact(bytes))
     }
 
-    /// Takes a range from this node's bus to the CPUs' address space, through each `ranges` on the way (2.3.8).
-    fn translate(&self, base: u64, size: u64) -> Result<Option<Range>, BoardError> {
-        let mut base = base;
-        let mut bus = self.parent();
-        while let Some(place) = bus {
-            let Some(parent) = place.parent() else {
-                break;
-            };
-            match place.through(&parent, base, size)? {
+    /// Takes a range from this node's bus, with its `cells`, to the CPUs' address space, through each `ranges` on the way (2.3.8).
+    fn translate(
+        &self,
+        cells: (usize, usize),
+        base: u64,
+        size: u64,
+    ) -> Result<Option<Range>, BoardError> {
+        let (mut base, mut cells) = (base, cells);
+        for depth in (1..self.depth).rev() {
+            let above = self.cells_at(depth - 1)?;
+            match self.through(depth, cells, above, base, size)? {
                 Some(above) => base = above,
                 None => return Ok(None),
             }
-            bus = Some(parent);
+            cells = above;
         }
         let range = Range::new(Pa::new(base), size);
         range
@@ -505,7 +579,8 @@ impl<'t> Place<'t> {
         const NAME: &str = "dma-ranges";
         self.value(NAME).filter(|value| !value.is_empty())?;
         let cells = self.cells().ok();
-        let above = self.parent().and_then(|parent| parent.cells().ok());
+        let above = self.depth.checked_sub(1);
+        let above = above.and_then(|above| self.cells_at(above).ok());
         // What is malformed lets nothing through.
         let (child, above, length) = match (cells, above) {
             (Some((child, length)), Some((above, _))) => (child, above, length),
@@ -519,17 +594,23 @@ impl<'t> Place<'t> {
         Some(windows)
     }
 
-    /// Takes an address on this bus to `parent`'s, if one of its `ranges` covers it.
-    fn through(&self, parent: &Self, base: u64, size: u64) -> Result<Option<u64>, BoardError> {
-        let Some(value) = self.value("ranges") else {
+    /// Takes an address on the bus that [`Self::above`] gives to the one above that, if one of its `ranges` covers it.
+    fn through(
+        &self,
+        depth: usize,
+        (child, length): (usize, usize),
+        (above, _): (usize, usize),
+        base: u64,
+        size: u64,
+    ) -> Result<Option<u64>, BoardError> {
+        let Some(value) = self.value_from(self.first_at(depth), "ranges") else {
             return Ok(None);
         };
         if value.is_empty() {
             return Ok(Some(base));
         }
-        let (child, length) = self.cells()?;
-        let (above, _) = parent.cells()?;
-        for entry in self.groups("ranges", child + above + length)? {
+        let bus = self.above(depth);
+        for entry in bus.groups_of(value, "ranges", child + above + length)? {
             if let Some(above) = Window::read(entry, child, above).and_then(|w| w.map(base, size)) {
                 return Ok(Some(above));
             }
@@ -549,9 +630,9 @@ fn text(name: &[u8]) -> &str {
     core::str::from_utf8(name).unwrap_or_default()
 }
 
-/// The zero-terminated strings in `value`; none if the last one is not terminated.
+/// The zero-terminated strings in `value` as bytes; none if the last one is not terminated.
 #[inline(always)]
-pub(super) fn compatibles(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn raw_strings(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let text = value.strip_suffix(&[0]);
     text.into_iter()
         .flat_map(|text| text.split(|byte| *byte == 0))
@@ -611,8 +692,6 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
 }
 
 /// The zero-terminated strings in `value`, as far as they are UTF-8.
-fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
-    let text = value.strip_suffix(&[0]);
-    let parts = text.into_iter().flat_map(|text| text.split(|b| *b == 0));
-    parts.map_while(|part| core::str::from_utf8(part).ok())
+pub(super) fn strings(value: &[u8]) -> impl Iterator<Item = &str> {
+    raw_strings(value).map_while(|own| core::str::from_utf8(own).ok())
 }
