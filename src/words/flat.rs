@@ -30,45 +30,53 @@ const END: u32 = 9;
 /// Where the root's name is in the structure block, behind its token.
 const ROOT: u32 = 1;
 
+/// A big-endian word. On a board it is read as one: a tree lies at a multiple of eight bytes (5.6), and without an MMU a load
+/// that is not aligned faults, so that bytes would take a load each. On a host a tree lies anywhere.
+#[cfg(target_os = "none")]
+type Word = u32;
+#[cfg(not(target_os = "none"))]
 type Word = [u8; CELL];
 
-/// Big-endian words. A tree lies at a multiple of eight bytes (5.6), and its words are read as words then: without a MMU, a
-/// load that is not aligned faults, so that other words take a load for each byte.
-#[derive(Clone, Copy, Debug)]
-enum Words<'t> {
-    Aligned(&'t [u32]),
-    Anywhere(&'t [Word]),
+/// What a word says.
+#[inline(always)]
+fn number(word: Word) -> u32 {
+    #[cfg(target_os = "none")]
+    return u32::from_be(word);
+    #[cfg(not(target_os = "none"))]
+    return u32::from_be_bytes(word);
 }
+
+/// The structure block.
+#[derive(Clone, Copy, Debug)]
+struct Words<'t>(&'t [Word]);
 
 impl<'t> Words<'t> {
-    /// The words in `bytes`; what is left behind the last is not one.
-    fn of(bytes: &'t [u8]) -> Self {
-        let (words, _) = bytes.as_chunks();
-        match <[u32]>::ref_from_bytes(words.as_flattened()) {
-            Ok(words) => Self::Aligned(words),
-            Err(_) => Self::Anywhere(words),
-        }
+    /// The words in `bytes`; what is left behind the last is not one. `None` if words cannot be read there.
+    fn of(bytes: &'t [u8]) -> Option<Self> {
+        let (words, _) = <[Word]>::ref_from_prefix(bytes).ok()?;
+        Some(Self(words))
     }
 
-    /// The bytes from the word at `at` on.
+    /// The word at `at`.
+    #[inline(always)]
+    fn cell(self, at: u32) -> Option<u32> {
+        self.0.get(at as usize).copied().map(number)
+    }
+
+    /// The word at `at`, and the two behind it.
+    #[inline(always)]
+    fn three(self, at: u32) -> Option<[u32; 3]> {
+        let at = at as usize;
+        let words = self.0.get(at..at.saturating_add(3))?;
+        let [one, two, three] = *words.first_chunk()?;
+        Some([number(one), number(two), number(three)])
+    }
+
+    /// The bytes from the word at `at` on; none past the end.
     #[inline(always)]
     fn bytes(self, at: u32) -> &'t [u8] {
-        match self {
-            Self::Aligned(words) => words.bytes(at),
-            Self::Anywhere(words) => words.bytes(at),
-        }
-        .unwrap_or_default()
+        self.0.get(at as usize..).unwrap_or_default().as_bytes()
     }
-}
-
-/// Words of one of the two kinds: for loops that ask once which it is.
-trait Cells<'t>: Copy {
-    /// The word at `at`.
-    fn cell(self, at: u32) -> Option<u32>;
-    /// The word at `at`, and the two behind it.
-    fn three(self, at: u32) -> Option<[u32; 3]>;
-    /// The bytes from the word at `at` on, unless that is past the end.
-    fn bytes(self, at: u32) -> Option<&'t [u8]>;
 
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     ///
@@ -140,50 +148,6 @@ trait Cells<'t>: Copy {
             at = at.wrapping_add(1);
         }
         Some(at.wrapping_add(1))
-    }
-}
-
-impl<'t> Cells<'t> for &'t [u32] {
-    #[inline(always)]
-    fn cell(self, at: u32) -> Option<u32> {
-        self.get(at as usize).copied().map(u32::from_be)
-    }
-
-    #[inline(always)]
-    fn three(self, at: u32) -> Option<[u32; 3]> {
-        let at = at as usize;
-        let words = self.get(at..at.saturating_add(3))?;
-        let [one, two, three] = *words.first_chunk()?;
-        Some([u32::from_be(one), u32::from_be(two), u32::from_be(three)])
-    }
-
-    #[inline(always)]
-    fn bytes(self, at: u32) -> Option<&'t [u8]> {
-        self.get(at as usize..).map(IntoBytes::as_bytes)
-    }
-}
-
-impl<'t> Cells<'t> for &'t [Word] {
-    #[inline(always)]
-    fn cell(self, at: u32) -> Option<u32> {
-        self.get(at as usize).copied().map(u32::from_be_bytes)
-    }
-
-    #[inline(always)]
-    fn three(self, at: u32) -> Option<[u32; 3]> {
-        let at = at as usize;
-        let words = self.get(at..at.saturating_add(3))?;
-        let [one, two, three] = *words.first_chunk()?;
-        Some([
-            u32::from_be_bytes(one),
-            u32::from_be_bytes(two),
-            u32::from_be_bytes(three),
-        ])
-    }
-
-    #[inline(always)]
-    fn bytes(self, at: u32) -> Option<&'t [u8]> {
-        self.get(at as usize..).map(<[_]>::as_flattened)
     }
 }
 
@@ -263,7 +227,7 @@ struct Header([u32; 10]);
 impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (words, _) = bytes.as_chunks::<CELL>();
-        let fields: &[Word; 10] = words.first_chunk()?;
+        let fields: &[[u8; CELL]; 10] = words.first_chunk()?;
         Some(Self(fields.map(u32::from_be_bytes)))
     }
 
@@ -330,28 +294,25 @@ impl<'t> FlatTree<'t> {
         let bytes = trimmed(bytes)?;
         let blocks = Header::read(bytes)?.check(bytes.len())?;
         let tree = Self {
-            words: Words::of(bytes.get(blocks.structure)?),
+            words: Words::of(bytes.get(blocks.structure)?)?,
             strings: bytes.get(blocks.strings)?,
         };
         let ended = reserved(bytes.get(blocks.reservations)?).any(|entry| entry == (0, 0));
         let mut visitor = visitor(&tree);
-        let shape = match tree.words {
-            Words::Aligned(words) => tree.check(words, &mut visitor),
-            Words::Anywhere(words) => tree.check(words, &mut visitor),
-        };
-        let shape = shape.filter(|_| ended)?;
+        let shape = tree.check(&mut visitor).filter(|_| ended)?;
         Some((tree, shape))
     }
 
     /// The tree's shape, if the nodes nest and end, with the properties of each before the nodes in it, and all names are
-    /// names. `words` are the tree's.
+    /// names.
     #[inline(always)]
-    fn check(&self, words: impl Cells<'t>, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
+    fn check(&self, visitor: &mut impl Visitor<'t>) -> Option<Shape> {
+        let words = self.words;
         let names = are_names(self.strings);
         let mut shape = Shape { nodes: 1, depth: 0 };
         let mut depth = 0;
         // The root's name is empty.
-        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT)?.first() != Some(&0) {
+        if words.cell(0) != Some(BEGIN_NODE) || words.bytes(ROOT).first() != Some(&0) {
             return None;
         }
         let mut at = ROOT + 1;
@@ -390,7 +351,7 @@ impl<'t> FlatTree<'t> {
                 }
             }
             let name = at;
-            let length = node_name(words.bytes(name)?)?;
+            let length = node_name(words.bytes(name))?;
             at = name.wrapping_add(length / CELL_BYTES + 1);
             depth += 1;
             shape.nodes += 1;
@@ -402,10 +363,7 @@ impl<'t> FlatTree<'t> {
     /// The token at `at`, which then is where the next one is. `None` past the root's end.
     #[inline(always)]
     pub fn next(self, at: &mut u32) -> Option<Token> {
-        match self.words {
-            Words::Aligned(words) => words.token(at),
-            Words::Anywhere(words) => words.token(at),
-        }
+        self.words.token(at)
     }
 
     /// The nodes, from `at` on, in the node in which that is.
@@ -419,10 +377,7 @@ impl<'t> FlatTree<'t> {
     #[inline(always)]
     #[must_use]
     pub fn after_name(self, name: u32) -> Option<u32> {
-        match self.words {
-            Words::Aligned(words) => words.after_name(name),
-            Words::Anywhere(words) => words.after_name(name),
-        }
+        self.words.after_name(name)
     }
 
     /// The name, with its unit address, of the node whose name is at `at`; the root's is empty.
@@ -490,16 +445,15 @@ impl<'t> FlatTree<'t> {
         ends && own().iter().zip(name).all(|(own, byte)| own == byte)
     }
 
-    /// Whether two values are the same, as far as that is seen at a glance.
+    /// Whether two values are the same.
     #[inline(always)]
     #[must_use]
     pub fn is_alike(self, one: Value, other: Value) -> bool {
-        let Words::Aligned(words) = self.words else {
-            return false;
-        };
         let words = |value: Value| {
             let at = value.at as usize;
-            words.get(at..at.saturating_add(value.length.div_ceil(CELL_BYTES) as usize))
+            self.words
+                .0
+                .get(at..at.saturating_add(value.length.div_ceil(CELL_BYTES) as usize))
         };
         let (Some(own), Some(others)) = (words(one), words(other)) else {
             return false;
@@ -525,22 +479,13 @@ impl<'t> FlatTree<'t> {
     /// The value of the property called `name` of the node whose first property is at `first`.
     #[must_use]
     pub fn find(self, first: u32, name: &[u8]) -> Option<&'t [u8]> {
-        let found = match self.words {
-            Words::Aligned(words) => self.find_in(words, first, name),
-            Words::Anywhere(words) => self.find_in(words, first, name),
-        };
-        found.map(|property| self.value(property))
-    }
-
-    #[inline(always)]
-    fn find_in(self, words: impl Cells<'t>, first: u32, name: &[u8]) -> Option<Property> {
         let mut at = first;
         loop {
-            if let Some(property) = words.property(&mut at) {
+            if let Some(property) = self.words.property(&mut at) {
                 if self.is_named(property, name) {
-                    return Some(property);
+                    return Some(self.value(property));
                 }
-            } else if words.cell(at)? == NOP {
+            } else if self.words.cell(at)? == NOP {
                 at = at.wrapping_add(1);
             } else {
                 return None;
@@ -615,10 +560,7 @@ impl Iterator for Children<'_> {
     type Item = (u32, u32);
 
     fn next(&mut self) -> Option<(u32, u32)> {
-        match self.words {
-            Words::Aligned(words) => words.child(&mut self.at, &mut self.depth),
-            Words::Anywhere(words) => words.child(&mut self.at, &mut self.depth),
-        }
+        self.words.child(&mut self.at, &mut self.depth)
     }
 }
 
