@@ -42,7 +42,7 @@ pub(super) fn ram(
 }
 
 fn is_memory(place: &Place<'_>) -> bool {
-    let named = place.has_base_name(MEMORY) || place.string("device_type") == MEMORY;
+    let named = place.has_base_name(MEMORY) || place.raw_string("device_type") == MEMORY.as_bytes();
     named && place.enabled()
 }
 

@@ -71,7 +71,8 @@ impl Marks {
 
 /// What was found.
 pub(super) struct Survey<'t> {
-    /// For each of [`KINDS`] but UARTs, the first usable node: PSCI, the power manager, the GIC, the timer, the performance monitors.
+    /// For each of [`KINDS`] but UARTs, the first usable node: PSCI, the power manager, the GIC, the timer, the performance
+    /// monitors.
     pub nodes: [Option<Place<'t>>; NODES],
     /// Each of [`TOPS`], if it is there.
     pub tops: [Option<Place<'t>>; TOPS.len()],
@@ -105,7 +106,7 @@ impl<'t> Survey<'t> {
         }
     }
 
-    /// Checks the structure of the tree in `bytes`, and notes what is found on the way.
+    /// Checks the structure of the tree in `bytes`, and notes what is found on the way: here, since it is too large to be moved.
     pub(super) fn read(&mut self, bytes: &'t [u8]) -> Result<Tree<'t>, BoardError> {
         let tree = FlatTree::read_with(bytes, |flat| Surveyor {
             found: self,
@@ -214,10 +215,10 @@ impl<'t> Surveyor<'t, '_> {
     /// Notes a node by one of the strings in its `compatible`.
     #[inline(never)]
     fn note(&mut self, own: &[u8]) {
-        let place = &self.place;
         let Some(kind) = KINDS.iter().position(|kinds| has(kinds, own)) else {
             return;
         };
+        let place = &self.place;
         match self.found.nodes.get_mut(kind) {
             Some(found) if found.is_none() && place.enabled() => *found = Some(*place),
             Some(_) => {}

@@ -561,8 +561,8 @@ impl<'t> Place<'t> {
         let (mut base, mut cells) = (base, cells);
         for depth in (1..self.depth).rev() {
             let above = self.cells_at(depth - 1)?;
-            match self.through(depth, cells, above, base, size)? {
-                Some(above) => base = above,
+            match self.through(depth, cells, above.0, base, size)? {
+                Some(translated) => base = translated,
                 None => return Ok(None),
             }
             cells = above;
@@ -594,12 +594,13 @@ impl<'t> Place<'t> {
         Some(windows)
     }
 
-    /// Takes an address on the bus that [`Self::above`] gives to the one above that, if one of its `ranges` covers it.
+    /// Takes an address on the bus that [`Self::above`] gives, with its cells, to the one above that, which has `above` cells for an
+    /// address, if one of its `ranges` covers it.
     fn through(
         &self,
         depth: usize,
         (child, length): (usize, usize),
-        (above, _): (usize, usize),
+        above: usize,
         base: u64,
         size: u64,
     ) -> Result<Option<u64>, BoardError> {
