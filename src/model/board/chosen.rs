@@ -11,6 +11,9 @@ pub(super) const UART_KINDS: &[&str] = &[PL011, MINI_UART];
 const PL011: &str = "arm,pl011";
 const MINI_UART: &str = "brcm,bcm2835-aux-uart";
 
+/// Where the ramdisk may begin, which is the bundle: a flattened device tree, read by words.
+const BUNDLE_ALIGNMENT: u64 = 4;
+
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console<'t>(
@@ -77,6 +80,9 @@ pub(super) fn initrd(chosen: Option<&Place<'_>>) -> Result<Option<Range>, BoardE
     let (Some(start), Some(end)) = (chosen.number(START)?, chosen.number(END)?) else {
         return Ok(None);
     };
+    if !start.is_multiple_of(BUNDLE_ALIGNMENT) {
+        return Err(chosen.error(BoardProblem::Unaligned(START, BUNDLE_ALIGNMENT)));
+    }
     let size = end.checked_sub(start).filter(|size| *size > 0);
     let range = size.and_then(|size| Range::new(Pa::new(start), size));
     range

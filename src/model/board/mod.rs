@@ -208,6 +208,9 @@ pub enum BoardProblem {
     /// A property has the wrong length, or a value out of its range.
     #[error("property `{0}` is malformed")]
     Malformed(&'static str),
+    /// What a property says is where something begins that begins at a multiple of so many bytes.
+    #[error("property `{0}` is no multiple of {1}: the boot loader has to put it at one")]
+    Unaligned(&'static str, u64),
     /// A property it needs is not there.
     #[error("property `{0}` is missing")]
     Missing(&'static str),

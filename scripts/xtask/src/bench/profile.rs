@@ -18,7 +18,6 @@ const MOST: usize = 8;
 const BULK: &[&str] = &[
     "copy_blocks",
     "is_not_zero",
-    "zero_blocks",
     "sha256_blocks",
     "sha2::sha256::compress256",
 ];

@@ -180,6 +180,15 @@ fn a_board_without_what_every_board_needs_is_refused_by_name() {
         ..Virt::default()
     };
     assert!(message(&backwards.build()).contains("linux,initrd-end"));
+    let unaligned = |start| Virt {
+        initrd: Some((start, 0x4800_1234)),
+        ..Virt::default()
+    };
+    assert!(Board::read(&unaligned(0x4800_0004).build()).is_ok());
+    assert_eq!(
+        message(&unaligned(0x4800_0002).build()),
+        "device tree, /chosen: property `linux,initrd-start` is no multiple of 4: the boot loader has to put it at one"
+    );
     assert!(message(&[]).contains("not a sound"));
 }
 
