@@ -28,7 +28,8 @@ pub unsafe fn is_zero(at: u64, size: usize) -> bool {
     size == 0 || unsafe { is_not_zero(at as *const u8, size) } == 0
 }
 
-/// Zeroes the page at `at`; also while the MMU is off, where DC ZVA faults (Arm ARM D7.5.8).
+/// Zeroes the page at `at`, for tables: also while the MMU is off, where DC ZVA, as guest RAM is zeroed with, faults (Arm ARM
+/// D7.5.8).
 ///
 /// # Safety
 /// It is RAM that is mapped writable (or the MMU is off), and nobody else uses it.

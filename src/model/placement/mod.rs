@@ -128,7 +128,8 @@ impl FreeMemory {
             let range = fit(*hole, size, align)?;
             Some((hole.size(), range))
         });
-        let (_, range) = fits.min_by_key(|(hole, range)| (*hole, range.base()))?;
+        // Of equal ones the first, which is the lowest.
+        let (_, range) = fits.min_by_key(|(hole, _)| *hole)?;
         self.reserve(range).ok()?;
         Some(range)
     }

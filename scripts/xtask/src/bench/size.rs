@@ -31,7 +31,7 @@ const MOST: usize = 20;
 /// What there is one of for each core, and for each partition, in arrays as long as the limits say.
 const PER_CORE: &[&str] = &[
     "bulkhead::edge::core::STACKS",
-    "bulkhead::program::state::RECORDERS",
+    "bulkhead::edge::keep::RECORDERS",
 ];
 const PER_PARTITION: &[&str] = &["bulkhead::edge::keep::KEPT", "bulkhead::edge::keep::RINGS"];
 
