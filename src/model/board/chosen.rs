@@ -17,7 +17,7 @@ const BUNDLE_ALIGNMENT: u64 = 4;
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<Console>, BoardError> {
     let Some((place, console)) = without_interrupt(tree, survey)? else {
@@ -30,7 +30,7 @@ pub(super) fn console<'t>(
 
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
 pub(super) fn without_interrupt<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<(Place<'t>, Console)>, BoardError> {
     let Some(place) = stdout(tree, survey) else {
@@ -43,7 +43,7 @@ pub(super) fn without_interrupt<'t>(
     } else {
         return Ok(None);
     };
-    let first = place.registers()?.next().transpose()?.flatten();
+    let first = tree.registers(&place)?.next().transpose()?.flatten();
     let registers = first.ok_or_else(|| place.error(BoardProblem::Unmapped("0")))?;
     let console = Console {
         kind,

@@ -14,7 +14,7 @@ const RESERVATION_BLOCK: &str = "/memreserve/";
 /// All RAM, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
 /// like RAM.
 pub(super) fn ram(
-    tree: &Tree<'_>,
+    tree: &mut Tree<'_>,
     nodes: Option<(u32, u32)>,
 ) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
     let root = tree.root();
@@ -24,7 +24,7 @@ pub(super) fn ram(
             if !is_memory(place) {
                 return Ok(());
             }
-            for entry in place.registers()? {
+            for entry in tree.registers(place)? {
                 let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
                 if range.size() > 0 {
                     join(&mut ram, range).map_err(|problem| place.error(problem))?;
@@ -79,7 +79,7 @@ fn union(a: Range, b: Range) -> Option<Range> {
 
 /// The reservation block's ranges, then the fixed ones of `/reserved-memory`, if there is such a `node`.
 pub(super) fn reserved<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     node: Option<&Place<'t>>,
 ) -> Result<ArrayVec<Reserved<'t>, MAX_RESERVED>, BoardError> {
     let root = tree.root();
@@ -96,7 +96,7 @@ pub(super) fn reserved<'t>(
         if !place.enabled() {
             return Ok(());
         }
-        for entry in place.registers()? {
+        for entry in tree.registers(place)? {
             let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
             add(&mut all, place, range, place.name())?;
         }
