@@ -36,11 +36,7 @@ pub(super) fn without_interrupt<'t>(
     let Some(place) = stdout(tree, survey) else {
         return Ok(None);
     };
-    let kind = if place.is_any(&[PL011]) {
-        UartKind::Pl011
-    } else if place.is_any(&[MINI_UART]) {
-        UartKind::MiniUart
-    } else {
+    let Some(kind) = place.raw_strings("compatible").find_map(kind) else {
         return Ok(None);
     };
     let first = tree.registers(&place)?.next().transpose()?.flatten();
@@ -51,6 +47,16 @@ pub(super) fn without_interrupt<'t>(
         intid: None,
     };
     Ok(Some((place, console)))
+}
+
+/// The kind of UART that `own`, one of a node's `compatible` strings, says.
+fn kind(own: &[u8]) -> Option<UartKind> {
+    let is = |name: &str| own == name.as_bytes();
+    if is(PL011) {
+        Some(UartKind::Pl011)
+    } else {
+        is(MINI_UART).then_some(UartKind::MiniUart)
+    }
 }
 
 fn stdout<'t>(tree: &Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {

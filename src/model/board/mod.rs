@@ -254,12 +254,13 @@ impl<'t> Board<'t> {
         let [psci, manager, gic, timer, pmu] = &survey.nodes;
         let [chosen, _, cpus, reserved] = &survey.tops;
         let psci = psci.as_ref().map(cpus::psci).transpose()?;
-        Ok(Self {
+        // The lists are filled where they stay: they are too large to be moved.
+        let mut board = Self {
             model: root.string("model"),
             compatible: root.string("compatible"),
-            ram: memory::ram(&mut tree, survey.memory)?,
-            reserved: memory::reserved(&mut tree, reserved.as_ref())?,
-            cpus: cpus::cpus(&root, cpus.as_ref(), psci)?,
+            ram: ArrayVec::new(),
+            reserved: ArrayVec::new(),
+            cpus: ArrayVec::new(),
             psci,
             power: power::power(&mut tree, manager.as_ref(), psci)?,
             gic: gic::gic(&mut tree, gic.as_ref())?,
@@ -272,7 +273,11 @@ impl<'t> Board<'t> {
             bootargs: chosen
                 .as_ref()
                 .map_or("", |chosen| chosen.string("bootargs")),
-        })
+        };
+        memory::ram(&mut tree, survey.memory, &mut board.ram)?;
+        memory::reserved(&mut tree, reserved.as_ref(), &mut board.reserved)?;
+        cpus::cpus(&root, cpus.as_ref(), psci, &mut board.cpus)?;
+        Ok(board)
     }
 }
 

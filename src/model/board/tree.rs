@@ -444,8 +444,12 @@ impl<'t> Place<'t> {
 
     /// The first string of a property as bytes, empty if there is none: for telling it from others.
     pub(super) fn raw_string(&self, name: &str) -> &'t [u8] {
-        let value = self.value(name).unwrap_or_default();
-        raw_strings(value).next().unwrap_or_default()
+        self.raw_strings(name).next().unwrap_or_default()
+    }
+
+    /// The strings of a property as bytes; none if it is missing, or the last is not terminated.
+    pub(super) fn raw_strings(&self, name: &str) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+        raw_strings(self.value(name).unwrap_or_default())
     }
 
     /// A property that is one cell.
@@ -470,8 +474,8 @@ impl<'t> Place<'t> {
 
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
-        let value = self.value("compatible").unwrap_or_default();
-        raw_strings(value).any(|own| has(kinds, own))
+        let mut compatible = self.raw_strings("compatible");
+        compatible.any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
@@ -585,7 +589,7 @@ impl<'t> Place<'t> {
             child,
             parent: above,
         });
-        Some(windows.map(|window| (window.child, window.parent, window.length)))
+        Some(windows.filter_map(|window| window.numbers()))
     }
 }
 
@@ -712,7 +716,7 @@ pub(super) fn has(kinds: &[&str], own: &[u8]) -> bool {
     kinds.iter().any(is)
 }
 
-/// The entries of `ranges` or `dma-ranges` that are numbers.
+/// The entries of `ranges` or `dma-ranges`.
 #[derive(Clone)]
 struct Windows<'t> {
     entries: ChunksExact<'t, u8>,
@@ -721,42 +725,45 @@ struct Windows<'t> {
     parent: usize,
 }
 
-impl Iterator for Windows<'_> {
-    type Item = Window;
+impl<'t> Iterator for Windows<'t> {
+    type Item = Window<'t>;
 
-    fn next(&mut self) -> Option<Window> {
-        let (child, parent) = (self.child, self.parent);
-        self.entries
-            .find_map(|entry| Window::read(entry, child, parent))
+    #[inline(always)]
+    fn next(&mut self) -> Option<Window<'t>> {
+        let entry = self.entries.next()?;
+        let (child, rest) = entry.split_at_checked(self.child * CELL)?;
+        let (parent, length) = rest.split_at_checked(self.parent * CELL)?;
+        Some(Window {
+            child,
+            parent,
+            length,
+        })
     }
 }
 
-/// One entry of `ranges`.
-struct Window {
-    child: u64,
-    parent: u64,
-    length: u64,
+/// One entry of `ranges` or `dma-ranges`, whose numbers are read as far as they are asked for.
+struct Window<'t> {
+    child: &'t [u8],
+    parent: &'t [u8],
+    length: &'t [u8],
 }
 
-impl Window {
-    /// Reads an entry of `child` cells, `parent` cells and the rest; none if one of them is no number.
-    fn read(entry: &[u8], child: usize, parent: usize) -> Option<Self> {
-        let (from, rest) = entry.split_at_checked(child * CELL)?;
-        let (to, length) = rest.split_at_checked(parent * CELL)?;
-        Some(Self {
-            child: number(from)?,
-            parent: number(to)?,
-            length: number(length)?,
-        })
+impl Window<'_> {
+    /// Its numbers, if they are numbers.
+    fn numbers(&self) -> Option<(u64, u64, u64)> {
+        let (child, parent) = (number(self.child)?, number(self.parent)?);
+        Some((child, parent, number(self.length)?))
     }
 
     /// Where `size` bytes from `base` appear, if the window covers them.
+    #[inline(always)]
     fn map(&self, base: u64, size: u64) -> Option<u64> {
-        let offset = base.checked_sub(self.child)?;
+        let offset = base.checked_sub(number(self.child)?)?;
         let end = offset.checked_add(size)?;
-        (end <= self.length)
-            .then_some(offset)
-            .and_then(|offset| self.parent.checked_add(offset))
+        if end > number(self.length)? {
+            return None;
+        }
+        number(self.parent)?.checked_add(offset)
     }
 }
 
