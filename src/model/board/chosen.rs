@@ -17,7 +17,7 @@ const BUNDLE_ALIGNMENT: u64 = 4;
 /// The console `stdout-path` names: a path or an alias, then options after a colon. None if it leads nowhere
 /// or to a device without a driver here: a board without a console still runs.
 pub(super) fn console<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<Console>, BoardError> {
     let Some((place, console)) = without_interrupt(tree, survey)? else {
@@ -30,20 +30,16 @@ pub(super) fn console<'t>(
 
 /// The console with its node, and without its interrupt: that may be what is wrong with the tree.
 pub(super) fn without_interrupt<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     survey: &Survey<'t>,
 ) -> Result<Option<(Place<'t>, Console)>, BoardError> {
     let Some(place) = stdout(tree, survey) else {
         return Ok(None);
     };
-    let kind = if place.is_any(&[PL011]) {
-        UartKind::Pl011
-    } else if place.is_any(&[MINI_UART]) {
-        UartKind::MiniUart
-    } else {
+    let Some(kind) = place.raw_strings("compatible").find_map(kind) else {
         return Ok(None);
     };
-    let first = place.registers()?.next().transpose()?.flatten();
+    let first = tree.registers(&place)?.next().transpose()?.flatten();
     let registers = first.ok_or_else(|| place.error(BoardProblem::Unmapped("0")))?;
     let console = Console {
         kind,
@@ -51,6 +47,16 @@ pub(super) fn without_interrupt<'t>(
         intid: None,
     };
     Ok(Some((place, console)))
+}
+
+/// The kind of UART that `own`, one of a node's `compatible` strings, says.
+fn kind(own: &[u8]) -> Option<UartKind> {
+    let is = |name: &str| own == name.as_bytes();
+    if is(PL011) {
+        Some(UartKind::Pl011)
+    } else {
+        is(MINI_UART).then_some(UartKind::MiniUart)
+    }
 }
 
 fn stdout<'t>(tree: &Tree<'t>, survey: &Survey<'t>) -> Option<Place<'t>> {

@@ -107,7 +107,7 @@ struct Clock {
 type Cells = ArrayVec<u32, MAX_CELLS>;
 
 struct Copier<'c, 't> {
-    tree: &'c Tree<'t>,
+    tree: Tree<'t>,
     copies: &'c Copies<'c>,
     clocks: ArrayVec<Clock, MAX_CLOCKS>,
 }
@@ -120,14 +120,15 @@ struct Copier<'c, 't> {
 #[inline(never)]
 pub fn copy(tree: &[u8], copies: &Copies<'_>, sink: &mut dyn Nodes) -> Result<(), BoardError> {
     let tree = Tree::new(tree)?;
+    let walk = tree.walk();
     let mut copier = Copier {
-        tree: &tree,
+        tree,
         copies,
         clocks: ArrayVec::new(),
     };
     // How deep the nodes lie that are open now: each deeper than the one before.
     let mut open: ArrayVec<usize, { super::tree::MAX_DEPTH + 1 }> = ArrayVec::new();
-    for place in tree.walk() {
+    for place in walk {
         if !copier.is_copied(&place) {
             continue;
         }
@@ -167,7 +168,7 @@ impl<'t> Copier<'_, 't> {
     /// Opens a bus for a device that may master it, and says where on it the guest's RAM is: a device sees no guest's
     /// addresses. Of other devices nothing is written.
     #[inline(never)]
-    fn begin_bus(&self, place: &Place<'t>, sink: &mut dyn Nodes) -> bool {
+    fn begin_bus(&mut self, place: &Place<'t>, sink: &mut dyn Nodes) -> bool {
         if dma(place) == Dma::Never || self.copies.memory.is_empty() {
             return false;
         }
@@ -250,8 +251,8 @@ impl<'t> Copier<'_, 't> {
     }
 
     /// The node's registers as the guest sees them; none if they are not the CPUs' to address.
-    fn registers(&self, place: &Place<'_>) -> ArrayVec<(Ipa, u64), { MAX_CELLS / 4 }> {
-        let entries = place.registers().into_iter().flatten();
+    fn registers(&mut self, place: &Place<'t>) -> ArrayVec<(Ipa, u64), { MAX_CELLS / 4 }> {
+        let entries = self.tree.registers(place).into_iter().flatten();
         let ranges = entries.filter_map(|entry| entry.ok().flatten());
         ranges
             .filter_map(|range| Some(((self.copies.place)(range)?, range.size())))
@@ -399,7 +400,7 @@ impl<'t> Copier<'_, 't> {
 
     /// `interrupts`, and the phandle of their controller in the guest.
     fn inherited(&self, place: &Place<'t>, list: &[u8]) -> Option<(u32, Cells)> {
-        let controller = interrupts::controller(self.tree, place).ok()?;
+        let controller = interrupts::controller(&self.tree, place).ok()?;
         let mut cells = Cells::new();
         if !gic::is_gic(&controller) {
             let handle = controller.cell("phandle").ok().flatten()?;

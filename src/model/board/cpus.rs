@@ -40,17 +40,17 @@ pub(super) fn psci(place: &Place<'_>) -> Result<Conduit, BoardError> {
     }
 }
 
-/// The CPUs under `parent` that are not disabled.
+/// Adds to `cpus` the CPUs under `parent` that are not disabled.
 pub(super) fn cpus(
     root: &Place<'_>,
     parent: Option<&Place<'_>>,
     psci: Option<Conduit>,
-) -> Result<ArrayVec<Cpu, MAX_CPUS>, BoardError> {
+    cpus: &mut ArrayVec<Cpu, MAX_CPUS>,
+) -> Result<(), BoardError> {
     let lacks = || root.error(BoardProblem::Lacks("CPU under /cpus"));
     let parent = parent.filter(|parent| parent.enabled());
     let parent = parent.ok_or_else(lacks)?;
     let cells = parent.cells()?;
-    let mut cpus = ArrayVec::new();
     parent.try_each_child(|place| {
         if !is_cpu(place) {
             return Ok(());
@@ -69,7 +69,7 @@ pub(super) fn cpus(
     if cpus.is_empty() {
         return Err(lacks());
     }
-    Ok(cpus)
+    Ok(())
 }
 
 fn is_cpu(place: &Place<'_>) -> bool {

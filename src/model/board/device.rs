@@ -107,7 +107,7 @@ impl<'t> Iterator for Devices<'t> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let place = self.walk.find(is_device)?;
-        Some(read(&self.tree, &place))
+        Some(read(&mut self.tree, &place))
     }
 }
 
@@ -116,12 +116,13 @@ impl<'t> Iterator for Devices<'t> {
 /// # Errors
 /// No such node, or one whose properties make no sense.
 pub fn device<'t>(tree: &'t [u8], path: &str) -> Result<DeviceInfo<'t>, BoardError> {
-    let tree = Tree::new(tree)?;
+    let mut tree = Tree::new(tree)?;
     let missing = || BoardError {
         node: NodePath::from(path),
         problem: BoardProblem::NoSuchNode,
     };
-    read(&tree, &tree.find(path).ok_or_else(missing)?)
+    let place = tree.find(path).ok_or_else(missing)?;
+    read(&mut tree, &place)
 }
 
 /// Iterates over all nodes with registers or interrupts, CPUs and memory excepted.
@@ -140,7 +141,7 @@ fn is_device(place: &Place<'_>) -> bool {
     marked && !NO_DEVICES.contains(&place.top_base_name())
 }
 
-fn read<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardError> {
+fn read<'t>(tree: &mut Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardError> {
     let mut info = DeviceInfo {
         path: place.path(),
         compatible: place.string("compatible"),
@@ -151,7 +152,7 @@ fn read<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<DeviceInfo<'t>, BoardE
         indirect_interrupts: false,
         dma: dma(place),
     };
-    for entry in place.registers()? {
+    for entry in tree.registers(place)? {
         info.add_registers(place, entry?)?;
     }
     for line in Interrupts::of(tree, place)? {

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::interrupts::Interrupts;
-use super::tree::{Place, Tree};
+use super::tree::{Place, Registers, Tree};
 use super::{BoardError, BoardProblem, Gic, MAX_REDISTRIBUTOR_REGIONS};
 use crate::words::Range;
 
@@ -29,14 +29,14 @@ pub(super) fn is_gic(place: &Place<'_>) -> bool {
 }
 
 /// The board's GIC, whose node is at `place`.
-pub(super) fn gic<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
+pub(super) fn gic<'t>(tree: &mut Tree<'t>, place: Option<&Place<'t>>) -> Result<Gic, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("GICv2 or GICv3"));
     let place = place.ok_or_else(lacks)?;
     let maintenance = maintenance(tree, place)?;
     if place.is_any(V3_KINDS) {
-        v3(place, maintenance)
+        v3(tree, place, maintenance)
     } else {
-        v2(place, maintenance)
+        v2(tree, place, maintenance)
     }
 }
 
@@ -48,8 +48,8 @@ fn maintenance(tree: &Tree<'_>, place: &Place<'_>) -> Result<u32, BoardError> {
     first.map(|line| line.intid).ok_or_else(missing)
 }
 
-fn v2(place: &Place<'_>, maintenance: u32) -> Result<Gic, BoardError> {
-    let mut frames = Frames(place, place.registers()?);
+fn v2<'t>(tree: &mut Tree<'t>, place: &Place<'t>, maintenance: u32) -> Result<Gic, BoardError> {
+    let mut frames = Frames(place, tree.registers(place)?);
     let [gicd, gicc, gich, gicv] = V2_FRAMES;
     Ok(Gic::V2 {
         distributor: frames.next(gicd)?,
@@ -60,9 +60,9 @@ fn v2(place: &Place<'_>, maintenance: u32) -> Result<Gic, BoardError> {
     })
 }
 
-fn v3(place: &Place<'_>, maintenance: u32) -> Result<Gic, BoardError> {
+fn v3<'t>(tree: &mut Tree<'t>, place: &Place<'t>, maintenance: u32) -> Result<Gic, BoardError> {
     const REGIONS: &str = "#redistributor-regions";
-    let mut frames = Frames(place, place.registers()?);
+    let mut frames = Frames(place, tree.registers(place)?);
     let distributor = frames.next("GICD")?;
     let regions = place.cell(REGIONS)?.unwrap_or(1);
     let mut redistributors = ArrayVec::new();
@@ -98,9 +98,9 @@ fn stride(place: &Place<'_>) -> Result<u64, BoardError> {
 }
 
 /// The entries of a GIC's `reg`, by name.
-struct Frames<'p, 't, I>(&'p Place<'t>, I);
+struct Frames<'p, 't>(&'p Place<'t>, Registers<'p, 't>);
 
-impl<I: Iterator<Item = Result<Option<Range>, BoardError>>> Frames<'_, '_, I> {
+impl Frames<'_, '_> {
     fn next(&mut self, name: &'static str) -> Result<Range, BoardError> {
         let missing = || self.0.error(BoardProblem::NoFrame(name));
         let range = self.1.next().ok_or_else(missing)??;

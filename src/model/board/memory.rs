@@ -11,23 +11,23 @@ use crate::words::{Pa, Range};
 /// What a range of the memory reservation block is called.
 const RESERVATION_BLOCK: &str = "/memreserve/";
 
-/// All RAM, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
+/// Adds all RAM to `ram`, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
 /// like RAM.
 pub(super) fn ram(
-    tree: &Tree<'_>,
+    tree: &mut Tree<'_>,
     nodes: Option<(u32, u32)>,
-) -> Result<ArrayVec<Range, MAX_RAM_RANGES>, BoardError> {
+    ram: &mut ArrayVec<Range, MAX_RAM_RANGES>,
+) -> Result<(), BoardError> {
     let root = tree.root();
-    let mut ram = ArrayVec::new();
     if let Some((first, last)) = nodes {
         root.try_each_child_in(first..=last, |place| {
             if !is_memory(place) {
                 return Ok(());
             }
-            for entry in place.registers()? {
+            for entry in tree.registers(place)? {
                 let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
                 if range.size() > 0 {
-                    join(&mut ram, range).map_err(|problem| place.error(problem))?;
+                    join(ram, range).map_err(|problem| place.error(problem))?;
                 }
             }
             Ok(())
@@ -38,7 +38,7 @@ pub(super) fn ram(
             "RAM: the memory nodes are missing or empty",
         )));
     }
-    Ok(ram)
+    Ok(())
 }
 
 fn is_memory(place: &Place<'_>) -> bool {
@@ -77,32 +77,31 @@ fn union(a: Range, b: Range) -> Option<Range> {
     Range::new(base, size)
 }
 
-/// The reservation block's ranges, then the fixed ones of `/reserved-memory`, if there is such a `node`.
+/// Adds to `all` the reservation block's ranges, then the fixed ones of `/reserved-memory`, if there is such a `node`.
 pub(super) fn reserved<'t>(
-    tree: &Tree<'t>,
+    tree: &mut Tree<'t>,
     node: Option<&Place<'t>>,
-) -> Result<ArrayVec<Reserved<'t>, MAX_RESERVED>, BoardError> {
+    all: &mut ArrayVec<Reserved<'t>, MAX_RESERVED>,
+) -> Result<(), BoardError> {
     let root = tree.root();
-    let mut all = ArrayVec::new();
     for (base, size) in tree.reservations().filter(|(_, size)| *size > 0) {
         let malformed = || root.error(BoardProblem::Malformed(RESERVATION_BLOCK));
         let range = Range::new(Pa::new(base), size).ok_or_else(malformed)?;
-        add(&mut all, &root, range, RESERVATION_BLOCK)?;
+        add(all, &root, range, RESERVATION_BLOCK)?;
     }
-    let Some(node) = node else {
-        return Ok(all);
+    let Some(node) = node.filter(|node| node.enabled()) else {
+        return Ok(());
     };
     node.try_each_child(|place| {
-        if !place.enabled() {
+        if !place.enabled_itself() {
             return Ok(());
         }
-        for entry in place.registers()? {
+        for entry in tree.registers(place)? {
             let range = entry?.ok_or_else(|| place.error(BoardProblem::Malformed("reg")))?;
-            add(&mut all, place, range, place.name())?;
+            add(all, place, range, place.name())?;
         }
         Ok(())
-    })?;
-    Ok(all)
+    })
 }
 
 fn add<'t>(

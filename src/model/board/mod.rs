@@ -249,28 +249,35 @@ impl<'t> Board<'t> {
     /// Names the node and what is wrong with it, or what the board lacks.
     pub fn read(tree: &'t [u8]) -> Result<Self, BoardError> {
         let mut survey = Survey::new();
-        let tree = survey.read(tree)?;
+        let mut tree = survey.read(tree)?;
         let root = tree.root();
         let [psci, manager, gic, timer, pmu] = &survey.nodes;
         let [chosen, _, cpus, reserved] = &survey.tops;
         let psci = psci.as_ref().map(cpus::psci).transpose()?;
-        Ok(Self {
+        // The lists are filled where they stay: they are too large to be moved.
+        let mut board = Self {
             model: root.string("model"),
             compatible: root.string("compatible"),
-            ram: memory::ram(&tree, survey.memory)?,
-            reserved: memory::reserved(&tree, reserved.as_ref())?,
-            cpus: cpus::cpus(&root, cpus.as_ref(), psci)?,
+            ram: ArrayVec::new(),
+            reserved: ArrayVec::new(),
+            cpus: ArrayVec::new(),
             psci,
-            power: power::power(manager.as_ref(), psci)?,
-            gic: gic::gic(&tree, gic.as_ref())?,
+            power: power::power(&mut tree, manager.as_ref(), psci)?,
+            gic: gic::gic(&mut tree, gic.as_ref())?,
             timer: cpus::timer(&tree, timer.as_ref())?,
             pmu: pmu
                 .as_ref()
                 .map_or(Ok(None), |place| cpus::pmu(&tree, place))?,
-            console: chosen::console(&tree, &survey)?,
+            console: chosen::console(&mut tree, &survey)?,
             initrd: chosen::initrd(chosen.as_ref())?,
-            bootargs: chosen.map_or("", |chosen| chosen.string("bootargs")),
-        })
+            bootargs: chosen
+                .as_ref()
+                .map_or("", |chosen| chosen.string("bootargs")),
+        };
+        memory::ram(&mut tree, survey.memory, &mut board.ram)?;
+        memory::reserved(&mut tree, reserved.as_ref(), &mut board.reserved)?;
+        cpus::cpus(&root, cpus.as_ref(), psci, &mut board.cpus)?;
+        Ok(board)
     }
 }
 
@@ -337,8 +344,8 @@ impl Board<'_> {
 #[must_use]
 pub fn console(tree: &[u8]) -> Option<Console> {
     let mut survey = Survey::new();
-    let tree = survey.read(tree).ok()?;
-    let (_, console) = chosen::without_interrupt(&tree, &survey).ok()??;
+    let mut tree = survey.read(tree).ok()?;
+    let (_, console) = chosen::without_interrupt(&mut tree, &survey).ok()??;
     Some(console)
 }
 

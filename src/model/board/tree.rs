@@ -4,6 +4,7 @@
 //! and soon. Property values are checked where they are read; the tree is hostile until then.
 
 use core::ops::RangeInclusive;
+use core::slice::ChunksExact;
 
 use super::interrupts::Controller;
 use super::{BoardError, BoardProblem, NodePath};
@@ -26,12 +27,17 @@ const DEFAULT_ADDRESS_CELLS: usize = 2;
 /// `#size-cells` where a parent has none (2.3.5).
 const DEFAULT_SIZE_CELLS: usize = 1;
 
+/// How many cells an address has on a bus, and a size.
+type Cells = (usize, usize);
+
 /// A sound tree of bounded size.
 pub(super) struct Tree<'t> {
     bytes: &'t [u8],
     flat: FlatTree<'t>,
     /// The node that most references lead to.
     favourite: Option<Favourite<'t>>,
+    /// The bus of the node whose registers were asked for last: mostly the next one is on the same.
+    bus: Bus<'t>,
 }
 
 /// A node that is found by its phandle without a search.
@@ -64,6 +70,7 @@ impl<'t> Tree<'t> {
             bytes,
             flat,
             favourite: None,
+            bus: Bus::new(0, (0, 0)),
         })
     }
 
@@ -141,6 +148,26 @@ impl<'t> Tree<'t> {
             place = place.child(name)?;
         }
         Some(place)
+    }
+
+    /// The entries of the `reg` of `place`, each in the CPUs' address space; `None` for one that has no place there: behind a
+    /// bus without `ranges`, with a PCI address, or without a size.
+    pub(super) fn registers<'p>(
+        &'p mut self,
+        place: &'p Place<'t>,
+    ) -> Result<Registers<'p, 't>, BoardError> {
+        let above = place.depth.checked_sub(1);
+        let first = above.map_or(0, |above| place.first_at(above));
+        if self.bus.first != first {
+            let cells = above.map_or(Ok((0, 0)), |above| place.cells_at(above))?;
+            self.bus = Bus::new(first, cells);
+        }
+        let bus = &mut self.bus;
+        Ok(Registers {
+            place,
+            entries: place.groups("reg", bus.cells.0 + bus.cells.1)?,
+            bus,
+        })
     }
 
     /// The memory reservation block's address and size pairs.
@@ -417,8 +444,12 @@ impl<'t> Place<'t> {
 
     /// The first string of a property as bytes, empty if there is none: for telling it from others.
     pub(super) fn raw_string(&self, name: &str) -> &'t [u8] {
-        let value = self.value(name).unwrap_or_default();
-        raw_strings(value).next().unwrap_or_default()
+        self.raw_strings(name).next().unwrap_or_default()
+    }
+
+    /// The strings of a property as bytes; none if it is missing, or the last is not terminated.
+    pub(super) fn raw_strings(&self, name: &str) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+        raw_strings(self.value(name).unwrap_or_default())
     }
 
     /// A property that is one cell.
@@ -443,8 +474,8 @@ impl<'t> Place<'t> {
 
     /// Whether one of the node's `compatible` strings is in `kinds`.
     pub(super) fn is_any(&self, kinds: &[&str]) -> bool {
-        let value = self.value("compatible").unwrap_or_default();
-        raw_strings(value).any(|own| has(kinds, own))
+        let mut compatible = self.raw_strings("compatible");
+        compatible.any(|own| has(kinds, own))
     }
 
     /// Whether the `status` of the node and of all above it lets it be used (2.3.4).
@@ -465,12 +496,12 @@ impl<'t> Place<'t> {
     }
 
     /// `#address-cells` and `#size-cells` for this node's children.
-    pub(super) fn cells(&self) -> Result<(usize, usize), BoardError> {
+    pub(super) fn cells(&self) -> Result<Cells, BoardError> {
         self.cells_at(self.depth)
     }
 
     /// `#address-cells` and `#size-cells` for the children of the node that [`Self::above`] gives.
-    fn cells_at(&self, depth: usize) -> Result<(usize, usize), BoardError> {
+    fn cells_at(&self, depth: usize) -> Result<Cells, BoardError> {
         Ok((
             self.cell_count_at(depth, "#address-cells", DEFAULT_ADDRESS_CELLS)?,
             self.cell_count_at(depth, "#size-cells", DEFAULT_SIZE_CELLS)?,
@@ -501,27 +532,8 @@ impl<'t> Place<'t> {
         count.ok_or_else(|| self.above(depth).error(BoardProblem::Malformed(name)))
     }
 
-    /// The entries of `reg`, each in the CPUs' address space; `None` for one that has no place there: behind a
-    /// bus without `ranges`, with a PCI address, or without a size.
-    pub(super) fn registers(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<Option<Range>, BoardError>> + use<'_, 't>, BoardError>
-    {
-        let above = self.depth.checked_sub(1);
-        let cells = above.map_or(Ok((0, 0)), |above| self.cells_at(above))?;
-        let (address, size) = cells;
-        let entries = self.groups("reg", address + size)?;
-        Ok(entries.map(move |entry| {
-            let (base, size) = entry.split_at_checked(address * CELL).unwrap_or_default();
-            match (number(base), number(size)) {
-                (Some(base), Some(bytes)) if !size.is_empty() => self.translate(cells, base, bytes),
-                _ => Ok(None),
-            }
-        }))
-    }
-
     /// The first cells of `reg` as one number, where the parent has so many cells for an address and a size: a CPU's MPIDR.
-    pub(super) fn unit(&self, (address, size): (usize, usize)) -> Result<Option<u64>, BoardError> {
+    pub(super) fn unit(&self, (address, size): Cells) -> Result<Option<u64>, BoardError> {
         let first = self.groups("reg", address + size)?.next();
         Ok(first
             .and_then(|entry| entry.get(..address * CELL))
@@ -533,44 +545,29 @@ impl<'t> Place<'t> {
         &self,
         name: &'static str,
         cells: usize,
-    ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
-        self.groups_of(self.value(name).unwrap_or_default(), name, cells)
+    ) -> Result<ChunksExact<'t, u8>, BoardError> {
+        let groups = groups(self.value(name).unwrap_or_default(), cells);
+        groups.ok_or_else(|| self.error(BoardProblem::Malformed(name)))
     }
 
-    /// The value of the property called `name` in groups of `cells` cells.
-    fn groups_of(
-        &self,
-        value: &'t [u8],
-        name: &'static str,
-        cells: usize,
-    ) -> Result<core::slice::ChunksExact<'t, u8>, BoardError> {
-        let bytes = cells.saturating_mul(CELL).max(1);
-        if !value.len().is_multiple_of(bytes) || (cells == 0 && !value.is_empty()) {
-            return Err(self.error(BoardProblem::Malformed(name)));
-        }
-        Ok(value.chunks_exact(bytes))
-    }
-
-    /// Takes a range from this node's bus, with its `cells`, to the CPUs' address space, through each `ranges` on the way (2.3.8).
-    fn translate(
-        &self,
-        cells: (usize, usize),
-        base: u64,
-        size: u64,
-    ) -> Result<Option<Range>, BoardError> {
-        let (mut base, mut cells) = (base, cells);
-        for depth in (1..self.depth).rev() {
-            let above = self.cells_at(depth - 1)?;
-            match self.through(depth, cells, above.0, base, size)? {
-                Some(translated) => base = translated,
-                None => return Ok(None),
+    /// The way up from the bus that [`Self::above`] gives, which has `cells`.
+    fn way(&self, depth: usize, (child, length): Cells) -> Result<Way<'t>, BoardError> {
+        const NAME: &str = "ranges";
+        let cells = self.cells_at(depth - 1)?;
+        let ranges = match self.value_from(self.first_at(depth), NAME) {
+            None => Ranges::Missing,
+            Some([]) => Ranges::Empty,
+            Some(value) => {
+                let malformed = || self.above(depth).error(BoardProblem::Malformed(NAME));
+                let entries = groups(value, child + cells.0 + length).ok_or_else(malformed)?;
+                Ranges::Windows(Windows {
+                    entries,
+                    child,
+                    parent: cells.0,
+                })
             }
-            cells = above;
-        }
-        let range = Range::new(Pa::new(base), size);
-        range
-            .map(Some)
-            .ok_or_else(|| self.error(BoardProblem::Malformed("reg")))
+        };
+        Ok(Way { cells, ranges })
     }
 
     /// The entries of this bus's `dma-ranges` that are numbers (2.3.9): an address on the bus, the same one level up, bytes.
@@ -587,36 +584,106 @@ impl<'t> Place<'t> {
             _ => (0, 0, 0),
         };
         let entries = self.groups(NAME, child + above + length);
-        let windows = entries.into_iter().flatten().filter_map(move |entry| {
-            let window = Window::read(entry, child, above)?;
-            Some((window.child, window.parent, window.length))
+        let windows = entries.into_iter().flat_map(move |entries| Windows {
+            entries,
+            child,
+            parent: above,
         });
-        Some(windows)
+        Some(windows.filter_map(|window| window.numbers()))
     }
+}
 
-    /// Takes an address on the bus that [`Self::above`] gives, with its cells, to the one above that, which has `above` cells for an
-    /// address, if one of its `ranges` covers it.
-    fn through(
-        &self,
-        depth: usize,
-        (child, length): (usize, usize),
-        above: usize,
-        base: u64,
-        size: u64,
-    ) -> Result<Option<u64>, BoardError> {
-        let Some(value) = self.value_from(self.first_at(depth), "ranges") else {
-            return Ok(None);
-        };
-        if value.is_empty() {
-            return Ok(Some(base));
+/// The entries of a node's `reg`.
+pub(super) struct Registers<'p, 't> {
+    place: &'p Place<'t>,
+    entries: ChunksExact<'t, u8>,
+    bus: &'p mut Bus<'t>,
+}
+
+impl Registers<'_, '_> {
+    /// Takes a range from the node's bus to the CPUs' address space, through each `ranges` on the way (2.3.8).
+    fn translate(&mut self, mut base: u64, size: u64) -> Result<Option<Range>, BoardError> {
+        let place = self.place;
+        let mut cells = self.bus.cells;
+        let mut farther;
+        for depth in (1..place.depth).rev() {
+            let way = if depth + 1 < place.depth {
+                farther = place.way(depth, cells)?;
+                &farther
+            } else if let Some(way) = &self.bus.way {
+                way
+            } else {
+                self.bus.way.insert(place.way(depth, cells)?)
+            };
+            let Some(above) = way.ranges.map(base, size) else {
+                return Ok(None);
+            };
+            (base, cells) = (above, way.cells);
         }
-        let bus = self.above(depth);
-        for entry in bus.groups_of(value, "ranges", child + above + length)? {
-            if let Some(above) = Window::read(entry, child, above).and_then(|w| w.map(base, size)) {
-                return Ok(Some(above));
-            }
+        let range = Range::new(Pa::new(base), size);
+        range
+            .map(Some)
+            .ok_or_else(|| place.error(BoardProblem::Malformed("reg")))
+    }
+}
+
+impl Iterator for Registers<'_, '_> {
+    type Item = Result<Option<Range>, BoardError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next()?;
+        let (base, size) = entry.split_at_checked(self.bus.cells.0 * CELL)?;
+        Some(match (number(base), number(size)) {
+            (Some(base), Some(bytes)) if !size.is_empty() => self.translate(base, bytes),
+            _ => Ok(None),
+        })
+    }
+}
+
+/// What is to know about a node to find the registers of those in it.
+struct Bus<'t> {
+    /// Where its first property is; nowhere, which is at 0, if it is the one the root would be in.
+    first: u32,
+    cells: Cells,
+    /// The way up from it, once it was asked for.
+    way: Option<Way<'t>>,
+}
+
+impl Bus<'_> {
+    fn new(first: u32, cells: Cells) -> Self {
+        Self {
+            first,
+            cells,
+            way: None,
         }
-        Ok(None)
+    }
+}
+
+/// The way up from a bus to the one above it.
+struct Way<'t> {
+    /// The cells of that one.
+    cells: Cells,
+    ranges: Ranges<'t>,
+}
+
+/// What a bus's `ranges` says (2.3.8).
+enum Ranges<'t> {
+    /// It is not there: nothing on the bus has a place above it.
+    Missing,
+    /// It is empty: addresses are the same above.
+    Empty,
+    /// What of the bus is where above it.
+    Windows(Windows<'t>),
+}
+
+impl Ranges<'_> {
+    /// Where `size` bytes from `base` on the bus are above it.
+    fn map(&self, base: u64, size: u64) -> Option<u64> {
+        match self {
+            Self::Missing => None,
+            Self::Empty => Some(base),
+            Self::Windows(windows) => windows.clone().find_map(|window| window.map(base, size)),
+        }
     }
 }
 
@@ -649,32 +716,54 @@ pub(super) fn has(kinds: &[&str], own: &[u8]) -> bool {
     kinds.iter().any(is)
 }
 
-/// One entry of `ranges`.
-struct Window {
-    child: u64,
-    parent: u64,
-    length: u64,
+/// The entries of `ranges` or `dma-ranges`.
+#[derive(Clone)]
+struct Windows<'t> {
+    entries: ChunksExact<'t, u8>,
+    /// Cells of an address on the bus, and above it.
+    child: usize,
+    parent: usize,
 }
 
-impl Window {
-    /// Reads an entry of `child` cells, `parent` cells and the rest; none if one of them is no number.
-    fn read(entry: &[u8], child: usize, parent: usize) -> Option<Self> {
-        let (from, rest) = entry.split_at_checked(child * CELL)?;
-        let (to, length) = rest.split_at_checked(parent * CELL)?;
-        Some(Self {
-            child: number(from)?,
-            parent: number(to)?,
-            length: number(length)?,
+impl<'t> Iterator for Windows<'t> {
+    type Item = Window<'t>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Window<'t>> {
+        let entry = self.entries.next()?;
+        let (child, rest) = entry.split_at_checked(self.child * CELL)?;
+        let (parent, length) = rest.split_at_checked(self.parent * CELL)?;
+        Some(Window {
+            child,
+            parent,
+            length,
         })
+    }
+}
+
+/// One entry of `ranges` or `dma-ranges`, whose numbers are read as far as they are asked for.
+struct Window<'t> {
+    child: &'t [u8],
+    parent: &'t [u8],
+    length: &'t [u8],
+}
+
+impl Window<'_> {
+    /// Its numbers, if they are numbers.
+    fn numbers(&self) -> Option<(u64, u64, u64)> {
+        let (child, parent) = (number(self.child)?, number(self.parent)?);
+        Some((child, parent, number(self.length)?))
     }
 
     /// Where `size` bytes from `base` appear, if the window covers them.
+    #[inline(always)]
     fn map(&self, base: u64, size: u64) -> Option<u64> {
-        let offset = base.checked_sub(self.child)?;
+        let offset = base.checked_sub(number(self.child)?)?;
         let end = offset.checked_add(size)?;
-        (end <= self.length)
-            .then_some(offset)
-            .and_then(|offset| self.parent.checked_add(offset))
+        if end > number(self.length)? {
+            return None;
+        }
+        number(self.parent)?.checked_add(offset)
     }
 }
 
@@ -685,11 +774,19 @@ pub(super) fn cell(bytes: &[u8]) -> Option<u32> {
 
 /// A big-endian number of no, one or two cells.
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
-    if bytes.len() > NUMBER_CELLS * CELL || !bytes.len().is_multiple_of(CELL) {
+    let (cells, rest) = bytes.as_chunks::<CELL>();
+    if cells.len() > NUMBER_CELLS || !rest.is_empty() {
         return None;
     }
-    let digits = bytes.iter();
-    Some(digits.fold(0, |number, byte| (number << u8::BITS) | u64::from(*byte)))
+    let cells = cells.iter().copied().map(u32::from_be_bytes);
+    Some(cells.fold(0, |number, cell| (number << u32::BITS) | u64::from(cell)))
+}
+
+/// `value` in groups of `cells` cells, if there is no rest.
+fn groups(value: &[u8], cells: usize) -> Option<ChunksExact<'_, u8>> {
+    let bytes = cells.saturating_mul(CELL).max(1);
+    let whole = value.len().is_multiple_of(bytes) && (cells != 0 || value.is_empty());
+    whole.then(|| value.chunks_exact(bytes))
 }
 
 /// The zero-terminated strings in `value`, as far as they are UTF-8.

@@ -19,7 +19,7 @@ fn a_node_nested_too_deep_is_refused() {
         }
         build.0.finish().unwrap()
     };
-    assert!(message(&depth(16)).contains("no RAM"));
+    assert!(message(&depth(16)).contains("no GIC"));
     assert!(message(&depth(17)).contains("more than 16 deep"));
 }
 
@@ -33,7 +33,7 @@ fn a_tree_of_too_many_nodes_is_refused() {
             }
         })
     };
-    assert!(message(&wide(4095)).contains("no RAM"));
+    assert!(message(&wide(4095)).contains("no GIC"));
     assert!(message(&wide(4096)).contains("more than 4096 nodes"));
 }
 
