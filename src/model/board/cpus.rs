@@ -111,7 +111,10 @@ fn release(place: &Place<'_>) -> Result<Pa, BoardError> {
 }
 
 /// The interrupts of the generic timer, whose node is at `place`.
-pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Timer, BoardError> {
+pub(super) fn timer<'t>(
+    tree: &mut Tree<'t>,
+    place: Option<&Place<'t>>,
+) -> Result<Timer, BoardError> {
     let lacks = || tree.root().error(BoardProblem::Lacks("arm,armv8-timer"));
     let place = place.ok_or_else(lacks)?;
     let mut lines: [Option<Line>; MAX_TIMERS] = [None; MAX_TIMERS];
@@ -139,7 +142,7 @@ pub(super) fn timer<'t>(tree: &Tree<'t>, place: Option<&Place<'t>>) -> Result<Ti
 
 /// The overflow interrupt of the performance monitors at `place`, where it is a PPI (Linux `arm/pmu.yaml`). Trees that give each core an SPI
 /// of its own have none that a virtual machine's tree could name.
-pub(super) fn pmu<'t>(tree: &Tree<'t>, place: &Place<'t>) -> Result<Option<u32>, BoardError> {
+pub(super) fn pmu<'t>(tree: &mut Tree<'t>, place: &Place<'t>) -> Result<Option<u32>, BoardError> {
     let first = Interrupts::of(tree, place)?.next().transpose()?.flatten();
     let intid = first.map(|line| line.intid);
     Ok(intid.filter(|intid| PPIS.contains(intid)))

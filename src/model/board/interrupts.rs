@@ -9,6 +9,8 @@ use super::{BoardError, BoardProblem, Interrupt, Trigger, gic};
 const CELL: usize = size_of::<u32>();
 /// Cells of a GIC interrupt specifier that are read: type, number, flags. GICv3 may add more.
 const GIC_CELLS: usize = 3;
+/// The property that names the controller of a node's interrupts, and of those below it.
+const PARENT: &str = "interrupt-parent";
 /// Flags: what signals the interrupt, 1 and 2 being edges, 4 and 8 levels.
 const EDGES: u32 = 0b11;
 
@@ -34,7 +36,7 @@ pub(super) struct Controller {
 
 impl<'p, 't> Interrupts<'p, 't> {
     /// The interrupts `place` names by `interrupts-extended` or else `interrupts`.
-    pub(super) fn of(tree: &'p Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
+    pub(super) fn of(tree: &'p mut Tree<'t>, place: &'p Place<'t>) -> Result<Self, BoardError> {
         let (rest, controller) = match place.value("interrupts-extended") {
             Some(list) => (list, None),
             None => match place.value("interrupts") {
@@ -133,14 +135,22 @@ enum Way<'t> {
 }
 
 impl<'t> Way<'t> {
-    /// What the nearest `interrupt-parent` at or above `place` names, or the first node above it that is a controller.
+    /// What the `interrupt-parent` of `place` names, or else those above it.
     fn of(place: &Place<'t>) -> Result<Self, BoardError> {
-        for depth in (0..=place.depth()).rev() {
+        match place.value(PARENT) {
+            Some(handle) => Ok(Self::Handle(handle)),
+            None => Self::above(place),
+        }
+    }
+
+    /// What the nearest `interrupt-parent` above `place` names, or the first node above it that is a controller.
+    fn above(place: &Place<'t>) -> Result<Self, BoardError> {
+        for depth in (0..place.depth()).rev() {
             let first = place.first_at(depth);
-            if depth < place.depth() && place.value_from(first, "#interrupt-cells").is_some() {
+            if place.value_from(first, "#interrupt-cells").is_some() {
                 return Ok(Self::Above(place.above(depth)));
             }
-            if let Some(handle) = place.value_from(first, "interrupt-parent") {
+            if let Some(handle) = place.value_from(first, PARENT) {
                 return Ok(Self::Handle(handle));
             }
         }
@@ -149,11 +159,20 @@ impl<'t> Way<'t> {
 }
 
 /// The controller a node's `interrupts` go to.
-fn inherited(tree: &Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError> {
-    match Way::of(place)? {
-        Way::Handle(handle) => named(tree, place, handle),
-        Way::Above(place) => Controller::read(&place),
+fn inherited(tree: &mut Tree<'_>, place: &Place<'_>) -> Result<Controller, BoardError> {
+    if let Some(handle) = place.value(PARENT) {
+        return named(tree, place, handle);
     }
+    let above = place.first_above();
+    if let Some(controller) = tree.inherited(above) {
+        return Ok(controller);
+    }
+    let controller = match Way::above(place)? {
+        Way::Handle(handle) => named(tree, place, handle)?,
+        Way::Above(place) => Controller::read(&place)?,
+    };
+    tree.inherit(above, controller);
+    Ok(controller)
 }
 
 /// The node a node's `interrupts` go to.

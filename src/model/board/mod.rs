@@ -264,10 +264,10 @@ impl<'t> Board<'t> {
             psci,
             power: power::power(&mut tree, manager.as_ref(), psci)?,
             gic: gic::gic(&mut tree, gic.as_ref())?,
-            timer: cpus::timer(&tree, timer.as_ref())?,
+            timer: cpus::timer(&mut tree, timer.as_ref())?,
             pmu: pmu
                 .as_ref()
-                .map_or(Ok(None), |place| cpus::pmu(&tree, place))?,
+                .map_or(Ok(None), |place| cpus::pmu(&mut tree, place))?,
             console: chosen::console(&mut tree, &survey)?,
             initrd: chosen::initrd(chosen.as_ref())?,
             bootargs: chosen

@@ -38,6 +38,8 @@ pub(super) struct Tree<'t> {
     favourite: Option<Favourite<'t>>,
     /// The bus of the node whose registers were asked for last: mostly the next one is on the same.
     bus: Bus<'t>,
+    /// The controller of interrupts whose node names none that was asked for last, and [`Place::first_above`] of that node.
+    inherited: Option<(u32, Controller)>,
 }
 
 /// A node that is found by its phandle without a search.
@@ -71,6 +73,7 @@ impl<'t> Tree<'t> {
             flat,
             favourite: None,
             bus: Bus::new(0, (0, 0)),
+            inherited: None,
         })
     }
 
@@ -141,6 +144,17 @@ impl<'t> Tree<'t> {
         favourite.filter(|own| own.handle == handle)?.controller
     }
 
+    /// The controller of interrupts whose node names none, by its [`Place::first_above`], where it is known.
+    pub(super) fn inherited(&self, first: u32) -> Option<Controller> {
+        let (known, controller) = self.inherited?;
+        (known == first).then_some(controller)
+    }
+
+    /// Remembers what [`Self::inherited`] gives.
+    pub(super) fn inherit(&mut self, first: u32, controller: Controller) {
+        self.inherited = Some((first, controller));
+    }
+
     /// The node at `path`; a unit address may be left out where that names one node only.
     pub(super) fn find(&self, path: &str) -> Option<Place<'t>> {
         let mut place = self.root();
@@ -156,9 +170,9 @@ impl<'t> Tree<'t> {
         &'p mut self,
         place: &'p Place<'t>,
     ) -> Result<Registers<'p, 't>, BoardError> {
-        let above = place.depth.checked_sub(1);
-        let first = above.map_or(0, |above| place.first_at(above));
+        let first = place.first_above();
         if self.bus.first != first {
+            let above = place.depth.checked_sub(1);
             let cells = above.map_or(Ok((0, 0)), |above| place.cells_at(above))?;
             self.bus = Bus::new(first, cells);
         }
@@ -315,6 +329,12 @@ impl<'t> Place<'t> {
         let root = self.flat.root().first();
         let own = depth.checked_sub(1).and_then(|last| self.below.get(last));
         own.map_or(root, |name| self.flat.after_name(*name).unwrap_or(root))
+    }
+
+    /// Where the first property of the parent is; at 0, where none is, if this is the root.
+    pub(super) fn first_above(&self) -> u32 {
+        let above = self.depth.checked_sub(1);
+        above.map_or(0, |above| self.first_at(above))
     }
 
     /// The nodes below this one.
@@ -642,7 +662,7 @@ impl Iterator for Registers<'_, '_> {
 
 /// What is to know about a node to find the registers of those in it.
 struct Bus<'t> {
-    /// Where its first property is; nowhere, which is at 0, if it is the one the root would be in.
+    /// [`Place::first_above`] of those nodes.
     first: u32,
     cells: Cells,
     /// The way up from it, once it was asked for.

@@ -5,9 +5,9 @@ use crate::model::board::tree::Tree;
 
 /// The timer's interrupts out of a tree.
 fn timer_of(bytes: &[u8]) -> Result<Timer, BoardError> {
-    let tree = Tree::new(bytes).unwrap();
+    let mut tree = Tree::new(bytes).unwrap();
     let place = tree.walk().find(|place| place.is_any(cpus::TIMER_KINDS));
-    cpus::timer(&tree, place.as_ref())
+    cpus::timer(&mut tree, place.as_ref())
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn the_performance_monitors_interrupt_is_taken_where_it_is_private() {
                 t.cells("interrupts", lines);
             });
         });
-        let tree = Tree::new(&bytes).unwrap();
+        let mut tree = Tree::new(&bytes).unwrap();
         let place = tree.walk().find(|place| place.is_any(cpus::PMU_KINDS));
-        cpus::pmu(&tree, &place.unwrap()).unwrap()
+        cpus::pmu(&mut tree, &place.unwrap()).unwrap()
     };
     assert_eq!(pmu(&[1, 7, 4]), Some(23));
     // The Raspberry Pi 4's: an SPI a core.
