@@ -185,8 +185,8 @@ pub const ROWS: &[Row] = &[
     row(30, "console-call-48", [3_960, 3_960]),
     row(31, "load-without-syndrome", [1_090, 1_090]),
     row(32, "more-than-list-registers", [5_380, 5_680]),
-    row(33, "restart", [33_000, 34_000]).apart().shared(),
-    row(BOOT, "boot", [178_500, 276_500])
+    row(33, "restart", [32_200, 33_100]).apart().shared(),
+    row(BOOT, "boot", [136_800, 205_200])
         .target(60_080, 60_080)
         .peer(380_000, "Bao")
         .apart(),

@@ -17,7 +17,7 @@ use crate::{build, check, workspace};
 /// Text and constants of the image may take so many bytes (performance.md).
 pub const TARGET: u64 = 96 * 1024;
 /// What they take today: may only be lowered.
-pub const HELD: u64 = 273_400;
+pub const HELD: u64 = 267_500;
 /// Bao's.
 const PEER: u64 = 72 * 1024;
 /// The manifest that is looked at if no other is named.
