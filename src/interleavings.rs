@@ -161,7 +161,7 @@ fn event(at: u64) -> Event {
 #[test]
 fn a_reader_of_the_flight_recorder_sees_whole_events() {
     loom::model(|| {
-        let recorder = Arc::new(Recorder::new());
+        let recorder = Arc::new(Recorder::default());
         (0..4).for_each(|at| recorder.record(&event(at)));
         let writer = Arc::clone(&recorder);
         let writer = spawn(move || (4..6).for_each(|at| writer.record(&event(at))));

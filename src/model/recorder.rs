@@ -125,16 +125,9 @@ pub struct Recorder {
     written: AtomicU64,
 }
 
+#[cfg(test)]
 impl Default for Recorder {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Recorder {
-    /// A ring with nothing in it.
-    #[must_use]
-    pub const fn new() -> Self {
         Self {
             slots: [const {
                 Slot {
@@ -147,7 +140,9 @@ impl Recorder {
             written: AtomicU64::new(0),
         }
     }
+}
 
+impl Recorder {
     /// Forgets all events, whatever was in their memory: before anybody writes or reads.
     pub fn open(&self) {
         self.written.store(0, Ordering::Relaxed);
@@ -231,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_newest_come_back_as_they_were_and_newest_first() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         for at in 0..1000 {
             recorder.record(&event(at));
         }
@@ -244,15 +239,26 @@ mod tests {
 
     #[test]
     fn a_ring_with_little_in_it_gives_what_is_there() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         assert_eq!(recorder.latest(8).count(), 0);
         recorder.record(&event(5));
         assert_eq!(recorder.latest(8).collect::<Vec<_>>(), [event(5)]);
     }
 
     #[test]
+    fn a_ring_that_was_opened_gives_nothing_of_what_was_in_its_memory() {
+        let recorder = Recorder::default();
+        (0..300).for_each(|at| recorder.record(&event(at)));
+        recorder.open();
+        assert_eq!((recorder.written(), recorder.oldest()), (0, 0));
+        assert_eq!((recorder.get(0), recorder.latest(8).count()), (None, 0));
+        recorder.record(&event(5));
+        assert_eq!(recorder.latest(8).collect::<Vec<_>>(), [event(5)]);
+    }
+
+    #[test]
     fn a_reader_beside_the_writer_never_sees_half_an_event() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 (0..if cfg!(miri) { 300 } else { 200_000 })

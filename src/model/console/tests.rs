@@ -371,6 +371,18 @@ fn a_ring_that_was_cleared_says_nothing_of_what_was_in_its_memory() {
 }
 
 #[test]
+fn a_console_that_was_opened_says_nothing_of_what_was_in_its_memory() {
+    let console = console();
+    push(&console, LINUX, "before");
+    let typed = console.input(PartitionId::new(0)).unwrap();
+    assert!(typed.push(b'x'));
+    console.open();
+    assert_eq!(settle(&console, LINUX), "");
+    assert_eq!(typed.pop(), None);
+    assert!(console.ring(LINUX).said().next().is_none());
+}
+
+#[test]
 fn a_full_ring_refuses_and_loses_nothing() {
     let ring = ByteRing::<8>::new();
     for byte in 1..=8 {
