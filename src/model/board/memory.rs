@@ -11,8 +11,8 @@ use crate::words::{Pa, Range};
 /// What a range of the memory reservation block is called.
 const RESERVATION_BLOCK: &str = "/memreserve/";
 
-/// Adds all RAM to `ram`, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are that looks
-/// like RAM.
+/// Adds all RAM to `ram`, ascending, ranges that touch joined. `nodes` is where the names of the first and the last node are
+/// that look like RAM.
 pub(super) fn ram(
     tree: &mut Tree<'_>,
     nodes: Option<(u32, u32)>,
